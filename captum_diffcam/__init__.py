@@ -1,0 +1,14 @@
+"""Contrastive class activation maps for Captum."""
+
+from captum_diffcam.attribution import LayerDiffGradCam, LayerDiffGradCamPlusPlus
+from captum_diffcam.contrast import top_rivals
+from captum_diffcam.input_space import InputAttribution
+from captum_diffcam.score import ContrastScore
+
+__all__ = [
+    "ContrastScore",
+    "InputAttribution",
+    "LayerDiffGradCam",
+    "LayerDiffGradCamPlusPlus",
+    "top_rivals",
+]

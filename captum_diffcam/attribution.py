@@ -1,0 +1,181 @@
+"""The attribution classes: a contrast score, the gradients of one run, and a weighting of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from captum.attr import LayerAttribution
+from captum.attr._utils.attribution import GradientAttribution
+from captum.log import log_usage
+from torch import Tensor
+from torch.nn import Module
+
+from captum_diffcam._capture import recording, run_at_layer
+from captum_diffcam.contrast import Contrast, contrast_members
+from captum_diffcam.logits import Target, as_logits, at_least_float32, select_target
+from captum_diffcam.score import Reduction, check_reduction, contrast_score
+from captum_diffcam.weighting import grad_cam_plus_plus_weights, grad_cam_weights
+
+
+class LayerDiffGradCam(LayerAttribution, GradientAttribution):
+    r"""DiffGradCAM: Grad-CAM of the difference between the target's logit and those it competes with.
+
+    With activations :math:`A` of the layer, the target class :math:`c` and a contrast set :math:`K` of other classes,
+
+    .. math::
+        D = z_c - R(z_K), \qquad g = \frac{\partial D}{\partial A}, \qquad
+        M = \sum_k \Bigl( \frac{1}{|\text{positions}|} \sum_i g_{k,i} \Bigr) A_k .
+
+    Nothing that is added to the logits of :math:`c` and :math:`K` alike changes the map. An empty contrast set gives
+    plain Grad-CAM, :math:`D = z_c`.
+
+    Use it where :class:`captum.attr.LayerGradCam` stands: the constructor and every argument of :meth:`attribute` are
+    the same. Maps are defined for models in eval mode (batch normalisation in train mode couples the examples).
+
+    Sources: J. Piland, C. Sweet, A. Czajka, "DiffGradCAM", arXiv:2506.08514, for the contrastive score; R. Selvaraju et
+    al., "Grad-CAM", arXiv:1610.02391, for the weights. The forms of the contrast set and the reductions are ours.
+
+    Args:
+        forward_func: the model, or any function of the inputs that returns logits, not probabilities.
+        layer: the layer to explain, usually the last one with positions. A layer that runs several times in one forward
+            is explained at its last run.
+        device_ids: the device order of a DataParallel model, where ``forward_func`` is not that model itself.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam import LayerDiffGradCam
+        >>> _ = torch.manual_seed(0)
+        >>> conv = torch.nn.Conv2d(3, 8, 3)
+        >>> model = torch.nn.Sequential(conv, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 10))
+        >>> LayerDiffGradCam(model, conv).attribute(torch.rand(2, 3, 32, 32), target=3, contrast=[4, 5]).shape
+        torch.Size([2, 1, 30, 30])
+    """
+
+    channel_weights: Callable[[Tensor, Tensor], Tensor] = staticmethod(grad_cam_weights)
+    """The weighting rule: ``(activations, gradients) -> weights``; a subclass sets its own."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Module, device_ids: list[int] | None = None) -> None:
+        if not callable(forward_func):
+            raise TypeError(f"forward_func: got {type(forward_func).__name__}; allowed is a model or another callable")
+        if not isinstance(layer, Module):
+            raise TypeError(f"layer: got {type(layer).__name__}; allowed is a torch.nn.Module")
+        LayerAttribution.__init__(self, forward_func, layer, device_ids)
+        GradientAttribution.__init__(self, forward_func)
+
+    # NoiseTunnel calls ``attribute.__wrapped__``, which this decorator sets.
+    @log_usage(part_of_slo=True)
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Target = None,
+        additional_forward_args: object = None,
+        attribute_to_layer_input: bool = False,
+        relu_attributions: bool = False,
+        attr_dim_summation: bool = True,
+        grad_kwargs: dict[str, Any] | None = None,
+        *,
+        contrast: Contrast = None,
+        reduction: Reduction = "logsumexp",
+    ) -> Tensor | tuple[Tensor, ...]:
+        r"""Explain why the model prefers the target to the classes of the contrast set.
+
+        Args:
+            inputs: the model's input, or a tuple of inputs; examples along dimension 0.
+            target: the class to explain, an integer or a tensor or list of one per example. For outputs (N, C, ...)
+                with more than two dimensions a tuple (class, position, ...) or a list of one such tuple per example.
+                None where the model returns one number per example.
+            additional_forward_args: further arguments of ``forward_func``, one or a tuple.
+            attribute_to_layer_input: explain the input of the layer instead of its output.
+            relu_attributions: keep the positive part of the map only, as the Grad-CAM paper does.
+            attr_dim_summation: sum over channels. False returns each channel's share.
+            grad_kwargs: keyword arguments of :func:`torch.autograd.grad`. With ``create_graph=True`` the map is
+                differentiable down to the weights; with ``materialize_grads=True`` a layer that the score does not
+                depend on gets a zero map instead of an error.
+            contrast: the classes :math:`K` to explain the target against, none of them the target itself:
+
+                - None: all other classes
+                - an integer: one class
+                - a collection or 1-D tensor of integers: one set for the batch. Empty: plain Grad-CAM
+                - a collection of such collections, or a 2-D tensor of integers: a set per example. NoiseTunnel and
+                  sensitivity_max repeat each example; the sets follow
+                - a boolean mask of shape (C,) or (N, C)
+                - a callable ``(logits, target) -> mask``, from logits (N, C) and target (N,) to a boolean mask (N, C);
+                  :func:`top_rivals` makes one
+
+            reduction: how the contrast set's logits become one. ``"logsumexp"``: softmax-weighted, :math:`D` is the
+                log-odds of the target within the target and its contrast set. ``"mean"``: all alike. ``"max"``: the
+                strongest rival only, shared evenly among ties.
+
+        Returns:
+            The map, (N, 1, \*positions) or with ``attr_dim_summation=False`` (N, channels, \*positions), in float32 or
+            better, without a graph unless ``create_graph=True``. A tuple of maps where the layer has several tensors.
+
+        Raises:
+            TypeError, ValueError, IndexError: the argument is named with what was given and what is allowed. The model
+                and the caller's state are then as before.
+        """
+        check_reduction(reduction)
+        if not isinstance(inputs, (Tensor, tuple)):
+            raise TypeError(f"inputs: got {type(inputs).__name__}; allowed is a tensor or a tuple of tensors")
+        grad_kwargs = grad_kwargs or {}
+        create_graph = bool(grad_kwargs.get("create_graph"))
+        with recording():
+            run = run_at_layer(
+                self.forward_func,
+                self.layer,
+                inputs,
+                additional_forward_args,
+                at_input=attribute_to_layer_input,
+                device_ids=self.device_ids,
+                whole_graph=create_graph,
+            )
+            logits, classes = select_target(as_logits(run.output), target)
+            rivals = contrast_members(contrast, logits, classes)
+            target_logits = logits.gather(1, classes[:, None]).squeeze(1)
+            score = contrast_score(target_logits, logits, rivals, reduction)
+            gradients = run.gradients(score, grad_kwargs)
+            with torch.set_grad_enabled(create_graph):
+                maps = tuple(
+                    self._map(activation, gradient, attr_dim_summation, relu_attributions)
+                    for activation, gradient in zip(run.activations, gradients, strict=True)
+                )
+        return maps if len(maps) > 1 else maps[0]
+
+    def _map(self, activation: Tensor, gradient: Tensor, sum_channels: bool, rectify: bool) -> Tensor:
+        activation, gradient = at_least_float32(activation), at_least_float32(gradient)
+        attribution = self.channel_weights(activation, gradient) * activation
+        if sum_channels:
+            attribution = attribution.sum(dim=1, keepdim=True)
+        return attribution.relu() if rectify else attribution
+
+
+class LayerDiffGradCamPlusPlus(LayerDiffGradCam):
+    r"""DiffGradCAM++: the contrast score of :class:`LayerDiffGradCam` with the weights of Grad-CAM++.
+
+    .. math::
+        M = \sum_k \Bigl( \sum_i \frac{g^+_{k,i}}{2 + g^+_{k,i} \sum_j A^+_{k,j}} \Bigr) A_k, \qquad
+        g = \frac{\partial D}{\partial A}, \quad x^+ = \max(x, 0) .
+
+    As in Grad-CAM++, :math:`Y = e^D` is differentiated and :math:`D` is taken as piecewise linear in :math:`A`; the
+    factor :math:`e^D`, which scales a whole map, is left out. On layers without negative activations the weights are
+    exactly those of the source. Elsewhere its denominator may vanish; with :math:`A^+` it never does.
+
+    An empty contrast set gives plain Grad-CAM++, which Captum lacks. Arguments are those of :class:`LayerDiffGradCam`.
+
+    Sources: J. Piland, C. Sweet, A. Czajka, "DiffGradCAM", arXiv:2506.08514; A. Chattopadhay et al., "Grad-CAM++",
+    arXiv:1710.11063. The rule for signed layers is ours.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam import LayerDiffGradCamPlusPlus, top_rivals
+        >>> _ = torch.manual_seed(0)
+        >>> conv = torch.nn.Conv2d(3, 8, 3)
+        >>> model = torch.nn.Sequential(conv, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 10))
+        >>> cam = LayerDiffGradCamPlusPlus(model, conv)
+        >>> cam.attribute(torch.rand(2, 3, 32, 32), target=[3, 7], contrast=top_rivals(5)).shape
+        torch.Size([2, 1, 30, 30])
+    """
+
+    channel_weights = staticmethod(grad_cam_plus_plus_weights)

@@ -1,0 +1,94 @@
+"""What the model returned: logits, checked, and the class and position that a target names in them."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, TypeAlias, Union
+
+import torch
+from torch import Tensor
+
+Target: TypeAlias = Union[int, tuple[int, ...], Tensor, list[int], list[tuple[int, ...]], None]
+"""Captum's forms of a target; see :meth:`captum_diffcam.LayerDiffGradCam.attribute`."""
+
+_ALLOWED = (
+    "allowed are a class, a tensor or list of one class per example, and for outputs with more than two dimensions a "
+    "tuple (class, position, ...) or a list of one such tuple per example"
+)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor in float32, or in float64 where it already is."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def as_logits(output: Any) -> Tensor:
+    """The model's output in float32 or better, after a check that it is a tensor and finite."""
+    if not isinstance(output, Tensor):
+        raise TypeError(f"forward_func: returned {type(output).__name__}; allowed is a tensor of logits")
+    logits = at_least_float32(output)
+    finite = torch.isfinite(logits)
+    if not finite.all():
+        raise ValueError(f"forward_func: returned the logit {logits[~finite][0].item()}; allowed are finite ones")
+    return logits
+
+
+def as_index(argument: str, item: Any, allowed: str) -> int:
+    """The item as an index, or a TypeError that names the argument. Booleans are no indices."""
+    try:
+        if not isinstance(item, bool) and getattr(item, "dtype", None) != torch.bool:
+            return operator.index(item)
+    except TypeError:
+        pass
+    raise TypeError(f"{argument}: got {item!r} of type {type(item).__name__}; {allowed}")
+
+
+def select_target(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+    """The logits of all classes at the position that the target names, and the target classes.
+
+    Shapes: logits (N, C, ...) -> logits (N, C), classes (N,) int64. An output of one number per example, (N,), is taken
+    as a single class, for which the target may be None.
+    """
+    if logits.ndim < 2:
+        logits = logits.reshape(-1, 1)
+    shape = logits.shape[1:]
+    if target is None:
+        if shape.numel() != 1:
+            raise ValueError(
+                f"target: got None; the output of forward_func, of shape {tuple(logits.shape)}, has more than one "
+                "number per example, so one must be named"
+            )
+        target = 0
+    indices = [_index(item, shape) for item in _per_example(target, len(logits))]
+    where = torch.tensor(indices, dtype=torch.int64, device=logits.device).reshape(-1, len(shape))
+    rows = torch.arange(len(logits), device=logits.device)
+    return logits.movedim(1, -1)[(rows, *where[:, 1:].T)], where[:, 0]
+
+
+def _per_example(target: Target, examples: int) -> list[Any]:
+    """The target of every example, each a class or a tuple."""
+    if isinstance(target, Tensor) and target.ndim and target.numel() != 1:
+        if target.ndim != 1:
+            raise ValueError(f"target: got a tensor of shape {tuple(target.shape)}; {_ALLOWED}")
+        target = target.tolist()
+    if not isinstance(target, list):
+        return [target.item() if isinstance(target, Tensor) else target] * examples
+    if len(target) != examples:
+        raise ValueError(f"target: got {len(target)} targets; the batch has {examples}")
+    return target
+
+
+def _index(item: Any, shape: torch.Size) -> tuple[int, ...]:
+    """The class and position of one example, checked; trailing positions may be left out where there is just one."""
+    parts = item if isinstance(item, tuple) else (item,)
+    index = tuple(as_index("target", part, _ALLOWED) for part in parts)
+    if not 0 < len(index) <= len(shape) or shape[len(index) :].numel() != 1:
+        raise ValueError(
+            f"target: got {item!r}; an output of shape (N, {', '.join(map(str, shape))}) takes a class"
+            + (f" and {len(shape) - 1} position(s), as a tuple" if len(shape) > 1 else "")
+        )
+    for i, (given, size) in enumerate(zip(index, shape, strict=False)):
+        if not 0 <= given < size:
+            what = f"position {given} along dimension {i + 1}" if i else f"class {given}"
+            raise IndexError(f"target: {what} is out of range; allowed are 0 to {size - 1}")
+    return index + (0,) * (len(shape) - len(index))

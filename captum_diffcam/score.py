@@ -1,0 +1,170 @@
+r"""The contrast score: what softmax decides by, as one number per class.
+
+Softmax sees only differences of logits. The score of class ``c`` against a contrast set ``K`` is
+
+.. math:: D = z_c - R(z_K), \qquad D = z_c \text{ where } K \\text{ is empty,}
+
+where the reduction ``R`` is ``logsumexp``, ``mean`` or ``max``. Each satisfies ``R(z + b) = R(z) + b``, so ``D`` does
+not see anything that is added to all logits alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from captum_diffcam.contrast import Contrast, ContrastFunction, contrast_members, explicit_members
+from captum_diffcam.logits import as_logits
+
+Reduction = Literal["logsumexp", "mean", "max"]
+
+
+def check_reduction(reduction: str) -> None:
+    """Raise a ValueError unless ``reduction`` names one of the reductions."""
+    if reduction not in get_args(Reduction):
+        raise ValueError(f"reduction: got {reduction!r}; allowed are {', '.join(map(repr, get_args(Reduction)))}")
+
+
+def _masked_mean(values: Tensor, members: Tensor) -> Tensor:
+    total = values.masked_fill(~members, 0).sum(dim=1, keepdim=True)
+    return total / members.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def _aggregate(logits: Tensor, members: Tensor, reduction: Reduction) -> tuple[Tensor, Tensor]:
+    """``R`` over the members of each row, as ``(reference, remainder)`` with ``R = reference + remainder``.
+
+    The reference is the largest member, without gradient. Kept apart, the two let ``z_c - reference`` be formed first,
+    which is exact where the logits are close; so scores keep their digits for logits in the thousands. Both are zero
+    where a row has no members. Shapes: (N, C), (N, C) -> (N, 1), (N, 1).
+    """
+    empty = ~members.any(dim=1, keepdim=True)
+    reference = logits.detach().masked_fill(~members, -torch.inf).amax(dim=1, keepdim=True).masked_fill(empty, 0)
+    offsets = logits - reference
+    if reduction == "logsumexp":
+        # A row without members keeps all of its logits here, because an infinite row would have a NaN gradient.
+        remainder = offsets.masked_fill(~(members | empty), -torch.inf).logsumexp(dim=1, keepdim=True)
+        return reference, remainder.masked_fill(empty, 0)
+    if reduction == "max":
+        # The maximum is the mean over the maximal members, which shares its gradient evenly among ties.
+        members = members & (logits == reference)
+    return reference, _masked_mean(offsets, members)
+
+
+def contrast_score(target_logits: Tensor, logits: Tensor, members: Tensor, reduction: Reduction) -> Tensor:
+    """``D`` of one class per row: its logit against the members of that row.
+
+    Shapes: target_logits (N,), logits (N, K), members (N, K) boolean -> (N,). Differentiable.
+    """
+    reference, remainder = _aggregate(logits, members, reduction)
+    return ((target_logits[:, None] - reference) - remainder).squeeze(1)
+
+
+def contrast_scores(logits: Tensor, members: Tensor, reduction: Reduction) -> Tensor:
+    """``D`` of every class at once, each against the members without itself.
+
+    No classes-by-classes tensor is formed. For every class but the largest member, leaving it out is a small correction
+    of the whole set's ``R``; for the largest member, which may hold all of the probability, ``R`` is taken anew.
+
+    Shapes: logits (N, C), members (N, C) boolean -> (N, C). Differentiable.
+    """
+    reference, remainder = _aggregate(logits, members, reduction)
+    offsets = logits - reference
+    largest = logits.detach().masked_fill(~members, -torch.inf).argmax(dim=1, keepdim=True)
+    is_largest = torch.zeros_like(members).scatter(1, largest, True) & members
+    if reduction == "logsumexp":
+        shares = (offsets.masked_fill(~members | is_largest, -torch.inf) - remainder).exp()
+        remainder = remainder + torch.log1p(-shares)
+    else:
+        kept = members & (logits == reference) if reduction == "max" else members
+        values = offsets.masked_fill(~kept, 0)
+        count = kept.sum(dim=1, keepdim=True) - kept.to(torch.int64)
+        remainder = (values.sum(dim=1, keepdim=True) - values) / count.clamp(min=1)
+    others = offsets - remainder
+    reference, remainder = _aggregate(logits, members & ~is_largest, reduction)
+    return torch.where(is_largest, (logits - reference) - remainder, others)
+
+
+class ContrastScore(nn.Module):
+    r"""A model whose output column ``c`` is the contrast score of class ``c``.
+
+    Wrapping the model makes any other attribution method or metric of Captum contrastive.
+
+    .. math::
+        D_c = z_c - R(z_{K \setminus c}), \qquad
+        R = \operatorname{logsumexp} \mid \operatorname{mean} \mid \max
+
+    With the default, every other class and ``logsumexp``, :math:`D_c` is the log-odds
+    :math:`\log \frac{p_c}{1 - p_c}` of the softmax probability, computed from the logits, so that it does not saturate.
+
+    Source: J. Piland, C. Sweet, A. Czajka, "DiffGradCAM", arXiv:2506.08514. The choice of reductions is ours.
+
+    Args:
+        forward_func: a model, or any function that returns logits of shape (N, C) or (N, C, ...). Classes are along
+            dimension 1. A single number per example, (N,) or (N, 1), is itself the log-odds and is returned as it is.
+        contrast: the contrast set, in every form of :meth:`LayerDiffGradCam.attribute`. A column that is itself in an
+            explicit set is scored against the set without it. Sets given per example must be as many as the batch has
+            examples: Captum's tools repeat a batch in different orders, and a wrong guess would go unnoticed. A
+            callable is asked once for every class.
+        reduction: ``"logsumexp"``, ``"mean"`` or ``"max"`` (its gradient is shared evenly among ties).
+
+    Shape:
+        As ``forward_func``'s output, in float32 or better.
+
+    Raises:
+        TypeError, ValueError, IndexError: the argument is named with what was given and what is allowed.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam import ContrastScore
+        >>> logits = torch.tensor([[2.0, 0.0, 0.0]])
+        >>> ContrastScore(lambda x: x, reduction="mean")(logits)
+        tensor([[ 2., -1., -1.]])
+    """
+
+    def __init__(
+        self, forward_func: Callable[..., Any], contrast: Contrast = None, reduction: Reduction = "logsumexp"
+    ) -> None:
+        super().__init__()
+        if not callable(forward_func):
+            raise TypeError(f"forward_func: got {type(forward_func).__name__}; allowed is a model or another callable")
+        check_reduction(reduction)
+        self.forward_func = forward_func
+        self.contrast = contrast
+        self.reduction = reduction
+        self.training = getattr(forward_func, "training", False)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The scores for the same arguments as ``forward_func``."""
+        logits = as_logits(self.forward_func(*args, **kwargs))
+        if logits.ndim < 2:
+            return logits
+        by_class = logits.movedim(1, -1)
+        rows = by_class.reshape(-1, by_class.shape[-1])
+        if callable(self.contrast):
+            scores = self._scores_by_asking(self.contrast, rows)
+        else:
+            scores = contrast_scores(rows, self._members(len(logits), rows), self.reduction)
+        return scores.reshape(by_class.shape).movedim(-1, 1)
+
+    def _members(self, examples: int, rows: Tensor) -> Tensor:
+        sets = explicit_members(self.contrast, rows.shape[1]).to(rows.device)
+        if len(sets) not in (1, examples):
+            raise ValueError(
+                f"contrast: got sets for {len(sets)} examples; the batch has {examples}. Captum's tools repeat a batch "
+                "in different orders: keep its size with internal_batch_size, perturbations_per_eval or "
+                "max_examples_per_batch, or explain one example at a time"
+            )
+        return sets.repeat_interleave(len(rows) // max(len(sets), 1), dim=0)
+
+    def _scores_by_asking(self, contrast: ContrastFunction, rows: Tensor) -> Tensor:
+        columns = []
+        for column in range(rows.shape[1]):
+            members = contrast_members(contrast, rows, torch.full((len(rows),), column, device=rows.device))
+            # Only the members are kept for the backward pass: all classes, for every class, would be too many.
+            width = int(members.sum(dim=1).max()) if len(rows) else 0
+            kept, index = members.to(torch.uint8).topk(width, dim=1)
+            columns.append(contrast_score(rows[:, column], rows.gather(1, index), kept.bool(), self.reduction))
+        return torch.stack(columns, dim=1)

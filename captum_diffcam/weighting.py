@@ -1,0 +1,38 @@
+"""How a map weighs the channels of a layer: the formulas of Grad-CAM and Grad-CAM++, on tensors alone.
+
+Activations and gradients have shape (N, channels, *positions); weights have shape (N, channels, 1, ...). A layer
+without positions, (N, channels), counts as one position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def _over_positions(reduce: Callable[..., Tensor], tensor: Tensor) -> Tensor:
+    return reduce(tensor, dim=tuple(range(2, tensor.ndim)), keepdim=True) if tensor.ndim > 2 else tensor
+
+
+def grad_cam_weights(activations: Tensor, gradients: Tensor) -> Tensor:
+    """Grad-CAM: the mean of the gradient over positions.
+
+    Source: R. Selvaraju et al., arXiv:1610.02391, equation 1.
+    """
+    return _over_positions(torch.mean, gradients)
+
+
+def grad_cam_plus_plus_weights(activations: Tensor, gradients: Tensor) -> Tensor:
+    """Grad-CAM++: the sum over positions of ``relu(g) / (2 + relu(g) * sum(relu(A)))``.
+
+    Equation 19 of the source gives each position the ratio ``g^2 / (2 g^2 + sum(A) g^3)``, which wherever ``g != 0`` is
+    ``1 / (2 + g * sum(A))``: no division by zero, no epsilon. Rectified layers have ``A = relu(A)``; on layers with
+    negative activations ``sum(A)`` could bring the denominator to zero, ``sum(relu(A))`` never does.
+
+    Source: A. Chattopadhay et al., arXiv:1710.11063; its factor exp(score), which scales a whole map, is left out.
+    """
+    positive = gradients.relu()
+    mass = _over_positions(torch.sum, activations.relu())
+    return _over_positions(torch.sum, positive / (2 + positive * mass))
