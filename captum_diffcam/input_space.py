@@ -68,11 +68,12 @@ class InputAttribution(Attribution):
     def _fit(self, maps: Tensor, single: Tensor) -> Tensor:
         if maps.ndim == 2:
             # A layer without positions says the same of all of the input.
-            return maps.reshape(-1, *[1] * (single.ndim - 1)).expand_as(single)
+            return maps.reshape(-1, *[1] * (single.ndim - 1)).expand_as(single).contiguous()
         if maps.ndim != single.ndim:
             raise ValueError(
                 f"inputs: got shape {tuple(single.shape)}; a map of shape {tuple(maps.shape)} fits "
                 f"{maps.ndim}-dimensional inputs"
             )
         mode = self.interpolate_mode or _LINEAR_MODES[maps.ndim - 2]
-        return LayerAttribution.interpolate(maps, tuple(single.shape[2:]), mode).expand_as(single)
+        # Contiguous, because sensitivity_max takes a view.
+        return LayerAttribution.interpolate(maps, tuple(single.shape[2:]), mode).expand_as(single).contiguous()

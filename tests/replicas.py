@@ -1,0 +1,79 @@
+"""The definitions, written out slowly in float64: literal sums over one example at a time.
+
+Nothing here is shared with the package. Gradients of single logits come from autograd on the model's head; everything
+after that is loops over classes, channels and positions.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import torch
+from nets import Net
+from torch import Tensor
+
+
+def logits_and_gradients(net: Net, x: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Activations (N, k, P), logits (N, C) and the gradient of every logit (N, C, k, P), in float64."""
+    net = copy.deepcopy(net).double()
+    activations, logits, gradients = [], [], []
+    for example in x.double():
+        a = net.features(example[None]).detach().requires_grad_()
+        z = net.head(a)[0]
+        per_class = [torch.autograd.grad(z[c], a, retain_graph=True)[0] for c in range(len(z))]
+        channels = a.shape[1]
+        activations.append(a.detach().reshape(channels, -1).numpy())
+        logits.append(z.detach().numpy())
+        gradients.append(np.stack([g.reshape(channels, -1).numpy() for g in per_class]))
+    return np.stack(activations), np.stack(logits), np.stack(gradients)
+
+
+def contrast_weights(logits: list[float], rivals: list[int], reduction: str) -> dict[int, float]:
+    """How much of the contrast each rival is."""
+    if reduction == "mean":
+        return {j: 1 / len(rivals) for j in rivals}
+    if reduction == "max":
+        best = [j for j in rivals if logits[j] == max(logits[i] for i in rivals)]
+        return {j: 1 / len(best) for j in best}
+    top = max((logits[j] for j in rivals), default=0.0)
+    total = sum(math.exp(logits[j] - top) for j in rivals)
+    return {j: math.exp(logits[j] - top) / total for j in rivals}
+
+
+def score(logits: list[float], target: int, rivals: list[int], reduction: str) -> float:
+    """D, by its definition."""
+    values = [logits[j] for j in rivals]
+    if not values:
+        return logits[target]
+    if reduction == "mean":
+        return logits[target] - sum(values) / len(values)
+    if reduction == "max":
+        return logits[target] - max(values)
+    return logits[target] - max(values) - math.log(sum(math.exp(v - max(values)) for v in values))
+
+
+def cam(
+    net: Net, x: Tensor, targets: list[int], rivals: list[list[int]], reduction: str, plus_plus: bool
+) -> np.ndarray:
+    """Maps (N, P) of DiffGradCAM or DiffGradCAM++."""
+    activations, logits, gradients = logits_and_gradients(net, x)
+    maps = np.zeros((len(x), activations.shape[2]))
+    for n in range(len(x)):
+        weights = contrast_weights(list(logits[n]), rivals[n], reduction)
+        channels, positions = activations[n].shape
+        for k in range(channels):
+            g = [
+                gradients[n, targets[n], k, i] - sum(w * gradients[n, j, k, i] for j, w in weights.items())
+                for i in range(positions)
+            ]
+            if plus_plus:
+                mass = sum(max(activations[n, k, i], 0.0) for i in range(positions))
+                alphas = [1 / (2 + v * mass) if v > 0 else 0.0 for v in g]
+                weight = sum(alpha * max(v, 0.0) for alpha, v in zip(alphas, g, strict=True))
+            else:
+                weight = sum(g) / positions
+            for i in range(positions):
+                maps[n, i] += weight * activations[n, k, i]
+    return maps

@@ -1,0 +1,78 @@
+"""How the house is built: imports point down, the package stays small, its extras stay extras."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import captum_diffcam
+
+PACKAGE = Path(captum_diffcam.__file__).parent
+
+# What each module may import of its own package and of third parties. Formulas know no Captum and no model.
+ALLOWED = {
+    "logits": ({"torch"}, set()),
+    "contrast": ({"numpy", "torch"}, {"logits"}),
+    "score": ({"torch"}, {"contrast", "logits"}),
+    "weighting": ({"torch"}, set()),
+    "metrics": ({"torch"}, set()),
+    "_capture": ({"captum", "torch"}, set()),
+    "attribution": ({"captum", "torch"}, {"_capture", "contrast", "logits", "score", "weighting"}),
+    "input_space": ({"captum", "torch"}, set()),
+    "__init__": (set(), {"attribution", "contrast", "input_space", "score"}),
+}
+
+
+def imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names.add(node.module)
+    return names
+
+
+def test_every_module_is_listed():
+    assert {path.stem for path in PACKAGE.rglob("*.py")} == set(ALLOWED)
+
+
+@pytest.mark.parametrize("module", ALLOWED)
+def test_imports_point_down(module):
+    third_parties, siblings = ALLOWED[module]
+    found = imports(PACKAGE / f"{module}.py")
+    ours = {name.removeprefix("captum_diffcam.") for name in found if name.startswith("captum_diffcam")}
+    assert ours <= siblings
+    others = {name.partition(".")[0] for name in found if not name.startswith("captum_diffcam")}
+    assert others - set(sys.stdlib_module_names) <= third_parties
+
+
+def test_only_one_module_uses_what_is_private_to_captum():
+    users = [path.name for path in PACKAGE.rglob("*.py") if any(n.startswith("captum._") for n in imports(path))]
+    assert users == ["_capture.py"]
+
+
+def test_modules_stay_short():
+    assert max(len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")) <= 250
+
+
+def test_importing_the_package_imports_no_extra():
+    code = "import captum_diffcam, sys; print([m for m in ('torchvision', 'scipy', 'skimage') if m in sys.modules])"
+    alone = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert alone.stdout.strip() == "[]"
+
+
+def test_the_public_names():
+    assert captum_diffcam.__all__ == [
+        "ContrastScore",
+        "InputAttribution",
+        "LayerDiffGradCam",
+        "LayerDiffGradCamPlusPlus",
+        "top_rivals",
+    ]
+    assert all(getattr(captum_diffcam, name).__doc__ for name in captum_diffcam.__all__)

@@ -1,0 +1,192 @@
+"""Captum's tools take our attributions as they take Captum's own."""
+
+from __future__ import annotations
+
+import matplotlib
+import pytest
+import torch
+from captum.attr import IntegratedGradients, LayerAttribution, LayerGradCam, NoiseTunnel
+from captum.attr import visualization as viz
+from captum.metrics import infidelity, sensitivity_max
+from nets import conv_net, images, linear_net
+
+from captum_diffcam import (
+    ContrastScore,
+    InputAttribution,
+    LayerDiffGradCam,
+    LayerDiffGradCamPlusPlus,
+    top_rivals,
+)
+
+METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
+TARGETS = [2, 0, 5]
+PER_EXAMPLE = [[0, 1], [5], [0, 2, 3]]
+
+
+@pytest.fixture
+def net():
+    return conv_net()
+
+
+@pytest.fixture
+def x():
+    return images()
+
+
+@pytest.mark.parametrize(
+    "contrast", [None, [1, 4], top_rivals(2), PER_EXAMPLE, torch.tensor([[0, 1], [1, 2], [3, 4]])], ids=str
+)
+@pytest.mark.parametrize("method", METHODS)
+class TestNoiseTunnel:
+    @pytest.mark.parametrize("samples_at_once", [None, 1, 2])
+    def test_without_noise_it_is_the_map(self, net, x, method, contrast, samples_at_once):
+        kwargs = {"target": TARGETS, "contrast": contrast}
+        cam = method(net, net.features)
+        tunnel = NoiseTunnel(cam).attribute(
+            x, nt_samples=5, stdevs=0.0, nt_samples_batch_size=samples_at_once, **kwargs
+        )
+        torch.testing.assert_close(tunnel, cam.attribute(x, **kwargs))
+
+    def test_with_noise_it_is_the_mean_over_noisy_inputs(self, net, x, method, contrast):
+        kwargs = {"target": TARGETS, "contrast": contrast}
+        torch.manual_seed(0)
+        tunnel = NoiseTunnel(method(net, net.features)).attribute(x, nt_samples=4, stdevs=0.3, **kwargs)
+        torch.manual_seed(0)
+        noisy = x.repeat_interleave(4, 0) + torch.normal(0, torch.full((12, *x.shape[1:]), 0.3))
+        expected = []
+        for i in range(3):
+            single = (
+                contrast[i : i + 1]
+                if not callable(contrast) and contrast is not None and len(contrast) == 3
+                else contrast
+            )
+            maps = method(net, net.features).attribute(noisy[4 * i : 4 * i + 4], target=TARGETS[i], contrast=single)
+            expected.append(maps.mean(0))
+        torch.testing.assert_close(tunnel, torch.stack(expected))
+
+
+@pytest.mark.parametrize("nt_type", ["smoothgrad", "smoothgrad_sq", "vargrad"])
+def test_noise_tunnel_over_the_input(net, x, nt_type):
+    cam = InputAttribution(LayerDiffGradCam(net, net.features))
+    maps = NoiseTunnel(cam).attribute(x, nt_type=nt_type, nt_samples=3, target=TARGETS)
+    assert maps.shape == x.shape
+    assert isinstance(NoiseTunnel(cam).attribute((x,), nt_samples=2, target=TARGETS), tuple)
+
+
+class TestInputAttribution:
+    def test_upsampled_and_the_same_for_every_channel(self, net, x):
+        maps = LayerDiffGradCam(net, net.features).attribute(x, target=TARGETS)
+        over_input = InputAttribution(LayerDiffGradCam(net, net.features)).attribute(x, target=TARGETS)
+        assert over_input.shape == x.shape
+        expected = LayerAttribution.interpolate(maps, (9, 9), "bilinear")
+        for channel in range(3):
+            torch.testing.assert_close(over_input[:, [channel]], expected)
+
+    def test_a_tuple_for_a_tuple(self, net, x):
+        def forward(x, larger):
+            return net(x) + larger.mean((2, 3)) @ torch.ones(1, 6)
+
+        larger = torch.rand(3, 1, 20, 30)
+        over_inputs = InputAttribution(LayerDiffGradCam(forward, net.features)).attribute((x, larger), target=1)
+        assert [a.shape for a in over_inputs] == [x.shape, larger.shape]
+
+    @pytest.mark.parametrize(("dims", "mode"), [(1, "linear"), (3, "trilinear")])
+    def test_sequences_and_volumes(self, dims, mode):
+        net, x = conv_net(dims), images(dims=dims)
+        cam = LayerDiffGradCam(net, net.features)
+        expected = LayerAttribution.interpolate(cam.attribute(x, target=1), (9,) * dims, mode).expand_as(x)
+        torch.testing.assert_close(InputAttribution(cam).attribute(x, target=1), expected)
+
+    def test_a_mode_of_ones_own(self, net, x):
+        cam = LayerDiffGradCam(net, net.features)
+        expected = LayerAttribution.interpolate(cam.attribute(x, target=1), (9, 9), "nearest").expand_as(x)
+        torch.testing.assert_close(InputAttribution(cam, "nearest").attribute(x, target=1), expected)
+
+    def test_a_layer_without_positions(self):
+        net, x = linear_net(), torch.rand(3, 4)
+        cam = LayerDiffGradCam(net, net.features)
+        torch.testing.assert_close(
+            InputAttribution(cam).attribute(x, target=1), cam.attribute(x, target=1).expand(3, 4)
+        )
+
+    def test_captums_own_attributions_too(self, net, x):
+        over_input = InputAttribution(LayerGradCam(net, net.features)).attribute(x, target=1)
+        assert over_input.shape == x.shape
+
+    def test_errors(self, net, x):
+        with pytest.raises(TypeError, match="attribution: got Net; allowed is a LayerAttribution"):
+            InputAttribution(net)
+        cam = InputAttribution(LayerDiffGradCam(net, net.features))
+        with pytest.raises(ValueError, match=r"attribution: returned shape \(3, 5, 7, 7\)"):
+            cam.attribute(x, target=1, attr_dim_summation=False)
+        flat = InputAttribution(LayerDiffGradCam(lambda x: net(x.reshape(3, 3, 9, 9)), net.features))
+        with pytest.raises(ValueError, match=r"inputs: got shape \(3, 243\); a map of shape \(3, 1, 7, 7\) fits"):
+            flat.attribute(x.flatten(1), target=1)
+
+
+@pytest.mark.parametrize("contrast", [None, [1, 4], PER_EXAMPLE], ids=str)
+@pytest.mark.parametrize("samples", [1, 4])
+def test_sensitivity_max(net, x, contrast, samples):
+    """Against the same perturbations, one example at a time."""
+    cam = InputAttribution(LayerDiffGradCam(net, net.features))
+    torch.manual_seed(0)
+    noise = 0.05 * torch.randn(3 * samples, *x.shape[1:])
+    sensitivity = sensitivity_max(
+        cam.attribute, x, lambda inputs: inputs + noise, n_perturb_samples=samples, target=TARGETS, contrast=contrast
+    )
+    for i in range(3):
+        kwargs = {"target": TARGETS[i], "contrast": contrast[i] if contrast is PER_EXAMPLE else contrast}
+        map_ = cam.attribute(x[i : i + 1], **kwargs)
+        moved = [cam.attribute(x[i : i + 1] + n[None], **kwargs) for n in noise[i * samples : (i + 1) * samples]]
+        expected = max((m - map_).norm() for m in moved) / map_.norm()
+        assert sensitivity[i].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_infidelity(net, x, normalize):
+    """Against the score that was explained; the definition of the metric, by hand."""
+    score = ContrastScore(net)
+    maps = InputAttribution(LayerDiffGradCam(net, net.features)).attribute(x, target=TARGETS)
+    torch.manual_seed(0)
+    noise = 0.05 * torch.randn(9, *x.shape[1:])
+    value = infidelity(
+        score,
+        lambda inputs: (noise, inputs - noise),
+        x,
+        maps,
+        target=TARGETS,
+        n_perturb_samples=3,
+        normalize=normalize,
+    )
+    rows = torch.arange(9)
+    targets = torch.tensor(TARGETS).repeat_interleave(3)
+    repeated = x.repeat_interleave(3, 0)
+    drop = (score(repeated) - score(repeated - noise))[rows, targets].detach().reshape(3, 3)
+    claimed = (noise * maps.repeat_interleave(3, 0)).sum((1, 2, 3)).reshape(3, 3)
+    beta = (drop * claimed).sum(1, keepdim=True) / claimed.square().sum(1, keepdim=True) if normalize else 1.0
+    torch.testing.assert_close(value, (beta * claimed - drop).square().mean(1), rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("reduction", ["logsumexp", "mean", "max"])
+def test_integrated_gradients_of_the_contrast_score_add_up(net, x, reduction):
+    """Completeness: the attributions sum to the change of the score from the baseline."""
+    score = ContrastScore(net, reduction=reduction)
+    attributions, delta = IntegratedGradients(score).attribute(
+        x, target=TARGETS, n_steps=200, return_convergence_delta=True
+    )
+    change = (score(x) - score(torch.zeros_like(x)))[torch.arange(3), torch.tensor(TARGETS)].detach()
+    torch.testing.assert_close(attributions.sum((1, 2, 3)).float(), change, rtol=2e-2, atol=2e-2)
+    assert delta.abs().max() < 2e-2
+
+
+def test_interpolate_and_visualize(net, x):
+    matplotlib.use("Agg")
+    cam = LayerDiffGradCam(net, net.features)
+    upsampled = LayerDiffGradCam.interpolate(cam.attribute(x, target=1), (9, 9), "bilinear")
+    assert upsampled.shape == (3, 1, 9, 9)
+    image = x[0].permute(1, 2, 0).numpy()
+    for attribution in (upsampled[0], InputAttribution(cam).attribute(x, target=1)[0]):
+        figure, _ = viz.visualize_image_attr(
+            attribution.permute(1, 2, 0).numpy(), image, "blended_heat_map", "all", use_pyplot=False
+        )
+        assert len(figure.axes[0].images) == 2
