@@ -12,9 +12,10 @@ from captum.log import log_usage
 from torch import Tensor
 from torch.nn import Module
 
-from captum_diffcam._capture import recording, run_at_layer
-from captum_diffcam.contrast import Contrast, contrast_members
+from captum_diffcam._capture import LayerRun, recording, run_at_layer
+from captum_diffcam.contrast import Contrast, contrast_members, top_rivals
 from captum_diffcam.logits import Target, as_logits, at_least_float32, select_target
+from captum_diffcam.rivals import RivalMaps, rank_rivals
 from captum_diffcam.score import Reduction, check_reduction, contrast_score
 from captum_diffcam.weighting import grad_cam_plus_plus_weights, grad_cam_weights
 
@@ -117,38 +118,104 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
                 and the caller's state are then as before.
         """
         check_reduction(reduction)
+        with recording():
+            run, logits, classes = self._run(
+                inputs, target, additional_forward_args, attribute_to_layer_input, grad_kwargs
+            )
+            members = contrast_members(contrast, logits, classes)
+            score = contrast_score(logits.gather(1, classes[:, None]).squeeze(1), logits, members, reduction)
+            return _unpack(self._maps(run, score, relu_attributions, attr_dim_summation, grad_kwargs))
+
+    @log_usage(part_of_slo=True)
+    def attribute_rivals(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Target = None,
+        rivals: Contrast = top_rivals(5),
+        additional_forward_args: object = None,
+        attribute_to_layer_input: bool = False,
+        relu_attributions: bool = False,
+        attr_dim_summation: bool = True,
+        grad_kwargs: dict[str, Any] | None = None,
+    ) -> RivalMaps:
+        r"""Explain the target against each of its rivals by itself, from one forward pass.
+
+        Before any ReLU, the pairwise maps of :class:`LayerDiffGradCam`, summed with their weights, are its map against
+        all of the rivals together (under logsumexp).
+
+        Args:
+            inputs: as in :meth:`attribute`, and so are all arguments but ``rivals``.
+            target: the class to explain.
+            rivals: the classes to explain it against, in any form of ``contrast``.
+            additional_forward_args: further arguments of ``forward_func``.
+            attribute_to_layer_input: explain the input of the layer instead of its output.
+            relu_attributions: keep the positive part of each map only.
+            attr_dim_summation: sum over channels.
+            grad_kwargs: keyword arguments of :func:`torch.autograd.grad`.
+
+        Returns:
+            RivalMaps: ``maps``, ``rivals`` and ``weights`` :math:`\operatorname{softmax}(z_K)`, the strongest first.
+
+        Raises:
+            TypeError, ValueError, IndexError: as :meth:`attribute`.
+        """
+        with recording():
+            run, logits, classes = self._run(
+                inputs, target, additional_forward_args, attribute_to_layer_input, grad_kwargs
+            )
+            members = contrast_members(rivals, logits, classes)
+            ranked, weights, margins = rank_rivals(logits, classes, members)
+            # Without any rival, a margin of zero still tells the shape of a map.
+            columns = margins.unbind(dim=1) or (0 * logits.sum(dim=1),)
+            keep_graph = {**(grad_kwargs or {}), "retain_graph": True}
+            pairwise = [self._maps(run, m, relu_attributions, attr_dim_summation, keep_graph) for m in columns]
+            maps = tuple(torch.stack(same, dim=1)[:, : ranked.shape[1]] for same in zip(*pairwise, strict=True))
+            return RivalMaps(_unpack(maps), ranked, weights)
+
+    def _run(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Target,
+        additional_forward_args: object,
+        at_input: bool,
+        grad_kwargs: dict[str, Any] | None,
+    ) -> tuple[LayerRun, Tensor, Tensor]:
+        """One run of the model, with the logits (N, C) at the target's position and the target classes (N,)."""
         if not isinstance(inputs, (Tensor, tuple)):
             raise TypeError(f"inputs: got {type(inputs).__name__}; allowed is a tensor or a tuple of tensors")
-        grad_kwargs = grad_kwargs or {}
-        create_graph = bool(grad_kwargs.get("create_graph"))
-        with recording():
-            run = run_at_layer(
-                self.forward_func,
-                self.layer,
-                inputs,
-                additional_forward_args,
-                at_input=attribute_to_layer_input,
-                device_ids=self.device_ids,
-                whole_graph=create_graph,
-            )
-            logits, classes = select_target(as_logits(run.output), target)
-            rivals = contrast_members(contrast, logits, classes)
-            target_logits = logits.gather(1, classes[:, None]).squeeze(1)
-            score = contrast_score(target_logits, logits, rivals, reduction)
-            gradients = run.gradients(score, grad_kwargs)
-            with torch.set_grad_enabled(create_graph):
-                maps = tuple(
-                    self._map(activation, gradient, attr_dim_summation, relu_attributions)
-                    for activation, gradient in zip(run.activations, gradients, strict=True)
-                )
-        return maps if len(maps) > 1 else maps[0]
+        run = run_at_layer(
+            self.forward_func,
+            self.layer,
+            inputs,
+            additional_forward_args,
+            at_input=at_input,
+            device_ids=self.device_ids,
+            whole_graph=_creates_graph(grad_kwargs),
+        )
+        return run, *select_target(as_logits(run.output), target)
 
-    def _map(self, activation: Tensor, gradient: Tensor, sum_channels: bool, rectify: bool) -> Tensor:
-        activation, gradient = at_least_float32(activation), at_least_float32(gradient)
-        attribution = self.channel_weights(activation, gradient) * activation
-        if sum_channels:
-            attribution = attribution.sum(dim=1, keepdim=True)
-        return attribution.relu() if rectify else attribution
+    def _maps(
+        self, run: LayerRun, score: Tensor, rectify: bool, sum_channels: bool, grad_kwargs: dict[str, Any] | None
+    ) -> tuple[Tensor, ...]:
+        """The map of every tensor of the layer for one score (N,)."""
+        gradients = run.gradients(score, grad_kwargs or {})
+        with torch.set_grad_enabled(_creates_graph(grad_kwargs)):
+            maps = []
+            for activation, gradient in zip(run.activations, gradients, strict=True):
+                activation, gradient = at_least_float32(activation), at_least_float32(gradient)
+                attribution = self.channel_weights(activation, gradient) * activation
+                if sum_channels:
+                    attribution = attribution.sum(dim=1, keepdim=True)
+                maps.append(attribution.relu() if rectify else attribution)
+        return tuple(maps)
+
+
+def _creates_graph(grad_kwargs: dict[str, Any] | None) -> bool:
+    return bool((grad_kwargs or {}).get("create_graph"))
+
+
+def _unpack(maps: tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+    return maps if len(maps) > 1 else maps[0]
 
 
 class LayerDiffGradCamPlusPlus(LayerDiffGradCam):

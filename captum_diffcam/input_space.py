@@ -9,6 +9,8 @@ from captum.attr._utils.attribution import Attribution
 from captum.log import log_usage
 from torch import Tensor
 
+from captum_diffcam.logits import Target
+
 _LINEAR_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -20,8 +22,8 @@ class InputAttribution(Attribution):
     of a contrastive map, pass the score that was explained, :class:`ContrastScore`, not the raw logits.
 
     Args:
-        attribution: a layer attribution whose maps have shape (N, 1, *positions), such as :class:`LayerDiffGradCam` or
-            :class:`captum.attr.LayerGradCam`.
+        attribution: a layer attribution whose maps have shape ``(N, 1, *positions)``, such as :class:`LayerDiffGradCam`
+            or :class:`captum.attr.LayerGradCam`.
         interpolate_mode: a mode of :func:`torch.nn.functional.interpolate`; None is linear in every dimension.
 
     Example:
@@ -43,13 +45,15 @@ class InputAttribution(Attribution):
 
     # NoiseTunnel calls ``attribute.__wrapped__``, which this decorator sets.
     @log_usage(part_of_slo=True)
-    def attribute(self, inputs: Tensor | tuple[Tensor, ...], *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor, ...]:
+    def attribute(
+        self, inputs: Tensor | tuple[Tensor, ...], target: Target = None, **kwargs: Any
+    ) -> Tensor | tuple[Tensor, ...]:
         """The map of the wrapped attribution, in the shape of the inputs.
 
         Args:
-            inputs: the model's input (N, channels, *size), or a tuple of inputs.
-            *args: as the wrapped attribution's ``attribute``.
-            **kwargs: as the wrapped attribution's ``attribute``.
+            inputs: the model's input ``(N, channels, *size)``, or a tuple of inputs.
+            target: the class to explain.
+            **kwargs: further arguments of the wrapped attribution's ``attribute``.
 
         Returns:
             A tensor of the input's shape; a tuple of them where ``inputs`` is a tuple.
@@ -57,7 +61,7 @@ class InputAttribution(Attribution):
         Raises:
             ValueError: the map has more than one channel or tensor, or its positions do not fit the input's dimensions.
         """
-        maps = self.attribution.attribute(inputs, *args, **kwargs)
+        maps = self.attribution.attribute(inputs, target, **kwargs)
         if isinstance(maps, tuple) or maps.ndim < 2 or maps.shape[1] != 1:
             got = f"{len(maps)} maps" if isinstance(maps, tuple) else f"shape {tuple(maps.shape)}"
             raise ValueError(f"attribution: returned {got}; allowed is one map of shape (N, 1, *positions)")

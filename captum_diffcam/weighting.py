@@ -1,7 +1,7 @@
 """How a map weighs the channels of a layer: the formulas of Grad-CAM and Grad-CAM++, on tensors alone.
 
-Activations and gradients have shape (N, channels, *positions); weights have shape (N, channels, 1, ...). A layer
-without positions, (N, channels), counts as one position.
+Activations and gradients have shape ``(N, channels, *positions)``, weights ``(N, channels, 1, ...)``. A layer without
+positions, ``(N, channels)``, counts as one position.
 """
 
 from __future__ import annotations

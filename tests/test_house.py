@@ -20,9 +20,10 @@ ALLOWED = {
     "score": ({"torch"}, {"contrast", "logits"}),
     "weighting": ({"torch"}, set()),
     "metrics": ({"torch"}, set()),
+    "rivals": ({"torch"}, set()),
     "_capture": ({"captum", "torch"}, set()),
-    "attribution": ({"captum", "torch"}, {"_capture", "contrast", "logits", "score", "weighting"}),
-    "input_space": ({"captum", "torch"}, set()),
+    "attribution": ({"captum", "torch"}, {"_capture", "contrast", "logits", "rivals", "score", "weighting"}),
+    "input_space": ({"captum", "torch"}, {"logits"}),
     "__init__": (set(), {"attribution", "contrast", "input_space", "score"}),
 }
 
