@@ -209,7 +209,7 @@ def _method_row(methods: Sequence[Method], result: Explanation) -> Row:
     return Row(
         result.photograph,
         title=f"{target['name']} {_percent(target['probability'])}",
-        text="\n".join(["rather than", *(f"{wrap(r['name'], 20, 1)} {_percent(r['probability'])}" for r in rivals)]),
+        text="\n".join(["rather than", *(f"{r['name']} {_percent(r['probability'])}" for r in rivals)]),
         maps=[result.maps[method.name] for method in methods],
         notes=notes,
     )

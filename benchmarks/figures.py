@@ -11,6 +11,7 @@ from typing import Any
 
 from captum.attr import LayerAttribution
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -41,6 +42,7 @@ class Canvas:
     def __init__(self, width: float, height: float) -> None:
         # A Figure of its own needs no display and leaves pyplot alone.
         self.figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
+        FigureCanvasAgg(self.figure)
         self.width, self.height = width, height
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
@@ -52,10 +54,14 @@ class Canvas:
             spine.set_visible(False)
         return axes
 
-    def text(self, left: float, top: float, text: str, **style: Any) -> None:
-        """Text that hangs from a point, or is aligned with it as the style says."""
+    def text(self, left: float, top: float, text: str, room: float | None = None, **style: Any) -> None:
+        """Text that hangs from a point, or is aligned with it as the style says; smaller where it needs more room."""
         style = {"va": "top", "ha": "left", "fontsize": 9, "linespacing": 1.25, **style}
-        self.figure.text(left / self.width, 1 - top / self.height, text, **style)
+        drawn = self.figure.text(left / self.width, 1 - top / self.height, text, **style)
+        width = drawn.get_window_extent().width / self.figure.dpi
+        if room is not None and width > room:
+            # Glyphs have whole pixels, so they do not shrink quite as much as the font.
+            drawn.set_fontsize(0.95 * style["fontsize"] * room / width)
 
     def heading(self, title: str, explanation: str) -> None:
         """The first line, and what is said under it, in as many lines as it takes."""
@@ -107,7 +113,7 @@ def draw_methods(
     path: Path, title: str, explanation: str, groups: Sequence[tuple[str, Sequence[str]]], rows: Sequence[Row]
 ) -> None:
     """A row for each photograph: what the model says, the photograph, then the maps, in named groups of columns."""
-    cell, step, gap, row_height, left_of_cells, header = 1.25, 1.31, 0.15, 1.52, 1.75, 1.65
+    cell, step, gap, row_height, left_of_cells, header = 1.25, 1.31, 0.15, 1.52, 1.9, 1.65
     columns = 1 + sum(len(names) for _, names in groups)
     canvas = Canvas(left_of_cells + columns * step + len(groups) * gap + 0.06, header + len(rows) * row_height + 0.4)
     canvas.heading(title, explanation)
@@ -120,12 +126,14 @@ def draw_methods(
         canvas.axes(left, 1.09, width, 0.015).set_facecolor("black")
         left += len(names) * step
     for left, name in zip(lefts, (name for _, names in groups for name in names), strict=True):
-        canvas.text(left + cell / 2, header - 0.06, name, ha="center", va="bottom")
+        canvas.text(left + cell / 2, header - 0.06, name, cell, ha="center", va="bottom")
     for i, row in enumerate(rows):
         top, right = header + i * row_height, left_of_cells - 0.1
         row_title = wrap(row.title, 20, 3)
-        canvas.text(right, top + 0.1, row_title, ha="right", fontsize=10, fontweight="bold")
-        canvas.text(right, top + 0.36 + 0.18 * row_title.count("\n"), row.text, ha="right", color=_FAINT)
+        canvas.text(right, top + 0.1, row_title, right, ha="right", fontsize=10, fontweight="bold")
+        below = top + 0.36 + 0.18 * row_title.count("\n")
+        for j, line in enumerate(row.text.splitlines()):
+            canvas.text(right, below + 0.16 * j, line, right, ha="right", color=_FAINT)
         canvas.axes(left_of_cells, top, cell, cell).imshow(row.photograph.numpy())
         for left, map_, note in zip(lefts, row.maps, row.notes, strict=True):
             draw_map(canvas.axes(left, top, cell, cell), row.photograph, map_, signed=False)
@@ -136,7 +144,7 @@ def draw_methods(
 
 def draw_questions(path: Path, title: str, explanation: str, rows: Sequence[Row]) -> None:
     """Two photographs a line: each with its signed map for one rival after another, both named in their colours."""
-    cell, step, gap, row_height, header, characters = 1.8, 1.88, 0.35, 2.45, 0.7, 28
+    cell, step, gap, row_height, header = 1.8, 1.9, 0.35, 2.4, 0.75
     blocks = min(2, len(rows))
     per_block = -(-len(rows) // blocks)
     block_width = (1 + max(len(row.maps) for row in rows)) * step + gap
@@ -145,15 +153,12 @@ def draw_questions(path: Path, title: str, explanation: str, rows: Sequence[Row]
     for i, row in enumerate(rows):
         block, line = divmod(i, per_block)
         left, top = 0.12 + block * block_width, header + line * row_height + 0.55
-        canvas.text(left, top - 0.1, wrap(row.text, characters, 1), va="baseline", color=_FAINT)
+        canvas.text(left, top - 0.1, row.text, cell, va="baseline", color=_FAINT)
         canvas.axes(left, top, cell, cell).imshow(row.photograph.numpy())
         for map_, rival in zip(row.maps, row.notes, strict=True):
             left += step
-            question = wrap(f"rather than {rival}", characters)
-            line_above = top - 0.1 - 0.16 * question.count("\n")
-            canvas.text(left, line_above, question, va="baseline", color=AGAINST)
-            name = wrap(row.title, characters, 1)
-            canvas.text(left, line_above - 0.18, name, va="baseline", color=FOR, fontweight="bold")
+            canvas.text(left, top - 0.28, row.title, cell, va="baseline", color=FOR, fontweight="bold")
+            canvas.text(left, top - 0.1, f"rather than {rival}", cell, va="baseline", color=AGAINST)
             draw_map(canvas.axes(left, top, cell, cell), row.photograph, map_, signed=True)
     canvas.colour_bar(SIGNED, ("speaks for the rival", "speaks for the class"), "neither")
     canvas.save(path)

@@ -80,5 +80,5 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str | float]], limits: 
 
 def _cell(cell: str | float, limit: int, digits: int) -> str:
     if isinstance(cell, str):
-        return cell if len(cell) <= limit else f"{cell[: limit - 1]}…"
+        return cell if len(cell) <= limit else f"{cell[: limit - 1].rstrip()}…"
     return f"{cell:.{digits}f}" if math.isfinite(cell) else "-"
