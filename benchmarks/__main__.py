@@ -10,7 +10,7 @@ from typing import Protocol
 
 import torch
 
-from benchmarks import compare
+from benchmarks import compare, cost
 from benchmarks.options import Parser, UsageError, add_common_arguments
 
 
@@ -28,6 +28,7 @@ class Benchmark(Protocol):
 
 BENCHMARKS: dict[str, Benchmark] = {
     "compare": compare,
+    "cost": cost,
 }
 DEFAULT = "compare"
 

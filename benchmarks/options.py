@@ -38,7 +38,7 @@ def warn(line: str) -> None:
 def add_common_arguments(parser: argparse.ArgumentParser, benchmark: str) -> None:
     parser.add_argument("--device", type=_device, default="cpu", help="cpu (default), cuda, cuda:1, mps ...")
     # One by default: numbers then do not depend on how many cores there are, nor times on who else uses them.
-    parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads of PyTorch (default 1)")
+    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of PyTorch (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default 0)")
     parser.add_argument(
         "--output",
@@ -61,7 +61,8 @@ def _device(text: str) -> torch.device:
     return device
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """The type of an option that counts."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}; allowed is an integer of at least 1")
     return int(text)

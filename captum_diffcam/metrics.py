@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -27,4 +28,4 @@ def cam_entropy(maps: Tensor) -> Tensor:
     positive = maps.flatten(1).relu()
     total = positive.sum(dim=1, keepdim=True)
     shares = positive / total.where(total > 0, 1)
-    return -shares.xlogy(shares).sum(dim=1)
+    return torch.special.entr(shares).sum(dim=1)

@@ -2,7 +2,7 @@ r"""The contrast score: what softmax decides by, as one number per class.
 
 Softmax sees only differences of logits. The score of class ``c`` against a contrast set ``K`` is
 
-.. math:: D = z_c - R(z_K), \qquad D = z_c \text{ where } K \\text{ is empty,}
+.. math:: D = z_c - R(z_K), \qquad D = z_c \text{ where } K \text{ is empty,}
 
 where the reduction ``R`` is ``logsumexp``, ``mean`` or ``max``. Each satisfies ``R(z + b) = R(z) + b``, so ``D`` does
 not see anything that is added to all logits alike.

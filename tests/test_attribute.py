@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -165,6 +167,23 @@ class TestWhereItWorks:
             maps = method(model, relu).attribute(x, target=1)
         split = Net(model[:4], model[4])
         torch.testing.assert_close(maps, reference(split, x, method))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_threads_do_not_see_each_other(method):
+    """Both are inside the model at once, between the hooks' registration and the layer."""
+    inside = threading.Barrier(2)
+
+    class Meeting(Net):
+        def forward(self, x):
+            inside.wait(timeout=60)
+            return super().forward(x)
+
+    net, x = conv_net(), images(8)
+    model = Meeting(net.features, net.head)
+    with ThreadPoolExecutor(2) as threads:
+        maps = list(threads.map(lambda half: reference(model, half, method), x.split(4)))
+    torch.testing.assert_close(torch.cat(maps), reference(net, x, method))
 
 
 class TestCreateGraph:
