@@ -39,7 +39,10 @@ TARGETS: dict[str, tuple[str, Callable[[float], bool]]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", nargs="+", choices=LAYERS, default=list(LAYERS), help="models of torchvision")
-    parser.add_argument("--rounds", type=positive, default=5, help=f"turns (default 5; batches of {LARGE_BATCH}: 3 at most)")
+    parser.add_argument(
+        "--rounds", type=positive, default=5, help=f"turns (default 5; batches of {LARGE_BATCH}: 3 at most)"
+    )
+    parser.add_argument("--size", type=positive, default=224, help="width and height of the images (default 224)")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_MODEL} alone with 3 rounds, under a minute")
 
 
@@ -67,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case, str]]]:
     """What is timed, and what of it is measured in memory, which needs a process for each."""
-    fixed = {"device": str(args.device), "seed": args.seed}
+    fixed = {"device": str(args.device), "seed": args.seed, "size": args.size}
     cases = [Case(model, "late", batch, **fixed) for model in args.models for batch in (8, 1, LARGE_BATCH)]
     cases += [
         Case(model, at, batch, **fixed) for model in args.models for at in ("early", "middle") for batch in (1, 8)
@@ -84,7 +87,9 @@ def _cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case, str]]
 
 
 def _quick_cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case, str]]]:
-    cases = [Case(QUICK_MODEL, layer, 1, device=str(args.device), seed=args.seed) for layer in ("late", "early")]
+    cases = [
+        Case(QUICK_MODEL, layer, 1, args.size, device=str(args.device), seed=args.seed) for layer in ("late", "early")
+    ]
     return cases, [(cases[0], name) for name in (FORWARD, GRAD_CAM, DIFF)]
 
 

@@ -29,14 +29,15 @@ def draw_cost(path: Path, record: dict[str, Any]) -> None:
     machine = record["machine"]
     figure.suptitle(f"What a map costs   ({machine['device']}, {machine['torch_threads']} threads)", fontsize=14)
 
-    late = [row for row in record["memory"] if row["layer"] == "late" and row["batch"] == 8]
-    _bars(memory, late, [row["peak_mib"] for row in late], "peak memory over the loaded model [MiB]")
-    memory.set_title("Memory, batch 8, late layer: a map needs what a forward needs")
-    late = [row for row in record["time"] if row["layer"] == "late" and row["batch"] == 8]
-    _bars(time, late, [1000 * row["seconds"]["median"] for row in late], "time [ms]")
-    time.set_title("Time, batch 8, late layer")
-    memory.legend(fontsize=8, ncols=2, loc="upper left")
-    memory.set_ylim(top=memory.get_ylim()[1] * 6)
+    batch = record["time"][0]["batch"]
+    shown = [row for row in record["memory"] if (row["layer"], row["batch"]) == ("late", batch)]
+    _bars(memory, shown, [row["peak_mib"] for row in shown], "peak memory over the loaded model [MiB]")
+    memory.set_title(f"Memory, late layer, batch {batch}")
+    shown = [row for row in record["time"] if (row["layer"], row["batch"]) == ("late", batch)]
+    _bars(time, shown, [1000 * row["seconds"]["median"] for row in shown], "time [ms]")
+    time.set_title(f"Time, late layer, batch {batch}")
+    time.legend(fontsize=8, ncols=2, loc="upper left")
+    time.set_ylim(top=time.get_ylim()[1] * 6)
 
     _lines(size, [row for row in record["growth"] if row["grows"] == "size"], "width and height of one image [pixels]")
     size.set_title("Growth with the image")
