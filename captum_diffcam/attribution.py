@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn import Module
 
 from captum_diffcam._capture import LayerRun, recording, run_at_layer
 from captum_diffcam.contrast import Contrast, contrast_members, top_rivals
+from captum_diffcam.layouts import Layout, convolutional, find_layout, looks_like_tokens, to_positions
 from captum_diffcam.logits import Target, as_logits, at_least_float32, select_target
 from captum_diffcam.rivals import RivalMaps, rank_rivals
 from captum_diffcam.score import Reduction, check_reduction, contrast_score
@@ -43,6 +45,10 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
         layer: the layer to explain, usually the last one with positions. A layer that runs several times in one forward
             is explained at its last run.
         device_ids: the device order of a DataParallel model, where ``forward_func`` is not that model itself.
+        layout: where the layer keeps channels and positions. None: (N, channels, \\*positions), as convolutions do.
+            ``"vit"``: tokens (N, T, D), of which class and register tokens are left out, the patches being a square;
+            :func:`~captum_diffcam.layouts.vit_layout` takes another grid. ``"swin"``: channels last. Or a callable from
+            the layer's tensor to (N, channels, \\*positions), which may reorder and leave out, but not mix.
 
     Example:
         >>> import torch
@@ -57,13 +63,21 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
     channel_weights: Callable[[Tensor, Tensor], Tensor] = staticmethod(grad_cam_weights)
     """The weighting rule: ``(activations, gradients) -> weights``; a subclass sets its own."""
 
-    def __init__(self, forward_func: Callable[..., Any], layer: Module, device_ids: list[int] | None = None) -> None:
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: Module,
+        device_ids: list[int] | None = None,
+        *,
+        layout: Layout | None = None,
+    ) -> None:
         if not callable(forward_func):
             raise TypeError(f"forward_func: got {type(forward_func).__name__}; allowed is a model or another callable")
         if not isinstance(layer, Module):
             raise TypeError(f"layer: got {type(layer).__name__}; allowed is a torch.nn.Module")
         LayerAttribution.__init__(self, forward_func, layer, device_ids)
         GradientAttribution.__init__(self, forward_func)
+        self.layout = find_layout(layout)
 
     # NoiseTunnel calls ``attribute.__wrapped__``, which this decorator sets.
     @log_usage(part_of_slo=True)
@@ -192,6 +206,11 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
             device_ids=self.device_ids,
             whole_graph=_creates_graph(grad_kwargs),
         )
+        for tensor in run.activations if self.layout is convolutional else ():
+            if hint := looks_like_tokens(tensor, inputs):
+                shape = tuple(tensor.shape)
+                message = f"layer: {shape} looks like tokens, whose channels come last; layout={hint!r} takes them so"
+                warnings.warn(message, stacklevel=4)
         return run, *select_target(as_logits(run.output), target)
 
     def _maps(
@@ -202,6 +221,7 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
         with torch.set_grad_enabled(_creates_graph(grad_kwargs)):
             maps = []
             for activation, gradient in zip(run.activations, gradients, strict=True):
+                activation, gradient = to_positions(self.layout, activation, gradient)
                 activation, gradient = at_least_float32(activation), at_least_float32(gradient)
                 attribution = self.channel_weights(activation, gradient) * activation
                 if sum_channels:

@@ -28,4 +28,5 @@ def cam_entropy(maps: Tensor) -> Tensor:
     positive = maps.flatten(1).relu()
     total = positive.sum(dim=1, keepdim=True)
     shares = positive / total.where(total > 0, 1)
-    return torch.special.entr(shares).sum(dim=1)
+    entropy: Tensor = torch.special.entr(shares).sum(dim=1)
+    return entropy
