@@ -2,11 +2,13 @@
 
 from captum_diffcam.attribution import LayerDiffGradCam, LayerDiffGradCamPlusPlus
 from captum_diffcam.contrast import top_rivals
+from captum_diffcam.guided import GuidedDiffGradCam
 from captum_diffcam.input_space import InputAttribution
 from captum_diffcam.score import ContrastScore
 
 __all__ = [
     "ContrastScore",
+    "GuidedDiffGradCam",
     "InputAttribution",
     "LayerDiffGradCam",
     "LayerDiffGradCamPlusPlus",

@@ -18,7 +18,7 @@ from captum_diffcam.contrast import Contrast, contrast_members, top_rivals
 from captum_diffcam.layouts import Layout, convolutional, find_layout, looks_like_tokens, to_positions
 from captum_diffcam.logits import Target, as_logits, at_least_float32, select_target
 from captum_diffcam.rivals import RivalMaps, rank_rivals
-from captum_diffcam.score import Reduction, check_reduction, contrast_score
+from captum_diffcam.score import Reduction, check_reduction, explained_score
 from captum_diffcam.weighting import grad_cam_plus_plus_weights, grad_cam_weights
 
 
@@ -136,8 +136,7 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
             run, logits, classes = self._run(
                 inputs, target, additional_forward_args, attribute_to_layer_input, grad_kwargs
             )
-            members = contrast_members(contrast, logits, classes)
-            score = contrast_score(logits.gather(1, classes[:, None]).squeeze(1), logits, members, reduction)
+            score = explained_score(logits, classes, contrast, reduction)
             return _unpack(self._maps(run, score, relu_attributions, attr_dim_summation, grad_kwargs))
 
     @log_usage(part_of_slo=True)

@@ -62,6 +62,12 @@ def contrast_score(target_logits: Tensor, logits: Tensor, members: Tensor, reduc
     return ((target_logits[:, None] - reference) - remainder).squeeze(1)
 
 
+def explained_score(logits: Tensor, target: Tensor, contrast: Contrast, reduction: Reduction) -> Tensor:
+    """``D`` of each example's target. Shapes: logits (N, C), target (N,) -> (N,). Differentiable."""
+    members = contrast_members(contrast, logits, target)
+    return contrast_score(logits.gather(1, target[:, None]).squeeze(1), logits, members, reduction)
+
+
 def contrast_scores(logits: Tensor, members: Tensor, reduction: Reduction) -> Tensor:
     """``D`` of every class at once, each against the members without itself.
 

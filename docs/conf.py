@@ -24,6 +24,7 @@ autodoc_typehints_description_target = "documented"
 autodoc_type_aliases = {
     "Contrast": "captum_diffcam.contrast.Contrast",
     "ContrastFunction": "captum_diffcam.contrast.ContrastFunction",
+    "Layout": "captum_diffcam.layouts.Layout",
     "Reduction": "captum_diffcam.score.Reduction",
     "Target": "captum_diffcam.logits.Target",
 }

@@ -25,7 +25,8 @@ ALLOWED = {
     "_capture": ({"captum", "torch"}, set()),
     "attribution": ({"captum", "torch"}, {"_capture", "contrast", "layouts", "logits", "rivals", "score", "weighting"}),
     "input_space": ({"captum", "torch"}, {"logits"}),
-    "__init__": (set(), {"attribution", "contrast", "input_space", "score"}),
+    "guided": ({"captum", "torch"}, {"_capture", "attribution", "contrast", "input_space", "logits", "score"}),
+    "__init__": (set(), {"attribution", "contrast", "guided", "input_space", "score"}),
 }
 
 
@@ -73,6 +74,7 @@ def test_importing_the_package_imports_no_extra():
 def test_the_public_names():
     assert captum_diffcam.__all__ == [
         "ContrastScore",
+        "GuidedDiffGradCam",
         "InputAttribution",
         "LayerDiffGradCam",
         "LayerDiffGradCamPlusPlus",

@@ -5,13 +5,21 @@ from __future__ import annotations
 import matplotlib
 import pytest
 import torch
-from captum.attr import IntegratedGradients, LayerAttribution, LayerGradCam, NoiseTunnel
+from captum.attr import (
+    GuidedBackprop,
+    GuidedGradCam,
+    IntegratedGradients,
+    LayerAttribution,
+    LayerGradCam,
+    NoiseTunnel,
+)
 from captum.attr import visualization as viz
 from captum.metrics import infidelity, sensitivity_max
 from nets import conv_net, images, linear_net
 
 from captum_diffcam import (
     ContrastScore,
+    GuidedDiffGradCam,
     InputAttribution,
     LayerDiffGradCam,
     LayerDiffGradCamPlusPlus,
@@ -122,6 +130,39 @@ class TestInputAttribution:
         flat = InputAttribution(LayerDiffGradCam(lambda x: net(x.reshape(3, 3, 9, 9)), net.features))
         with pytest.raises(ValueError, match=r"inputs: got shape \(3, 243\); a map of shape \(3, 1, 7, 7\) fits"):
             flat.attribute(x.flatten(1), target=1)
+
+
+@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU:UserWarning")  # Captum announces what it does
+class TestGuided:
+    def test_an_empty_set_is_guided_grad_cam(self, net, x):
+        expected = GuidedGradCam(net, net.features).attribute(x.clone().requires_grad_(), target=TARGETS)
+        maps = GuidedDiffGradCam(net, net.features).attribute(x, target=TARGETS, contrast=[])
+        torch.testing.assert_close(maps, expected.detach())
+        assert not x.requires_grad
+        assert not maps.requires_grad
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_it_is_guided_backpropagation_of_the_score_times_the_map(self, net, x, method):
+        kwargs = {"target": TARGETS, "contrast": PER_EXAMPLE, "reduction": "mean"}
+        maps = GuidedDiffGradCam(net, net.features, method).attribute((x,), **kwargs)
+        score = ContrastScore(net, PER_EXAMPLE, "mean")
+        guided = GuidedBackprop(score).attribute(x.clone().requires_grad_(), target=TARGETS)
+        map_ = InputAttribution(method(net, net.features), "nearest").attribute(x, **kwargs, relu_attributions=True)
+        torch.testing.assert_close(maps[0], guided * map_)
+
+    def test_in_inference_mode_and_under_noise(self, net, x):
+        cam = GuidedDiffGradCam(net, net.features)
+        expected = cam.attribute(x, target=TARGETS, contrast=PER_EXAMPLE)
+        with torch.inference_mode():
+            torch.testing.assert_close(cam.attribute(x, target=TARGETS, contrast=PER_EXAMPLE), expected)
+        tunnel = NoiseTunnel(cam).attribute(x, nt_samples=3, stdevs=0.0, target=TARGETS, contrast=PER_EXAMPLE)
+        torch.testing.assert_close(tunnel, expected)
+
+    def test_errors(self, net, x):
+        with pytest.raises(TypeError, match="model: got function"):
+            GuidedDiffGradCam(lambda x: x, net.features)
+        with pytest.raises(ValueError, match="in its own contrast set"):
+            GuidedDiffGradCam(net, net.features).attribute(x, target=1, contrast=[1])
 
 
 @pytest.mark.parametrize("contrast", [None, [1, 4], PER_EXAMPLE], ids=str)
