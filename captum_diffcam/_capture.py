@@ -139,10 +139,13 @@ def _tap(layer: Module, at_input: bool, whole_graph: bool) -> Iterator[_Tensors]
     def on_output(module: Module, args: Any, output: Any) -> Any:
         return cut(output)
 
-    if at_input:
-        handle = layer.register_forward_pre_hook(on_input, with_kwargs=True)
-    else:
-        handle = layer.register_forward_hook(on_output)
+    try:
+        if at_input:
+            handle = layer.register_forward_pre_hook(on_input, with_kwargs=True)
+        else:
+            handle = layer.register_forward_hook(on_output)
+    except RuntimeError as error:  # a scripted module
+        raise TypeError(f"layer: {error}") from error
     with handle:
         yield kept
 

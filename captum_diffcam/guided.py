@@ -70,7 +70,7 @@ class GuidedDiffGradCam(GradientAttribution):
         Raises:
             TypeError, ValueError, IndexError: as :meth:`LayerDiffGradCam.attribute`.
         """
-        maps = self.cam.attribute(
+        maps: Tensor | tuple[Tensor, ...] = self.cam.attribute(
             inputs,
             target,
             additional_forward_args=additional_forward_args,

@@ -1,0 +1,97 @@
+"""Precision and placement: low precision, autocast, memory formats, GPUs, DataParallel, compiled and traced models."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from nets import conv_net, images
+
+from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
+
+METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def similarity(maps, others):
+    return torch.cosine_similarity(maps.flatten(1).float().cpu(), others.flatten(1)).min()
+
+
+@pytest.fixture
+def net():
+    return conv_net()
+
+
+@pytest.fixture
+def x():
+    return images()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("method", METHODS)
+class TestLowPrecision:
+    def test_weights(self, net, x, method, dtype):
+        expected = method(net, net.features).attribute(x, target=1)
+        maps = method(net.to(dtype), net.features).attribute(x.to(dtype), target=1)
+        assert maps.dtype == torch.float32
+        assert similarity(maps, expected) > 0.99
+
+    def test_autocast(self, net, x, method, dtype):
+        expected = method(net, net.features).attribute(x, target=1)
+        with torch.autocast("cpu", dtype):
+            maps = method(net, net.features).attribute(x, target=1)
+        assert maps.dtype == torch.float32
+        assert similarity(maps, expected) > 0.99
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_channels_last(net, x, method):
+    expected = method(net, net.features).attribute(x, target=1)
+    net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(method(net, net.features).attribute(x, target=1), expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_that_runs_in_a_thread_of_its_own(net, x, method):
+    """As the replicas of DataParallel do: grad modes and hooks are another thread's there."""
+
+    def forward(x):
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(net, x).result()
+
+    expected = method(net, net.features).attribute(x, target=1)
+    torch.testing.assert_close(method(forward, net.features).attribute(x, target=1), expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.parametrize("method", METHODS)
+class TestGraphs:
+    def test_a_traced_head(self, net, x, method):
+        """Hooks fire on modules that Python calls; what is behind the layer may be compiled."""
+        expected = method(net, net.features).attribute(x, target=1)
+        net.head = torch.jit.trace(net.head, net.features(x).detach())
+        torch.testing.assert_close(method(net, net.features).attribute(x, target=1), expected)
+
+    def test_a_scripted_layer(self, net, x, method):
+        net.features = torch.jit.script(net.features)
+        with pytest.raises(TypeError, match="layer: register_forward_hook is not supported on ScriptModules"):
+            method(net, net.features).attribute(x, target=1)
+
+    def test_a_layer_inside_a_traced_model(self, net, x, method):
+        """There hooks do not fire, and the message says so."""
+        traced = torch.jit.trace(net, x)
+        with pytest.raises(ValueError, match=r"layer: .* did not run in forward_func"):
+            method(traced, traced.features).attribute(x, target=1)
+
+
+@CUDA
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_on_a_gpu(net, x, method, dtype):
+    expected = method(net, net.features).attribute(x, target=[2, 0, 5], contrast=[[1], [2], [3, 4]])
+    net, x = net.to("cuda", dtype), x.to("cuda", dtype)
+    maps = method(net, net.features).attribute(x, target=[2, 0, 5], contrast=[[1], [2], [3, 4]])
+    assert maps.is_cuda
+    assert similarity(maps, expected) > 0.99
