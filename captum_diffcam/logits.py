@@ -25,7 +25,10 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 def as_logits(output: Any) -> Tensor:
     """The model's output in float32 or better, after a check that it is a tensor and finite."""
     if not isinstance(output, Tensor):
-        raise TypeError(f"forward_func: returned {type(output).__name__}; allowed is a tensor of logits")
+        raise TypeError(
+            f"forward_func: returned {type(output).__name__}; allowed is a tensor of logits, which a function around "
+            "the model can pick: lambda x: model(x)['out']"
+        )
     logits = at_least_float32(output)
     finite = torch.isfinite(logits)
     if not finite.all():

@@ -96,6 +96,30 @@ def test_outputs_with_positions(target):
     )
 
 
+def test_a_whole_region_through_a_reduction_of_ones_own():
+    net, x = Segmenter(), images()
+    mask = torch.zeros(7, 7, dtype=torch.bool)
+    mask[2:4, 1:5] = True
+
+    def region(x):
+        return net(x)[..., mask].mean(-1)
+
+    cells = [(int(i), int(j)) for i, j in mask.nonzero()]
+    maps = LayerDiffGradCam(region, net.conv).attribute(x, target=2, contrast=[0, 1], reduction="mean")
+    each = [
+        LayerDiffGradCam(net, net.conv).attribute(x, target=(2, *cell), contrast=[0, 1], reduction="mean")
+        for cell in cells
+    ]
+    torch.testing.assert_close(maps, torch.stack(each).mean(0))
+
+
+@pytest.mark.parametrize("wrap", [lambda z: {"out": z}, lambda z: (z, z)], ids=["dictionary", "tuple"])
+def test_outputs_that_hold_the_logits(wrap):
+    net, x = conv_net(), images()
+    with pytest.raises(TypeError, match=r"a function around the model can pick: lambda x: model\(x\)\['out'\]"):
+        LayerDiffGradCam(lambda x: wrap(net(x)), net.features).attribute(x, target=1)
+
+
 def test_trailing_dimensions_of_one_need_no_position():
     net, x = conv_net(), images()
     maps = LayerDiffGradCam(lambda x: net(x)[..., None, None], net.features).attribute(x, target=[1, 2, 3])

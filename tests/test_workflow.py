@@ -15,6 +15,7 @@ from captum.attr import (
 )
 from captum.attr import visualization as viz
 from captum.metrics import infidelity, sensitivity_max
+from captum.robust import FGSM
 from nets import conv_net, images, linear_net
 
 from captum_diffcam import (
@@ -218,6 +219,16 @@ def test_integrated_gradients_of_the_contrast_score_add_up(net, x, reduction):
     change = (score(x) - score(torch.zeros_like(x)))[torch.arange(3), torch.tensor(TARGETS)].detach()
     torch.testing.assert_close(attributions.sum((1, 2, 3)).float(), change, rtol=2e-2, atol=2e-2)
     assert delta.abs().max() < 2e-2
+
+
+def test_robustness_tools(net, x):
+    """FGSM climbs its loss, which here is the log-odds of the decision."""
+    score, rows = ContrastScore(net), torch.arange(3)
+    best = net(x).argmax(1)
+    x.requires_grad_()  # Captum warns otherwise
+    attacked = FGSM(score, loss_func=lambda scores, target: scores[rows, target]).perturb(x, 0.01, best)
+    before, after = (score(inputs)[rows, best] for inputs in (x, attacked))
+    assert (after > before).all()
 
 
 def test_interpolate_and_visualize(net, x):
