@@ -1,8 +1,8 @@
 """One run of the model, cut at a layer: the output, and the layer's tensors with the gradients to them.
 
-A map needs the gradient at one layer, so nothing before the layer needs a graph. The run therefore goes unrecorded
-until the layer's hook fires, and is recorded from there on. Some models need the whole graph; that is noticed here, and
-they are run again. Whoever calls does not know which way was taken.
+A map needs the gradient at a layer's output, so nothing before the layer needs a graph. The run therefore goes
+unrecorded until the layer's hook fires, and is recorded from there on. Where that is not enough the whole graph is
+recorded, if need be in a second run. Whoever calls does not know which way was taken.
 
 This is the only module that uses ``captum._utils``, which is private to Captum.
 """
@@ -12,10 +12,10 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from captum._utils.common import _run_forward, _sort_key_list
@@ -24,15 +24,18 @@ from torch.nn import DataParallel, Module
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-_Tensors: TypeAlias = dict[torch.device, list[Tensor]]
-"""The layer's tensors by device: more than one where DataParallel runs replicas."""
-
 
 @contextmanager
 def recording() -> Iterator[None]:
     """Record inside, whatever the caller's grad mode and inference mode, and leave both as they were."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
+    cache = torch.is_autocast_cache_enabled()
+    # Weights that autocast casts in an unrecorded run would stay in its cache, cut off from their gradients.
+    torch.set_autocast_cache_enabled(False)
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_autocast_cache_enabled(cache)
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ class LayerRun:
         if not may_be_unused and any(gradient is None for gradient in gradients):
             raise ValueError(
                 "layer: the score does not depend on all of the layer's tensors; allowed is a layer whose tensors "
-                "reach the output of forward_func (grad_kwargs={'materialize_grads': True} takes missing gradients as "
-                "zero)"
+                "reach the output of forward_func through operations that autograd records, outside of inference_mode "
+                "and reentrant checkpoints (grad_kwargs={'materialize_grads': True} takes missing gradients as zero)"
             )
         filled = [torch.zeros_like(t) if g is None else g for t, g in zip(tensors, gradients, strict=True)]
         width = len(self.parts[0])
@@ -70,93 +73,125 @@ class LayerRun:
 def run_at_layer(
     forward_func: Callable[..., Any],
     layer: Module,
-    inputs: Tensor | tuple[Tensor, ...],
+    inputs: tuple[Tensor, ...],
     additional_forward_args: object,
     *,
     at_input: bool,
     device_ids: list[int] | None,
-    whole_graph: bool,
+    create_graph: bool,
 ) -> LayerRun:
     """Run the model once, ready for gradients at the layer's output (or input). Call it within :func:`recording`.
 
-    With ``whole_graph`` the graph before the layer is kept, so that gradients are differentiable down to the weights.
+    With ``create_graph`` the gradients are differentiable down to the weights, and to inputs that require gradients.
     """
-    inputs, additional_forward_args = tree_map(_as_normal, (inputs, additional_forward_args))
+    inputs = tuple(_as_normal(tensor) for tensor in inputs)
+    if isinstance(additional_forward_args, tuple):
+        additional_forward_args = tuple(_as_normal(value) for value in additional_forward_args)
+    else:
+        additional_forward_args = _as_normal(additional_forward_args)
     module = forward_func if isinstance(forward_func, Module) else layer
-    has_inference_weights = any(tensor.is_inference() for tensor in chain(module.parameters(), module.buffers()))
+    normalize = any(tensor.is_inference() for tensor in chain(module.parameters(), module.buffers()))
 
-    def attempt(whole_graph: bool) -> tuple[Any, _Tensors, bool]:
-        normal = _NormalTensors() if has_inference_weights else nullcontext()
-        with normal, torch.set_grad_enabled(whole_graph), _tap(layer, at_input, whole_graph) as tensors:
-            output = _run_forward(forward_func, inputs, None, additional_forward_args)
-            return output, tensors, torch.is_grad_enabled()
+    def attempt(whole_graph: bool) -> tuple[Any, _Tap]:
+        tap = _Tap(layer, at_input, whole_graph)
+        with _NormalTensors() if normalize else nullcontext(), torch.set_grad_enabled(whole_graph), tap:
+            seen = tuple(x if create_graph and x.requires_grad else _stand_in(x, at_input) for x in inputs)
+            output = _run_forward(forward_func, seen, None, additional_forward_args)
+            tap.is_complete = torch.is_grad_enabled()
+        return output, tap
 
-    complete = False
-    # DataParallel joins the outputs of its replicas outside the threads in which the layer's hooks run.
-    if not whole_graph and not isinstance(forward_func, DataParallel):
-        # RuntimeError: the forward itself needs a graph before the layer, for a tensor's register_hook, say.
-        with suppress(RuntimeError):
-            output, tensors, complete = attempt(whole_graph=False)
+    tap = None
+    # What goes into a layer may be read elsewhere too, by a skip connection, say; what comes out is read where it is
+    # returned. DataParallel joins the outputs of its replicas outside the threads in which the layer's hooks run.
+    if not (create_graph or at_input or isinstance(forward_func, DataParallel)):
+        put_back = _random_state(inputs)
+        try:
+            output, tap = attempt(whole_graph=False)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            # The forward needs a graph before the layer, for a tensor's register_hook, say; or it has weights that were
+            # made in inference mode, where they cannot be seen from here.
+            normalize = True
+        if tap is None or not tap.is_complete:
+            put_back()
     # Not complete: behind the layer, the end of a no_grad block around it has switched the recording off again.
-    if not complete:
-        output, tensors, _ = attempt(whole_graph=True)
-    if not tensors:
+    if tap is None or not tap.is_complete:
+        output, tap = attempt(whole_graph=True)
+    if not tap.tensors:
         copied = isinstance(forward_func, Module) and all(layer is not module for module in forward_func.modules())
         hint = " and is not one of its modules: a copy of a model has layers of its own" if copied else ""
         raise ValueError(f"layer: {type(layer).__name__} did not run in forward_func{hint}")
-    return LayerRun(output, [tensors[device] for device in _in_order(list(tensors), forward_func, device_ids)])
+    if tap.ran_again:
+        message = f"layer: {type(layer).__name__} runs more than once in one forward; its last run is explained"
+        warnings.warn(message, stacklevel=5)
+    devices = _in_order(list(tap.tensors), forward_func, device_ids)
+    return LayerRun(output, [tap.tensors[device] for device in devices])
 
 
-@contextmanager
-def _tap(layer: Module, at_input: bool, whole_graph: bool) -> Iterator[_Tensors]:
-    """Hook the layer: keep its tensors by device, and record from there on."""
-    kept: _Tensors = {}
-    thread = threading.get_ident()
+class _Tap:
+    """A hook on the layer for the time of one run: it keeps the layer's tensors by device and starts the recording."""
 
-    def cut(value: Any) -> Any:
-        if not whole_graph and threading.get_ident() != thread:
-            return value  # Somebody else is running the same model.
+    def __init__(self, layer: Module, at_input: bool, whole_graph: bool) -> None:
+        self.layer, self.at_input, self.whole_graph = layer, at_input, whole_graph
+        self.thread = threading.get_ident()
+        self.tensors: dict[torch.device, list[Tensor]] = {}
+        self.ran_again = self.is_complete = False
+
+    def __enter__(self) -> None:
+        try:
+            if self.at_input:
+                self.handle = self.layer.register_forward_pre_hook(self._on_input, with_kwargs=True)
+            else:
+                self.handle = self.layer.register_forward_hook(self._on_output)
+        except RuntimeError as error:  # a scripted module
+            raise TypeError(f"layer: {error}") from error
+
+    def __exit__(self, *error: object) -> None:
+        self.handle.remove()
+
+    def _on_input(self, module: Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        has_tensors = any(isinstance(leaf, Tensor) for leaf in tree_flatten(args)[0])
+        return (self._keep(module, args), kwargs) if has_tensors else (args, self._keep(module, kwargs))
+
+    def _on_output(self, module: Module, args: Any, output: Any) -> Any:
+        return self._keep(module, output)
+
+    def _keep(self, module: Module, value: Any) -> Any:
+        # Replicas of DataParallel are other modules; the layer itself in another thread is somebody else's run.
+        if module is self.layer and not torch.compiler.is_compiling() and threading.get_ident() != self.thread:
+            return value
         leaves, structure = tree_flatten(value)
         tensors = []
         for i, leaf in enumerate(leaves):
             if isinstance(leaf, Tensor) and leaf.is_floating_point():
-                tensor, leaves[i] = _cut(leaf, whole_graph)
+                tensor, leaves[i] = self._cut(leaf)
                 tensors.append(tensor)
-        name = type(layer).__name__
         if not tensors:
-            raise TypeError(f"layer: {name} has no floating-point tensor at its {'input' if at_input else 'output'}")
-        device = tensors[0].device
-        if device in kept:
-            warnings.warn(f"layer: {name} runs more than once in one forward; its last run is explained", stacklevel=2)
-        kept[device] = tensors
+            side = "input" if self.at_input else "output"
+            raise TypeError(f"layer: {type(module).__name__} has no floating-point tensor at its {side}")
+        self.ran_again |= tensors[0].device in self.tensors
+        self.tensors[tensors[0].device] = tensors
         torch.set_grad_enabled(True)
         return tree_unflatten(leaves, structure)
 
-    def on_input(module: Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        has_tensors = any(isinstance(leaf, Tensor) for leaf in tree_flatten(args)[0])
-        return (cut(args), kwargs) if has_tensors else (args, cut(kwargs))
-
-    def on_output(module: Module, args: Any, output: Any) -> Any:
-        return cut(output)
-
-    try:
-        if at_input:
-            handle = layer.register_forward_pre_hook(on_input, with_kwargs=True)
-        else:
-            handle = layer.register_forward_hook(on_output)
-    except RuntimeError as error:  # a scripted module
-        raise TypeError(f"layer: {error}") from error
-    with handle:
-        yield kept
+    def _cut(self, tensor: Tensor) -> tuple[Tensor, Tensor]:
+        """The tensor to take gradients at, and the one that the model goes on with."""
+        with recording():
+            if tensor.is_inference() or (tensor.requires_grad and not self.whole_graph):
+                tensor = _as_normal(tensor).detach()
+            # The tensor itself, because the model may have put it aside; and a clone, because what follows may work in
+            # place.
+            return tensor.requires_grad_(), tensor.clone()
 
 
-def _cut(tensor: Tensor, whole_graph: bool) -> tuple[Tensor, Tensor]:
-    """The tensor to take gradients at, and the one that the model goes on with."""
-    with recording():
-        if not (whole_graph and tensor.requires_grad):
-            tensor = _as_normal(tensor).detach().requires_grad_()
-        # A clone, because what follows may work in place.
-        return tensor, tensor.clone()
+def _stand_in(tensor: Tensor, require_grad: bool) -> Tensor:
+    """The caller's tensor under another name, so that its ``requires_grad`` stays as it is.
+
+    With ``require_grad`` all that is made of it is recorded, frozen weights or not.
+    """
+    tensor = tensor.detach()
+    return tensor.requires_grad_().clone() if require_grad and tensor.is_floating_point() else tensor
 
 
 def _as_normal(value: Any) -> Any:
@@ -169,6 +204,19 @@ class _NormalTensors(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return func(*tree_map(_as_normal, args), **tree_map(_as_normal, kwargs or {}))
+
+
+def _random_state(tensors: tuple[Tensor, ...]) -> Callable[[], None]:
+    """What puts the random numbers back to where they are now, on the CPU and the tensors' GPUs."""
+    state = torch.get_rng_state()
+    states = {tensor.device: torch.cuda.get_rng_state(tensor.device) for tensor in tensors if tensor.is_cuda}
+
+    def put_back() -> None:
+        torch.set_rng_state(state)
+        for device, its_state in states.items():
+            torch.cuda.set_rng_state(its_state, device)
+
+    return put_back
 
 
 def _in_order(devices: list[torch.device], forward_func: Any, device_ids: list[int] | None) -> list[torch.device]:

@@ -13,6 +13,7 @@ from captum.log import log_usage
 from torch import Tensor
 from torch.nn import Module
 
+from captum_diffcam._arguments import as_grad_kwargs, as_inputs
 from captum_diffcam._capture import LayerRun, recording, run_at_layer
 from captum_diffcam.contrast import Contrast, contrast_members, top_rivals
 from captum_diffcam.layouts import Layout, convolutional, find_layout, looks_like_tokens, to_positions
@@ -132,12 +133,11 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
                 and the caller's state are then as before.
         """
         check_reduction(reduction)
+        options = as_grad_kwargs(grad_kwargs)
         with recording():
-            run, logits, classes = self._run(
-                inputs, target, additional_forward_args, attribute_to_layer_input, grad_kwargs
-            )
+            run, logits, classes = self._run(inputs, target, additional_forward_args, attribute_to_layer_input, options)
             score = explained_score(logits, classes, contrast, reduction)
-            return _unpack(self._maps(run, score, relu_attributions, attr_dim_summation, grad_kwargs))
+            return _unpack(self._maps(run, score, relu_attributions, attr_dim_summation, options))
 
     @log_usage(part_of_slo=True)
     def attribute_rivals(
@@ -172,16 +172,14 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
         Raises:
             TypeError, ValueError, IndexError: as :meth:`attribute`.
         """
+        options = {**as_grad_kwargs(grad_kwargs), "retain_graph": True}
         with recording():
-            run, logits, classes = self._run(
-                inputs, target, additional_forward_args, attribute_to_layer_input, grad_kwargs
-            )
+            run, logits, classes = self._run(inputs, target, additional_forward_args, attribute_to_layer_input, options)
             members = contrast_members(rivals, logits, classes)
             ranked, weights, margins = rank_rivals(logits, classes, members)
             # Without any rival, a margin of zero still tells the shape of a map.
             columns = margins.unbind(dim=1) or (0 * logits.sum(dim=1),)
-            keep_graph = {**(grad_kwargs or {}), "retain_graph": True}
-            pairwise = [self._maps(run, m, relu_attributions, attr_dim_summation, keep_graph) for m in columns]
+            pairwise = [self._maps(run, m, relu_attributions, attr_dim_summation, options) for m in columns]
             maps = tuple(torch.stack(same, dim=1)[:, : ranked.shape[1]] for same in zip(*pairwise, strict=True))
             return RivalMaps(_unpack(maps), ranked, weights)
 
@@ -191,33 +189,31 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
         target: Target,
         additional_forward_args: object,
         at_input: bool,
-        grad_kwargs: dict[str, Any] | None,
+        grad_kwargs: dict[str, Any],
     ) -> tuple[LayerRun, Tensor, Tensor]:
         """One run of the model, with the logits (N, C) at the target's position and the target classes (N,)."""
-        if not isinstance(inputs, (Tensor, tuple)):
-            raise TypeError(f"inputs: got {type(inputs).__name__}; allowed is a tensor or a tuple of tensors")
         run = run_at_layer(
             self.forward_func,
             self.layer,
-            inputs,
+            as_inputs(inputs),
             additional_forward_args,
             at_input=at_input,
             device_ids=self.device_ids,
-            whole_graph=_creates_graph(grad_kwargs),
+            create_graph=bool(grad_kwargs.get("create_graph")),
         )
         for tensor in run.activations if self.layout is convolutional else ():
-            if hint := looks_like_tokens(tensor, inputs):
+            if hint := looks_like_tokens(tensor, as_inputs(inputs)[0]):
                 shape = tuple(tensor.shape)
                 message = f"layer: {shape} looks like tokens, whose channels come last; layout={hint!r} takes them so"
                 warnings.warn(message, stacklevel=4)
         return run, *select_target(as_logits(run.output), target)
 
     def _maps(
-        self, run: LayerRun, score: Tensor, rectify: bool, sum_channels: bool, grad_kwargs: dict[str, Any] | None
+        self, run: LayerRun, score: Tensor, rectify: bool, sum_channels: bool, grad_kwargs: dict[str, Any]
     ) -> tuple[Tensor, ...]:
         """The map of every tensor of the layer for one score (N,)."""
-        gradients = run.gradients(score, grad_kwargs or {})
-        with torch.set_grad_enabled(_creates_graph(grad_kwargs)):
+        gradients = run.gradients(score, grad_kwargs)
+        with torch.set_grad_enabled(bool(grad_kwargs.get("create_graph"))):
             maps = []
             for activation, gradient in zip(run.activations, gradients, strict=True):
                 activation, gradient = to_positions(self.layout, activation, gradient)
@@ -227,10 +223,6 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
                     attribution = attribution.sum(dim=1, keepdim=True)
                 maps.append(attribution.relu() if rectify else attribution)
         return tuple(maps)
-
-
-def _creates_graph(grad_kwargs: dict[str, Any] | None) -> bool:
-    return bool((grad_kwargs or {}).get("create_graph"))
 
 
 def _unpack(maps: tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, TypeAlias, Union
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from captum_diffcam.logits import as_index
+from captum_diffcam._arguments import as_index
 
 ContrastFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """``(logits (N, C), target (N,)) -> boolean mask (N, C)``."""
@@ -24,7 +24,20 @@ _ALLOWED = (
 )
 
 
-def top_rivals(k: int) -> ContrastFunction:
+@dataclass(frozen=True)
+class TopRivals:
+    """What :func:`top_rivals` returns."""
+
+    k: int
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The ``k`` highest-scoring classes beside the target. Shapes: (N, C), (N,) -> boolean (N, C)."""
+        others = logits.scatter(1, target[:, None], -torch.inf)
+        rivals = others.topk(min(self.k, logits.shape[1] - 1), dim=1).indices
+        return torch.zeros_like(logits, dtype=torch.bool).scatter(1, rivals, True)
+
+
+def top_rivals(k: int) -> TopRivals:
     """The contrast set of the ``k`` classes that score highest beside the target.
 
     Args:
@@ -44,18 +57,10 @@ def top_rivals(k: int) -> ContrastFunction:
         >>> top_rivals(2)(torch.tensor([[4.0, 1.0, 3.0, 2.0]]), torch.tensor([0]))
         tensor([[False, False,  True,  True]])
     """
-    if isinstance(k, bool) or not isinstance(k, int):
-        raise TypeError(f"k: got {k!r} of type {type(k).__name__}; allowed is an integer of at least 1")
+    k = as_index("k", k, "allowed is an integer of at least 1")
     if k < 1:
         raise ValueError(f"k: got {k}; allowed is an integer of at least 1")
-    # A partial, unlike a closure, can be pickled with the ContrastScore that holds it.
-    return partial(_highest_scoring, k=k)
-
-
-def _highest_scoring(logits: Tensor, target: Tensor, *, k: int) -> Tensor:
-    others = logits.scatter(1, target[:, None], -torch.inf)
-    rivals = others.topk(min(k, logits.shape[1] - 1), dim=1).indices
-    return torch.zeros_like(logits, dtype=torch.bool).scatter(1, rivals, True)
+    return TopRivals(k)
 
 
 def contrast_members(contrast: Contrast, logits: Tensor, target: Tensor) -> Tensor:
@@ -73,9 +78,12 @@ def contrast_members(contrast: Contrast, logits: Tensor, target: Tensor) -> Tens
         members = _ask(contrast, logits, target)
     else:
         sets, examples = explicit_members(contrast, logits.shape[1]).to(logits.device), len(logits)
-        if examples % max(len(sets), 1) or len(sets) == 0 < examples:
+        repeats, rest = divmod(examples, max(len(sets), 1))
+        # The repeats of an example share its target; other batches are no repeats.
+        mixed = len(sets) > 1 and any(bool((same != same[0]).any()) for same in target.chunk(len(sets)))
+        if rest or mixed or repeats * len(sets) != examples:
             raise ValueError(f"contrast: got sets for {len(sets)} examples; the batch has {examples}")
-        members = sets.repeat_interleave(examples // max(len(sets), 1), dim=0)
+        members = sets.repeat_interleave(repeats, dim=0)
     conflicts = (members & is_target).any(dim=1)
     if conflicts.any():
         example = int(conflicts.nonzero()[0])
@@ -88,6 +96,8 @@ def contrast_members(contrast: Contrast, logits: Tensor, target: Tensor) -> Tens
 
 def _ask(contrast: ContrastFunction, logits: Tensor, target: Tensor) -> Tensor:
     """The mask that a callable answers with, checked. Shapes: logits (N, C), target (N,) -> boolean (N, C)."""
+    if contrast is top_rivals:  # type: ignore[comparison-overlap]
+        raise TypeError("contrast: got the function top_rivals; allowed is what it returns, such as top_rivals(5)")
     members = contrast(logits.detach(), target)
     expected = f"allowed is a boolean tensor of shape {tuple(logits.shape)}"
     if not isinstance(members, Tensor) or members.dtype != torch.bool:
@@ -112,6 +122,8 @@ def explicit_members(contrast: Contrast, classes: int) -> Tensor:
             raise ValueError(f"contrast: got a boolean mask of shape {tuple(mask.shape)}; allowed are {shapes}")
         return mask.reshape(-1, classes)
     items = _items(contrast) if _is_collection(contrast) else [contrast]
+    if getattr(contrast, "ndim", 1) > 1 and not items:
+        return torch.zeros(0, classes, dtype=torch.bool)
     if items and all(map(_is_collection, items)):
         return torch.cat([_members_of(_items(item), classes) for item in items])
     return _members_of(items, classes)
@@ -132,10 +144,10 @@ def _members_of(items: list[Any], classes: int) -> Tensor:
         if len(items) != classes:
             raise ValueError(f"contrast: got a boolean mask of length {len(items)}; the model has {classes} classes")
         return torch.tensor([items])
-    members = torch.zeros(1, classes, dtype=torch.bool)
-    for item in items:
-        index = as_index("contrast", item, _ALLOWED)
+    indices = [as_index("contrast", item, _ALLOWED) for item in items]
+    for index in indices:
         if not 0 <= index < classes:
             raise IndexError(f"contrast: class {index} is out of range; allowed are 0 to {classes - 1}")
-        members[0, index] = True
+    members = torch.zeros(1, classes, dtype=torch.bool)
+    members[0, indices] = True
     return members

@@ -59,7 +59,8 @@ class InputAttribution(Attribution):
             A tensor of the input's shape; a tuple of them where ``inputs`` is a tuple.
 
         Raises:
-            ValueError: the map has more than one channel or tensor, or its positions do not fit the input's dimensions.
+            ValueError: the map has more than one channel or tensor, or its positions do not fit the dimensions of each
+                of the inputs (those of a table beside an image never do).
         """
         maps = self.attribution.attribute(inputs, target, **kwargs)
         if isinstance(maps, tuple) or maps.ndim < 2 or maps.shape[1] != 1:
@@ -79,5 +80,11 @@ class InputAttribution(Attribution):
                 f"{maps.ndim}-dimensional inputs"
             )
         mode = self.interpolate_mode or _LINEAR_MODES[maps.ndim - 2]
+        try:
+            upsampled = LayerAttribution.interpolate(maps, tuple(single.shape[2:]), mode)
+        except NotImplementedError as error:
+            raise ValueError(
+                f"interpolate_mode: got {mode!r} for a map of shape {tuple(maps.shape)}; {error}"
+            ) from error
         # Contiguous, because sensitivity_max takes a view.
-        return LayerAttribution.interpolate(maps, tuple(single.shape[2:]), mode).expand_as(single).contiguous()
+        return upsampled.expand_as(single).contiguous()

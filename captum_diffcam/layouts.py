@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias, Union
+from typing import Literal, TypeAlias, Union
 
 from torch import Tensor
 
@@ -91,10 +91,9 @@ def to_positions(layout: Callable[[Tensor], Tensor], activations: Tensor, gradie
     return placed, placed_gradients
 
 
-def looks_like_tokens(tensor: Tensor, inputs: Any) -> str | None:
+def looks_like_tokens(tensor: Tensor, image: Tensor) -> Literal["vit", "swin"] | None:
     """The layout that a layer's tensor seems to have, where the model's input is an image and it is no feature map."""
-    image = next((i for i in (inputs if isinstance(inputs, tuple) else (inputs,)) if isinstance(i, Tensor)), None)
-    if image is None or image.ndim < 4:
+    if image.ndim < 4:
         return None
     if tensor.ndim == 3:
         return "vit"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any, TypeAlias, Union
 
 import torch
 from torch import Tensor
+
+from captum_diffcam._arguments import as_index
 
 Target: TypeAlias = Union[int, tuple[int, ...], Tensor, list[int], list[tuple[int, ...]], None]
 """Captum's forms of a target; see :meth:`captum_diffcam.LayerDiffGradCam.attribute`."""
@@ -29,21 +30,15 @@ def as_logits(output: Any) -> Tensor:
             f"forward_func: returned {type(output).__name__}; allowed is a tensor of logits, which a function around "
             "the model can pick: lambda x: model(x)['out']"
         )
+    if not output.is_floating_point():
+        raise TypeError(f"forward_func: returned a tensor of {output.dtype}; allowed is a floating-point one")
+    if output.ndim == 0 or (output.ndim > 1 and output.shape[1] == 0):
+        raise ValueError(f"forward_func: returned shape {tuple(output.shape)}; allowed are (N,) and (N, C, ...)")
     logits = at_least_float32(output)
     finite = torch.isfinite(logits)
     if not finite.all():
         raise ValueError(f"forward_func: returned the logit {logits[~finite][0].item()}; allowed are finite ones")
     return logits
-
-
-def as_index(argument: str, item: Any, allowed: str) -> int:
-    """The item as an index, or a TypeError that names the argument. Booleans are no indices."""
-    try:
-        if not isinstance(item, bool) and getattr(item, "dtype", None) != torch.bool:
-            return operator.index(item)
-    except TypeError:
-        pass
-    raise TypeError(f"{argument}: got {item!r} of type {type(item).__name__}; {allowed}")
 
 
 def select_target(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
@@ -52,8 +47,10 @@ def select_target(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
     Shapes: logits (N, C, ...) -> logits (N, C), classes (N,) int64. An output of one number per example, (N,), is taken
     as a single class, for which the target may be None.
     """
-    if logits.ndim < 2:
-        logits = logits.reshape(-1, 1)
+    if logits.ndim == 1:
+        if target is not None:
+            raise ValueError(f"target: got {target!r}; an output of shape (N,) has no classes, so allowed is None")
+        logits = logits[:, None]
     shape = logits.shape[1:]
     if target is None:
         if shape.numel() != 1:

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from captum_diffcam.contrast import Contrast, ContrastFunction, contrast_members, explicit_members
+from captum_diffcam.contrast import Contrast, ContrastFunction, TopRivals, contrast_members, explicit_members
 from captum_diffcam.logits import as_logits
 
 Reduction = Literal["logsumexp", "mean", "max"]
@@ -24,7 +24,7 @@ Reduction = Literal["logsumexp", "mean", "max"]
 
 def check_reduction(reduction: str) -> None:
     """Raise a ValueError unless ``reduction`` names one of the reductions."""
-    if reduction not in get_args(Reduction):
+    if not isinstance(reduction, str) or reduction not in get_args(Reduction):
         raise ValueError(f"reduction: got {reduction!r}; allowed are {', '.join(map(repr, get_args(Reduction)))}")
 
 
@@ -36,12 +36,15 @@ def _masked_mean(values: Tensor, members: Tensor) -> Tensor:
 def _aggregate(logits: Tensor, members: Tensor, reduction: Reduction) -> tuple[Tensor, Tensor]:
     """``R`` over the members of each row, as ``(reference, remainder)`` with ``R = reference + remainder``.
 
-    The reference is the largest member, without gradient. Kept apart, the two let ``z_c - reference`` be formed first,
-    which is exact where the logits are close; so scores keep their digits for logits in the thousands. Both are zero
-    where a row has no members. Shapes: (N, C), (N, C) -> (N, 1), (N, 1).
+    The reference is the largest member, or for the mean the mean itself, without gradient. Kept apart, the two let
+    ``z_c - reference`` be formed first, which is exact where the logits are close; so scores keep their digits for
+    logits in the thousands. Both are zero where a row has no members. Shapes: (N, C), (N, C) -> (N, 1), (N, 1).
     """
     empty = ~members.any(dim=1, keepdim=True)
-    reference = logits.detach().masked_fill(~members, -torch.inf).amax(dim=1, keepdim=True).masked_fill(empty, 0)
+    if reduction == "mean":
+        reference = _masked_mean(logits.detach(), members)
+    else:
+        reference = logits.detach().masked_fill(~members, -torch.inf).amax(dim=1, keepdim=True).masked_fill(empty, 0)
     offsets = logits - reference
     if reduction == "logsumexp":
         # A row without members keeps all of its logits here, because an infinite row would have a NaN gradient.
@@ -102,6 +105,8 @@ class ContrastScore(nn.Module):
         D_c = z_c - R(z_{K \setminus c}), \qquad
         R = \operatorname{logsumexp} \mid \operatorname{mean} \mid \max
 
+    Captum's DeepLift has no rule for exponentials; its attributions add up under ``reduction="mean"`` alone.
+
     With the default, every other class and ``logsumexp``, :math:`D_c` is the log-odds
     :math:`\log \frac{p_c}{1 - p_c}` of the softmax probability, computed from the logits, so that it does not saturate.
 
@@ -113,7 +118,7 @@ class ContrastScore(nn.Module):
         contrast: the contrast set, in every form of :meth:`LayerDiffGradCam.attribute`. A column that is itself in an
             explicit set is scored against the set without it. Sets given per example must be as many as the batch has
             examples: Captum's tools repeat a batch in different orders, and a wrong guess would go unnoticed. A
-            callable is asked once for every class.
+            callable of your own is asked once for every class.
         reduction: ``"logsumexp"``, ``"mean"`` or ``"max"`` (its gradient is shared evenly among ties).
 
     Shape:
@@ -149,7 +154,9 @@ class ContrastScore(nn.Module):
             return logits
         by_class = logits.movedim(1, -1)
         rows = by_class.reshape(-1, by_class.shape[-1])
-        if callable(self.contrast):
+        if isinstance(self.contrast, TopRivals):
+            scores = self._scores_of_top_rivals(self.contrast.k, rows)
+        elif callable(self.contrast):
             scores = self._scores_by_asking(self.contrast, rows)
         else:
             scores = contrast_scores(rows, self._members(len(logits), rows), self.reduction)
@@ -165,12 +172,21 @@ class ContrastScore(nn.Module):
             )
         return sets.repeat_interleave(len(rows) // max(len(sets), 1), dim=0)
 
+    def _scores_of_top_rivals(self, k: int, rows: Tensor) -> Tensor:
+        """As by asking, without asking: leaving a class of the top k out lets the next one in."""
+        order = rows.detach().topk(min(k + 1, rows.shape[1]), dim=1).indices
+        none = torch.zeros_like(rows, dtype=torch.bool)
+        top, one_more = none.scatter(1, order[:, :k], True), none.scatter(1, order, True)
+        return torch.where(
+            top, contrast_scores(rows, one_more, self.reduction), contrast_scores(rows, top, self.reduction)
+        )
+
     def _scores_by_asking(self, contrast: ContrastFunction, rows: Tensor) -> Tensor:
         columns = []
         for column in range(rows.shape[1]):
             members = contrast_members(contrast, rows, torch.full((len(rows),), column, device=rows.device))
             # Only the members are kept for the backward pass: all classes, for every class, would be too many.
-            width = int(members.sum(dim=1).max()) if len(rows) else 0
+            width = max(int(members.sum(dim=1).max()), 1) if len(rows) else 1
             kept, index = members.to(torch.uint8).topk(width, dim=1)
             columns.append(contrast_score(rows[:, column], rows.gather(1, index), kept.bool(), self.reduction))
         return torch.stack(columns, dim=1)

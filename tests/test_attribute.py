@@ -64,6 +64,14 @@ class TestWhereItWorks:
             torch.testing.assert_close(reference(model, inputs, method), expected)
         torch.testing.assert_close(reference(model, inputs, method), expected)
 
+    def test_on_a_function_of_a_model_made_in_inference_mode(self, method, net, x):
+        """Nobody can see the weights from outside: a lambda, and a layer that has none."""
+        expected = method(net, net.features[1]).attribute(x, target=1)
+        with torch.inference_mode():
+            model = conv_net()
+        cam = method(lambda x: model(x), model.features[1])
+        torch.testing.assert_close(cam.attribute(x, target=1), expected)
+
     def test_on_an_empty_batch(self, method, net, x):
         assert reference(net, x[:0], method).shape == (0, 1, 7, 7)
         assert reference(net, x[:0], method, target=[], contrast=top_rivals(2)).shape == (0, 1, 7, 7)
@@ -130,6 +138,31 @@ class TestWhereItWorks:
         maps = method(model, net.features[1]).attribute(x, target=1)
         torch.testing.assert_close(maps, method(net, net.features[1]).attribute(x, target=1))
 
+    def test_with_an_output_that_the_model_puts_aside(self, method, net, x):
+        """Feature hooks keep what the layer returned; the head reads that, or both."""
+        aside = []
+        net.features.register_forward_hook(lambda module, args, output: aside.append(output))
+
+        class FromAside(Net):
+            def forward(self, x):
+                aside.clear()
+                a = self.features(x)
+                return self.head(aside[0]) + self.both * self.head(a)
+
+        model = FromAside(net.features, net.head)
+        for both in (0.0, 1.0):
+            model.both = both
+            maps = reference(model, x, method)
+            create_graph = reference(model, x, method, grad_kwargs={"create_graph": True})
+            torch.testing.assert_close(maps, create_graph.detach())
+        torch.testing.assert_close(maps, reference(lambda_of(net, 2.0), x, method))
+
+    def test_with_a_layer_that_returns_its_input(self, method, net, x):
+        model = Net(nn.Identity(), nn.Sequential(net.features, net.head))
+        maps = reference(model, x, method)
+        assert maps.shape == (3, 1, 9, 9)
+        assert not x.requires_grad
+
     def test_with_data_parallel(self, method, net, x):
         parallel = nn.DataParallel(net)
         torch.testing.assert_close(method(parallel, net.features).attribute(x, target=1), reference(net, x, method))
@@ -184,6 +217,80 @@ def test_threads_do_not_see_each_other(method):
     with ThreadPoolExecutor(2) as threads:
         maps = list(threads.map(lambda half: reference(model, half, method), x.split(4)))
     torch.testing.assert_close(torch.cat(maps), reference(net, x, method))
+
+
+def lambda_of(net, factor):
+    """The same model, its logits multiplied."""
+
+    class Scaled(Net):
+        def forward(self, x):
+            return factor * super().forward(x)
+
+    return Scaled(net.features, net.head)
+
+
+class Residual(nn.Module):
+    """The layer's input is read before the layer, by it, and after it."""
+
+    def __init__(self, net) -> None:
+        super().__init__()
+        self.net, self.before, self.conv = net, nn.Conv2d(5, 5, 1), nn.Conv2d(5, 5, 3, padding=1)
+
+    def forward(self, x):
+        a = self.net.features(x)
+        gate = self.before(a).sigmoid()
+        return self.net.head(gate * self.conv(a) + a)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_an_input_that_is_read_elsewhere_too(method, net, x, frozen):
+    """The gradient to what goes into the convolution counts the gate and the skip connection, as in Captum."""
+    torch.manual_seed(0)
+    model = Residual(net)
+    a = net.features(x).detach().requires_grad_()
+    z = net.head(model.before(a).sigmoid() * model.conv(a) + a)
+    g = torch.autograd.grad((z[:, 1] - z[:, 4]).sum(), a)[0]
+    a = a.detach()
+    if method is LayerDiffGradCam:
+        weights = g.mean((2, 3), keepdim=True)
+    else:
+        weights = (g.relu() / (2 + g.relu() * a.relu().sum((2, 3), keepdim=True))).sum((2, 3), keepdim=True)
+    model.requires_grad_(not frozen)
+    maps = method(model, model.conv).attribute(x, target=1, contrast=4, attribute_to_layer_input=True)
+    torch.testing.assert_close(maps, (weights * a).sum(1, keepdim=True))
+
+
+def test_threads_do_not_see_each_other_with_the_whole_graph(net, x):
+    """One thread differentiates maps, the other runs the model without gradients, both at once."""
+    inside = threading.Barrier(2)
+
+    class Meeting(Net):
+        def forward(self, x):
+            inside.wait(timeout=60)
+            return super().forward(x)
+
+    model = Meeting(net.features, net.head)
+
+    def plain(x):
+        with torch.no_grad():
+            output = model(x)
+            return output.requires_grad, torch.is_grad_enabled()
+
+    with ThreadPoolExecutor(2) as threads:
+        maps = threads.submit(reference, model, x, grad_kwargs={"create_graph": True})
+        beside = threads.submit(plain, x[:2])
+        assert beside.result() == (False, False)
+        torch.testing.assert_close(maps.result().detach(), reference(net, x))
+
+
+def test_autocast_goes_on_training(net, x):
+    """Weights that autocast had cast without a graph would get no gradient from what follows in the block."""
+    with torch.autocast("cpu", torch.bfloat16):
+        reference(net, x)
+        assert torch.is_autocast_cache_enabled()
+        net(x).float().logsumexp(1).sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
 
 
 class TestCreateGraph:
@@ -270,6 +377,23 @@ class TestWhatItLeaves:
         reference(noisy, x)
         torch.testing.assert_close(torch.get_rng_state(), after_forward)
 
+    def test_random_numbers_of_a_second_run_are_those_of_the_first(self, net, x):
+        """Where the model has to run again with the whole graph."""
+
+        class Frozen(Net):
+            def forward(self, x):
+                with torch.no_grad():
+                    a = self.features(x)
+                return self.head(a)
+
+        noisy = Frozen(net.features, nn.Sequential(nn.Dropout(), net.head)).train()
+        torch.manual_seed(0)
+        noisy(x)
+        after_forward = torch.get_rng_state()
+        torch.manual_seed(0)
+        reference(noisy, x)
+        torch.testing.assert_close(torch.get_rng_state(), after_forward)
+
     def test_maps_carry_no_graph(self, net, x):
         maps = reference(net, x)
         assert not maps.requires_grad
@@ -345,6 +469,41 @@ class TestErrors:
     def test_arguments(self, net, x, kwargs, error, message):
         with pytest.raises(error, match=f"^{message}"):
             LayerDiffGradCam(net, net.features).attribute(x, **kwargs)
+
+    @pytest.mark.parametrize(
+        ("grad_kwargs", "message"),
+        [("x", "grad_kwargs: got str; allowed is a dict"), ({"nope": 1}, "grad_kwargs: got 'nope'; allowed are")],
+    )
+    def test_grad_kwargs(self, net, x, grad_kwargs, message):
+        with pytest.raises(TypeError, match=message):
+            reference(net, x, grad_kwargs=grad_kwargs)
+
+    @pytest.mark.parametrize("inputs", [(), (1, 2)])
+    def test_tuples_of_inputs(self, net, inputs):
+        with pytest.raises(TypeError, match=r"inputs: got \(.*\); allowed is a tensor or a tuple of tensors"):
+            reference(net, inputs)
+
+    @pytest.mark.parametrize(
+        ("output", "error", "message"),
+        [
+            (lambda z: z.argmax(1), TypeError, "forward_func: returned a tensor of torch.int64"),
+            (lambda z: z.to(torch.complex64), TypeError, "forward_func: returned a tensor of torch.complex64"),
+            (lambda z: z.sum(), ValueError, r"forward_func: returned shape \(\)"),
+            (lambda z: z[:, :0], ValueError, r"forward_func: returned shape \(3, 0\)"),
+            (lambda z: z[0], ValueError, r"target: got 1; an output of shape \(N,\) has no classes"),
+        ],
+    )
+    def test_outputs_that_are_no_logits(self, net, x, output, error, message):
+        with pytest.raises(error, match=message):
+            LayerDiffGradCam(lambda x: output(net(x)), net.features).attribute(x, target=1)
+
+    def test_sets_of_the_wrong_length_that_could_be_repeats(self, net, x):
+        """Two sets for four examples are two repeats of each, but then each two have one target."""
+        x = images(4)
+        cam = LayerDiffGradCam(net, net.features)
+        cam.attribute(x, target=[0, 0, 1, 1], contrast=[[4], [5]])
+        with pytest.raises(ValueError, match="contrast: got sets for 2 examples; the batch has 4"):
+            cam.attribute(x, target=[0, 1, 2, 3], contrast=[[4], [5]])
 
     @pytest.mark.parametrize("inputs", [[[1.0]], "x", None, 3.0])
     def test_inputs(self, net, inputs):

@@ -89,6 +89,8 @@ def test_sets_follow_examples_that_are_repeated_in_place():
         (torch.ones(2, 1, 1, dtype=torch.int64), TypeError, "contrast: got"),
         ("12", TypeError, "contrast: got '12' of type str"),
         ({1: 2}, TypeError, "contrast: got"),
+        (top_rivals, TypeError, "contrast: got the function top_rivals; allowed is what it returns"),
+        (torch.empty(0, 3, dtype=torch.int64), ValueError, "contrast: got sets for 0 examples; the batch has 2"),
         (lambda logits, target: [1], TypeError, "contrast: the callable returned list"),
         (lambda logits, target: logits, TypeError, "contrast: the callable returned torch.float32"),
         (lambda logits, target: target == 0, ValueError, r"contrast: the callable returned shape \(2,\)"),
@@ -143,6 +145,19 @@ class TestContrastScore:
                 rivals = torch.cat([z[:c], z[c + 1 :]]).topk(k).values
                 reduced = {"logsumexp": rivals.logsumexp(0), "mean": rivals.mean(), "max": rivals.max()}[reduction]
                 assert row[c].item() == pytest.approx((z[c] - reduced).item(), abs=1e-5)
+
+    @pytest.mark.parametrize(
+        "contrast", [top_rivals(5), lambda logits, target: torch.zeros_like(logits, dtype=torch.bool)]
+    )
+    @pytest.mark.parametrize("shape", [(3, 1), (0, 4)])
+    def test_callables_with_nothing_to_choose_from(self, contrast, shape):
+        logits = torch.randn(shape)
+        torch.testing.assert_close(ContrastScore(lambda x: x, contrast)(logits), logits)
+
+    @pytest.mark.parametrize("reduction", ["logsumexp", "mean", "max"])
+    def test_a_callable_of_ones_own_is_asked_for_every_class(self, reduction):
+        own = ContrastScore(lambda x: x, lambda logits, target: top_rivals(3)(logits, target), reduction)
+        torch.testing.assert_close(own(self.LOGITS), ContrastScore(lambda x: x, top_rivals(3), reduction)(self.LOGITS))
 
     def test_sets_per_example(self):
         scores = ContrastScore(lambda x: x, [[0], [1], [2], [3, 4]], "mean")(self.LOGITS)

@@ -15,15 +15,19 @@ PACKAGE = Path(captum_diffcam.__file__).parent
 
 # What each module may import of its own package and of third parties. Formulas know no Captum and no model.
 ALLOWED = {
-    "logits": ({"torch"}, set()),
-    "contrast": ({"numpy", "torch"}, {"logits"}),
+    "_arguments": ({"torch"}, set()),
+    "logits": ({"torch"}, {"_arguments"}),
+    "contrast": ({"numpy", "torch"}, {"_arguments"}),
     "score": ({"torch"}, {"contrast", "logits"}),
     "weighting": ({"torch"}, set()),
     "layouts": ({"torch"}, set()),
     "metrics": ({"torch"}, set()),
     "rivals": ({"torch"}, set()),
     "_capture": ({"captum", "torch"}, set()),
-    "attribution": ({"captum", "torch"}, {"_capture", "contrast", "layouts", "logits", "rivals", "score", "weighting"}),
+    "attribution": (
+        {"captum", "torch"},
+        {"_arguments", "_capture", "contrast", "layouts", "logits", "rivals", "score", "weighting"},
+    ),
     "input_space": ({"captum", "torch"}, {"logits"}),
     "guided": ({"captum", "torch"}, {"_capture", "attribution", "contrast", "input_space", "logits", "score"}),
     "__init__": (set(), {"attribution", "contrast", "guided", "input_space", "score"}),

@@ -8,7 +8,7 @@ from nets import Net, conv_net, images
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from captum_diffcam import ContrastScore, LayerDiffGradCam, LayerDiffGradCamPlusPlus
+from captum_diffcam import ContrastScore, LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals
 from captum_diffcam.weighting import grad_cam_plus_plus_weights, grad_cam_weights
 
 METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
@@ -154,6 +154,28 @@ def test_float64_stays_float64():
     net, x = conv_net().double(), images().double()
     assert LayerDiffGradCam(net, net.features).attribute(x, target=1).dtype == torch.float64
     assert ContrastScore(net)(x).dtype == torch.float64
+
+
+@pytest.mark.parametrize("classes", [1000, 21_000])
+def test_the_mean_of_many_is_exact_beside_a_dominant_class(classes):
+    logits = torch.randn(1, classes, generator=torch.Generator().manual_seed(0))
+    logits[0, 7] = 5000.0
+    scores = ContrastScore(lambda x: x, reduction="mean")(logits)
+    exact = ContrastScore(lambda x: x, reduction="mean")(logits.double())
+    torch.testing.assert_close(scores.double(), exact, rtol=1e-5, atol=1e-5)
+    z = logits[0].double()
+    assert exact[0, 3].item() == pytest.approx((z[3] - (z.sum() - z[3]) / (classes - 1)).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_top_rivals_of_21000_classes(reduction):
+    logits = torch.randn(4, 21_000, generator=torch.Generator().manual_seed(0))
+    scores = ContrastScore(lambda x: x, top_rivals(5), reduction)(logits)
+    z = logits[2].double()
+    for c in (*z.topk(7).indices.tolist(), 11):
+        rivals = torch.cat([z[:c], z[c + 1 :]]).topk(5).values
+        expected = {"logsumexp": rivals.logsumexp(0), "mean": rivals.mean(), "max": rivals.max()}[reduction]
+        assert scores[2, c].item() == pytest.approx((z[c] - expected).item(), rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)

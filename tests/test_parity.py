@@ -45,6 +45,20 @@ def test_empty_set_is_grad_cam(classifier, kwargs):
     torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-6 * float(expected.abs().max()))
 
 
+@pytest.mark.parametrize("layer", ["layer4.1.conv1", "layer4.0.conv1", "layer4.0.downsample.0", "layer3"])
+def test_layer_inputs_beside_a_skip_connection(layer):
+    """What goes into these layers is read by others too, before them or after them."""
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18(weights=None).eval()
+    x = torch.rand(2, 3, 96, 96)
+    kwargs = {"target": [3, 7], "attribute_to_layer_input": True}
+    expected = LayerGradCam(model, model.get_submodule(layer)).attribute(x, **kwargs).detach()
+    for _ in range(2):
+        maps = LayerDiffGradCam(model, model.get_submodule(layer)).attribute(x, **kwargs, contrast=[])
+        torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-6 * float(expected.abs().max()))
+        model.requires_grad_(False)
+
+
 def test_a_difference_written_by_hand(classifier):
     model, layer = classifier
     x = torch.rand(2, 3, 96, 96)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 import torch
 from nets import conv_net, images
@@ -52,18 +50,6 @@ def test_channels_last(net, x, method):
     torch.testing.assert_close(method(net, net.features).attribute(x, target=1), expected)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_model_that_runs_in_a_thread_of_its_own(net, x, method):
-    """As the replicas of DataParallel do: grad modes and hooks are another thread's there."""
-
-    def forward(x):
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(net, x).result()
-
-    expected = method(net, net.features).attribute(x, target=1)
-    torch.testing.assert_close(method(forward, net.features).attribute(x, target=1), expected)
-
-
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 @pytest.mark.parametrize("method", METHODS)
@@ -84,6 +70,17 @@ class TestGraphs:
         traced = torch.jit.trace(net, x)
         with pytest.raises(ValueError, match=r"layer: .* did not run in forward_func"):
             method(traced, traced.features).attribute(x, target=1)
+
+
+@pytest.mark.filterwarnings("default")  # Dynamo looks at .grad of every tensor, and hides the warning from users itself
+@pytest.mark.parametrize("method", METHODS)
+def test_a_compiled_model(net, x, method):
+    """Compiled by the front end alone, which is where hooks could be lost."""
+    expected = method(net, net.features).attribute(x, target=1)
+    compiled = torch.compile(net, backend="eager")
+    torch.testing.assert_close(method(compiled, net.features).attribute(x, target=1), expected)
+    net.head = torch.compile(net.head, backend="eager")
+    torch.testing.assert_close(method(net, net.features).attribute(x, target=1), expected)
 
 
 @CUDA

@@ -126,6 +126,8 @@ class TestInputAttribution:
         with pytest.raises(TypeError, match="attribution: got Net; allowed is a LayerAttribution"):
             InputAttribution(net)
         cam = InputAttribution(LayerDiffGradCam(net, net.features))
+        with pytest.raises(ValueError, match=r"interpolate_mode: got 'linear' for a map of shape \(3, 1, 7, 7\)"):
+            InputAttribution(LayerDiffGradCam(net, net.features), "linear").attribute(x, target=1)
         with pytest.raises(ValueError, match=r"attribution: returned shape \(3, 5, 7, 7\)"):
             cam.attribute(x, target=1, attr_dim_summation=False)
         flat = InputAttribution(LayerDiffGradCam(lambda x: net(x.reshape(3, 3, 9, 9)), net.features))
