@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 import torchvision
-from captum.attr import LayerGradCam
+from captum.attr import LayerAttribution, LayerGradCam
 from torch import Tensor, nn
 
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
+from captum_diffcam.layouts import vit_layout
 
 FORWARD, GRAD_CAM, DIFF, DIFF_PLUS_PLUS = "forward", "LayerGradCam", "DiffGradCAM", "DiffGradCAM++"
 PEERS = {"pytorch-grad-cam": "pytorch_grad_cam", "torchcam": "torchcam"}
@@ -26,8 +27,25 @@ LAYERS = {
     "mobilenet_v3_small": {"early": "features.1", "middle": "features.6", "late": "features"},
     "efficientnet_b0": {"early": "features.1", "middle": "features.4", "late": "features"},
     "convnext_tiny": {"early": "features.1", "middle": "features.3", "late": "features"},
+    "vit_b_16": {
+        place: f"encoder.layers.encoder_layer_{block}.ln_1"
+        for place, block in (("early", 1), ("middle", 6), ("late", 11))
+    },
 }
 """The layers of each model: after about a tenth of it, after about half, and the last one."""
+
+LAYOUTS: dict[str, Literal["vit"]] = {"vit_b_16": "vit"}
+"""Of models whose layers are tokens. Contenders that cannot be told make their map of something else, at like cost."""
+
+
+class Subject(NamedTuple):
+    """What a contender gets."""
+
+    model: nn.Module
+    layer: nn.Module
+    images: Tensor
+    targets: list[int]
+    layout: Literal["vit"] | None
 
 
 @dataclass(frozen=True)
@@ -42,13 +60,14 @@ class Case:
     device: str = "cpu"
     seed: int = 0
 
-    def build(self) -> tuple[nn.Module, nn.Module, Tensor, list[int]]:
+    def build(self) -> Subject:
         """The model, its layer, images and targets."""
         torch.manual_seed(self.seed)
         model = torchvision.models.get_model(self.model, num_classes=self.classes).eval().to(self.device)
         images = torch.rand(self.batch, 3, self.size, self.size, device=self.device)
         targets = [index % self.classes for index in range(self.batch)]
-        return model, model.get_submodule(LAYERS[self.model][self.layer]), images, targets
+        layer = model.get_submodule(LAYERS[self.model][self.layer])
+        return Subject(model, layer, images, targets, LAYOUTS.get(self.model))
 
 
 def available() -> list[str]:
@@ -56,30 +75,35 @@ def available() -> list[str]:
     return [FORWARD, GRAD_CAM, DIFF, DIFF_PLUS_PLUS, *(name for name, module in PEERS.items() if find_spec(module))]
 
 
-def action(name: str, model: nn.Module, layer: nn.Module, images: Tensor, targets: Sequence[int]) -> Action:
+def action(name: str, subject: Subject) -> Action:
     """One map for each image, as the contender makes it."""
+    model, layer, images, targets, layout = subject
     if name == FORWARD:
         return torch.no_grad()(lambda: model(images))
     if name == "pytorch-grad-cam":
-        return lambda: _pytorch_grad_cam(model, layer, images, targets)
+        return lambda: _pytorch_grad_cam(subject)
     if name == "torchcam":
-        return lambda: _torchcam(model, layer, images, targets)
-    method = {GRAD_CAM: LayerGradCam, DIFF: LayerDiffGradCam, DIFF_PLUS_PLUS: LayerDiffGradCamPlusPlus}[name]
-    attribution = method(model, layer)
-    return lambda: attribution.attribute(images, target=list(targets))
+        return lambda: _torchcam(subject)
+    if name == GRAD_CAM:
+        attribution: LayerAttribution = LayerGradCam(model, layer)
+    else:
+        method = {DIFF: LayerDiffGradCam, DIFF_PLUS_PLUS: LayerDiffGradCamPlusPlus}[name]
+        attribution = method(model, layer, layout=layout)
+    return lambda: attribution.attribute(images, target=targets)
 
 
-def _pytorch_grad_cam(model: nn.Module, layer: nn.Module, images: Tensor, targets: Sequence[int]) -> object:
+def _pytorch_grad_cam(subject: Subject) -> object:
     # Its maps come upsampled to the size of the input; there is no way to ask for less.
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    with GradCAM(model=model, target_layers=[layer]) as cam:
-        return cam(input_tensor=images, targets=[ClassifierOutputTarget(target) for target in targets])
+    model, layer, images, targets, layout = subject
+    with GradCAM(model, [layer], reshape_transform=vit_layout() if layout else None) as cam:
+        return cam(images, [ClassifierOutputTarget(target) for target in targets])
 
 
-def _torchcam(model: nn.Module, layer: nn.Module, images: Tensor, targets: Sequence[int]) -> object:
+def _torchcam(subject: Subject) -> object:
     from torchcam.methods import GradCAM
 
-    with GradCAM(model, target_layer=layer) as cam, torch.enable_grad():
-        return cam(list(targets), model(images))
+    with GradCAM(subject.model, target_layer=subject.layer) as cam, torch.enable_grad():
+        return cam(subject.targets, subject.model(subject.images))

@@ -96,8 +96,8 @@ def _quick_cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case,
 def _times(cases: list[Case], rounds: int) -> list[dict[str, Any]]:
     found = []
     for case in tqdm(cases, desc="time", unit="case", leave=False):
-        arguments = case.build()
-        actions = {name: action(name, *arguments) for name in available()}
+        subject = case.build()
+        actions = {name: action(name, subject) for name in available()}
         seconds = interleaved_seconds(actions, min(rounds, 3) if case.batch == LARGE_BATCH else rounds, case.device)
         found += [
             {

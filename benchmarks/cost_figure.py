@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from benchmarks.contenders import DIFF, DIFF_PLUS_PLUS, FORWARD, GRAD_CAM
 
@@ -27,7 +28,7 @@ def draw_cost(path: Path, record: dict[str, Any]) -> None:
     figure = Figure(figsize=(12.5, 9), dpi=110, layout="constrained")
     (memory, time), (size, rivals) = figure.subplots(2, 2)
     machine = record["machine"]
-    figure.suptitle(f"What a map costs   ({machine['device']}, {machine['torch_threads']} threads)", fontsize=14)
+    figure.suptitle(f"What a map costs   ({machine['device']}, {machine['torch_threads']} thread(s))", fontsize=14)
 
     batch = record["time"][0]["batch"]
     shown = [row for row in record["memory"] if (row["layer"], row["batch"]) == ("late", batch)]
@@ -55,10 +56,9 @@ def _bars(axes: Axes, rows: Sequence[dict[str, Any]], values: Sequence[float], l
         found = {row["model"]: value for row, value in zip(rows, values, strict=True) if row["method"] == method}
         places = [index + (i - (len(methods) - 1) / 2) * width for index, model in enumerate(models) if model in found]
         axes.bar(places, list(found.values()), width, color=COLOURS[method], label=LABELS.get(method, method))
-    axes.set_xticks(range(len(models)), models, fontsize=9)
+    axes.set_xticks(range(len(models)), [model.replace("_", "\n", 1) for model in models])
     axes.set(yscale="log", ylabel=label)
-    axes.grid(axis="y", alpha=0.3)
-    axes.set_axisbelow(True)
+    _number(axes)
 
 
 def _lines(axes: Axes, rows: Sequence[dict[str, Any]], label: str) -> None:
@@ -79,6 +79,15 @@ def _lines(axes: Axes, rows: Sequence[dict[str, Any]], label: str) -> None:
     values = sorted({row["to"] for row in rows})
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="time [ms]")
     axes.set_xticks(values, [str(value) for value in values])
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
+    axes.set_xticks([], minor=True)
+    _number(axes)
     axes.legend(fontsize=8)
+
+
+def _number(axes: Axes) -> None:
+    """Plain numbers at 1, 2 and 5 of every power of ten."""
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_yticks([], minor=True)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)

@@ -29,17 +29,18 @@ def growth(case: Case, rounds: int) -> list[dict[str, Any]]:
     for name, values in (("classes", CLASSES), ("size", SIZES)):
         for value in tqdm(values, desc=f"growth with {name}", leave=False):
             grown = replace(case, **{name: value}, batch=1 if name == "size" else case.batch)
-            arguments = grown.build()
-            actions = {method: action(method, *arguments) for method in (FORWARD, GRAD_CAM, DIFF, DIFF_PLUS_PLUS)}
+            subject = grown.build()
+            actions = {method: action(method, subject) for method in (FORWARD, GRAD_CAM, DIFF, DIFF_PLUS_PLUS)}
             found += _records(name, dict.fromkeys(actions, value), actions, GRAD_CAM, rounds, case.device)
 
-    model, layer, images, targets = case.build()
-    cam = LayerDiffGradCam(model, layer)
+    subject = case.build()
+    model, layer, images, targets, layout = subject
+    cam = LayerDiffGradCam(model, layer, layout=layout)
     sets = {f"{n} rivals": partial(cam.attribute, images, targets, contrast=c) for n, c in CONTRASTS.items()}
     # They differ by little, and so need more turns.
     found += _records("contrast", dict(zip(sets, CONTRASTS, strict=True)), sets, "1 rivals", 4 * rounds, case.device)
 
-    plain = action(GRAD_CAM, model, layer, images, targets)
+    plain = action(GRAD_CAM, subject)
     asked: dict[str, Action] = {ONE_MAP: partial(cam.attribute, images, targets)}
     counts = {ONE_MAP: 1}
     for n in RIVALS:

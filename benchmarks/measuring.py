@@ -83,7 +83,7 @@ def _status_mib(field: str) -> float:
 
 
 def _measure(contender: str, case: Case) -> float:
-    do = action(contender, *case.build())
+    do = action(contender, case.build())
     if case.device != "cpu":
         torch.cuda.reset_peak_memory_stats(case.device)
         before: float = torch.cuda.memory_allocated(case.device)

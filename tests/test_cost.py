@@ -44,14 +44,14 @@ def test_ratios_are_taken_within_rounds():
     ],
 )
 def test_every_contender_makes_its_map(name, method, kwargs):
-    model, layer, images, targets = CASE.build()
-    maps = contenders.action(name, model, layer, images, targets)()
+    subject = CASE.build()
+    model, layer, images, targets, _ = subject
+    maps = contenders.action(name, subject)()
     torch.testing.assert_close(maps, method(model, layer).attribute(images, target=targets, **kwargs))
 
 
 def test_a_bare_forward_records_nothing():
-    model, layer, images, targets = CASE.build()
-    output = contenders.action("forward", model, layer, images, targets)()
+    output = contenders.action("forward", CASE.build())()
     assert output.shape == (2, 5)
     assert not output.requires_grad
 
@@ -60,11 +60,12 @@ def test_a_bare_forward_records_nothing():
 def test_peers_explain_the_same_map(name):
     """Theirs is rectified and scaled, so only where they point is compared."""
     pytest.importorskip(contenders.PEERS[name])
-    model, layer, images, _ = contenders.Case("resnet50", "late", 1, 96).build()
+    subject = contenders.Case("resnet50", "late", 1, 96).build()
+    model, layer, images, *_ = subject
     captum = LayerGradCam(model, layer)
     plain = {c: captum.attribute(images, target=c).detach() for c in range(10)}
     target = max(plain, key=lambda c: plain[c].relu().sum())  # random weights: some maps have nothing above zero
-    maps = contenders.action(name, model, layer, images, [target])()
+    maps = contenders.action(name, subject._replace(targets=[target]))()
     maps = torch.as_tensor(maps[0] if isinstance(maps, list) else maps)
     ours = torch.nn.functional.interpolate(plain[target].relu(), maps.shape[1:], mode="bilinear")
     assert torch.corrcoef(torch.stack([maps.flatten(), ours.flatten()]))[0, 1] > 0.95
@@ -73,7 +74,7 @@ def test_peers_explain_the_same_map(name):
 @pytest.mark.parametrize("model", contenders.LAYERS)
 def test_layers_are_early_middle_and_late(model):
     """In the order in which they finish; each runs once."""
-    network, _, images, _ = contenders.Case(model, size=64, batch=1).build()
+    network, _, images, *_ = contenders.Case(model, batch=1).build()
     finished = []
     for place, layer in contenders.LAYERS[model].items():
         network.get_submodule(layer).register_forward_hook(lambda *_, place=place: finished.append(place))
