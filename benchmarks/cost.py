@@ -3,7 +3,8 @@
 Contenders take turns within one run; a time is the median over rounds, a ratio the median over rounds of the ratio
 within the round. Memory is the peak over that of the loaded model and its input, of each contender in a process of its
 own (on the CPU of resident memory, where Linux tells it). Models have random weights: cost does not depend on them.
-Writes cost.json with every number and cost.png. The peers, pytorch-grad-cam and torchcam, come with the extra "peers".
+Writes cost.json with every number, targets.csv and cost.png. The peers, pytorch-grad-cam and torchcam, come with the
+extra "peers".
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from benchmarks.cost_figure import draw_cost
 from benchmarks.growth import growth
 from benchmarks.measuring import import_seconds, interleaved_seconds, peak_mib, ratio, spread
 from benchmarks.options import positive, warn
-from benchmarks.reporting import environment, table, write_json
+from benchmarks.reporting import environment, table, write_csv, write_json
 
 QUICK_MODEL = "mobilenet_v3_small"
 LARGE_BATCH = 32
@@ -35,6 +36,7 @@ TARGETS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "importing captum_diffcam, to importing captum.attr": ("<= 1.05", lambda value: value <= 1.05),
 }
 """What the library is to reach."""
+TARGET_HEADER = ("figure", "target", "measured", "reached")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,8 +66,11 @@ def run(args: argparse.Namespace) -> None:
         # Also when something went wrong on the way.
         write_json(args.output / "cost.json", record)
     _print(record)
+    write_csv(
+        args.output / "targets.csv", TARGET_HEADER, [[f, t, f"{v:.2f}", r] for f, t, v, r in _target_rows(record)]
+    )
     draw_cost(args.output / "cost.png", record)
-    print(f"\nWritten to {args.output}: cost.json, cost.png")
+    print(f"\nWritten to {args.output}: cost.json, targets.csv, cost.png")
 
 
 def _cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case, str]]]:
@@ -167,6 +172,12 @@ def _mean(rows: list[dict[str, Any]], measure: str) -> float:
     return geometric_mean(median(row[measure]["median"] for row in rows if row["model"] == model) for model in models)
 
 
+def _target_rows(record: dict[str, Any]) -> list[list[Any]]:
+    return [
+        [row["figure"], row["target"], row["value"], "yes" if row["reached"] else "no"] for row in record["targets"]
+    ]
+
+
 def _print(record: dict[str, Any]) -> None:
     memory = {(row["model"], row["layer"], row["batch"], row["method"]): row["peak_mib"] for row in record["memory"]}
     rows: list[list[str | float]] = []
@@ -183,5 +194,5 @@ def _print(record: dict[str, Any]) -> None:
     ]
     print(f"\n{table(['grows', 'to', 'method', 'ms', 'ratio', 'to that of'], rows, limits=(8, 5, 24, 0, 0, 14))}")
 
-    rows = [[r["figure"], r["target"], r["value"], "yes" if r["reached"] else "no"] for r in record["targets"]]
-    print(f"\n{table(['figure', 'target', 'measured', 'reached'], rows, limits=(66, 8, 0, 7))}")
+    rows = _target_rows(record)
+    print(f"\n{table(TARGET_HEADER, rows, limits=(66, 8, 0, 7))}")

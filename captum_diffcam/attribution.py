@@ -46,18 +46,20 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
         layer: the layer to explain, usually the last one with positions. A layer that runs several times in one forward
             is explained at its last run.
         device_ids: the device order of a DataParallel model, where ``forward_func`` is not that model itself.
-        layout: where the layer keeps channels and positions. None: (N, channels, \\*positions), as convolutions do.
+        layout: where the layer keeps channels and positions. None: ``(N, channels, *positions)``, as convolutions do.
             ``"vit"``: tokens (N, T, D), of which class and register tokens are left out, the patches being a square;
             :func:`~captum_diffcam.layouts.vit_layout` takes another grid. ``"swin"``: channels last. Or a callable from
-            the layer's tensor to (N, channels, \\*positions), which may reorder and leave out, but not mix.
+            the layer's tensor to ``(N, channels, *positions)``, which may reorder and leave out, but not mix.
 
     Example:
         >>> import torch
         >>> from captum_diffcam import LayerDiffGradCam
         >>> _ = torch.manual_seed(0)
         >>> conv = torch.nn.Conv2d(3, 8, 3)
-        >>> model = torch.nn.Sequential(conv, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 10))
-        >>> LayerDiffGradCam(model, conv).attribute(torch.rand(2, 3, 32, 32), target=3, contrast=[4, 5]).shape
+        >>> pool = torch.nn.AdaptiveAvgPool2d(1)
+        >>> model = torch.nn.Sequential(conv, pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
+        >>> cam = LayerDiffGradCam(model, conv)
+        >>> cam.attribute(torch.rand(2, 3, 32, 32), target=3, contrast=[4, 5]).shape
         torch.Size([2, 1, 30, 30])
     """
 
@@ -125,8 +127,9 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
                 strongest rival only, shared evenly among ties.
 
         Returns:
-            The map, (N, 1, \*positions) or with ``attr_dim_summation=False`` (N, channels, \*positions), in float32 or
-            better, without a graph unless ``create_graph=True``. A tuple of maps where the layer has several tensors.
+            The map, ``(N, 1, *positions)``, or ``(N, channels, *positions)`` with ``attr_dim_summation=False``. In
+            float32 or better, without a graph unless ``create_graph=True``. A tuple of maps where the layer has several
+            tensors.
 
         Raises:
             TypeError, ValueError, IndexError: the argument is named with what was given and what is allowed. The model
@@ -250,9 +253,11 @@ class LayerDiffGradCamPlusPlus(LayerDiffGradCam):
         >>> from captum_diffcam import LayerDiffGradCamPlusPlus, top_rivals
         >>> _ = torch.manual_seed(0)
         >>> conv = torch.nn.Conv2d(3, 8, 3)
-        >>> model = torch.nn.Sequential(conv, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 10))
+        >>> pool = torch.nn.AdaptiveAvgPool2d(1)
+        >>> model = torch.nn.Sequential(conv, pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
         >>> cam = LayerDiffGradCamPlusPlus(model, conv)
-        >>> cam.attribute(torch.rand(2, 3, 32, 32), target=[3, 7], contrast=top_rivals(5)).shape
+        >>> images = torch.rand(2, 3, 32, 32)
+        >>> cam.attribute(images, target=[3, 7], contrast=top_rivals(5)).shape
         torch.Size([2, 1, 30, 30])
     """
 

@@ -31,8 +31,10 @@ class InputAttribution(Attribution):
         >>> from captum_diffcam import InputAttribution, LayerDiffGradCam
         >>> _ = torch.manual_seed(0)
         >>> conv = torch.nn.Conv2d(3, 8, 3, stride=4)
-        >>> model = torch.nn.Sequential(conv, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 10))
-        >>> InputAttribution(LayerDiffGradCam(model, conv)).attribute(torch.rand(2, 3, 32, 32), target=3).shape
+        >>> pool = torch.nn.AdaptiveAvgPool2d(1)
+        >>> model = torch.nn.Sequential(conv, pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
+        >>> cam = InputAttribution(LayerDiffGradCam(model, conv))
+        >>> cam.attribute(torch.rand(2, 3, 32, 32), target=3).shape
         torch.Size([2, 3, 32, 32])
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import matplotlib
+import numpy as np
 import pytest
 import torch
 from captum.attr import (
@@ -231,6 +232,35 @@ def test_robustness_tools(net, x):
     attacked = FGSM(score, loss_func=lambda scores, target: scores[rows, target]).perturb(x, 0.01, best)
     before, after = (score(inputs)[rows, best] for inputs in (x, attacked))
     assert (after > before).all()
+
+
+@pytest.mark.filterwarnings("ignore")  # Quantus and what it imports warn a great deal
+def test_quantus(net, x):
+    """Pixel flipping of the contrast score, in Quantus and by hand: a third of it at a time, the highest first."""
+    quantus = pytest.importorskip("quantus")
+    score, targets = ContrastScore(net), np.array(TARGETS)
+    cam = InputAttribution(LayerDiffGradCam(net, net.features))
+    a_batch = cam.attribute(x, torch.tensor(TARGETS)).sum(1, keepdim=True).numpy()
+    metric = quantus.PixelFlipping(
+        features_in_step=81, perturb_baseline=0.0, abs=False, normalise=False, display_progressbar=False
+    )
+    curves = metric(score, x.numpy(), targets, a_batch, softmax=False, device="cpu")
+    order = np.argsort(-np.broadcast_to(a_batch, x.shape).reshape(3, -1), axis=1)
+    for step in range(3):
+        flipped = x.flatten(1).scatter(1, torch.from_numpy(order[:, : 81 * (step + 1)].copy()), 0.0)
+        expected = score(flipped.reshape(x.shape))[range(3), TARGETS].tolist()
+        assert [curve[step] for curve in curves] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", [LayerGradCam, *METHODS])
+def test_a_map_of_zeros_is_refused_by_captums_visualization(net, x, method):
+    """Whoever made it."""
+    with torch.no_grad():
+        net.head[-1].weight.zero_()
+    map_ = method(net, net.features).attribute(x, target=1).detach()
+    assert map_.abs().max() == 0
+    with pytest.raises(AssertionError, match="Cannot normalize by scale factor = 0"):
+        viz.visualize_image_attr(map_[0].permute(1, 2, 0).numpy(), None, "heat_map", use_pyplot=False)
 
 
 def test_interpolate_and_visualize(net, x):
