@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -71,8 +72,13 @@ class Case:
 
 
 def available() -> list[str]:
-    """The contenders that are installed."""
-    return [FORWARD, GRAD_CAM, DIFF, DIFF_PLUS_PLUS, *(name for name, module in PEERS.items() if find_spec(module))]
+    """The contenders that are installed, and can be imported: the peers' OpenCV needs libraries of a desktop."""
+    found = [FORWARD, GRAD_CAM, DIFF, DIFF_PLUS_PLUS]
+    for name, module in PEERS.items():
+        with suppress(ImportError):
+            import_module(module)
+            found.append(name)
+    return found
 
 
 def action(name: str, subject: Subject) -> Action:

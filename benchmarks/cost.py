@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     for peer in PEERS:
         if peer not in available():
-            warn(f"{peer} is not installed (extra 'peers') and left out")
+            warn(f"{peer} cannot be imported (extra 'peers') and is left out")
     cases, in_memory = _quick_cases(args) if args.quick else _cases(args)
     rounds = min(args.rounds, 3) if args.quick else args.rounds
     record: dict[str, Any] = {"benchmark": "cost", "complete": False, **environment(args)}

@@ -28,6 +28,7 @@ Preset: TypeAlias = Literal["vit", "swin"]
 
 FIXED_SIZE = ("vit_", "maxvit")
 """Models that take images of 224 pixels alone; all others get smaller ones."""
+HEADER = ("model", "layer", "map", "DiffGradCAM", "DiffGradCAM++")
 TOLERANCE = 1e-3
 """Of the largest value of a map, in float32."""
 
@@ -46,20 +47,25 @@ def run(args: argparse.Namespace) -> None:
         record["complete"] = True
     finally:
         write_json(args.output / "zoo.json", record)
-    header = ["model", "layer", "layout", "map", "DiffGradCAM", "DiffGradCAM++"]
-    rows = [
-        [
-            *(row["model"], row["layer"], row["layout"] or "", "x".join(map(str, row["map"]))),
-            *(f"{row[method]:.0e}" for method in header[4:]),
-        ]
-        for row in record["models"]
-    ]
-    write_csv(args.output / "zoo.csv", header, rows)
-    print(f"\n{table(header, rows, limits=(18, 38, 6, 5, 11, 13))}")
+    rows = _rows(record["models"])
+    write_csv(args.output / "zoo.csv", HEADER, rows)
+    print(f"\n{table(HEADER, rows, limits=(18, 43, 5, 11, 13))}")
     print("Largest difference from the long way round, as a share of the map's largest value")
     failed = [row["model"] for row in record["models"] if not row["agrees"]]
     if failed:
         raise UsageError(f"{len(failed)} of {len(record['models'])} disagree: {', '.join(failed)}")
+
+
+def _rows(models: list[dict[str, Any]]) -> list[list[str]]:
+    return [
+        [
+            row["model"],
+            f"{row['layer']} ({row['layout']})" if row["layout"] else row["layer"],
+            "x".join(map(str, row["map"])),
+            *(f"{row[method]:.0e}" for method in HEADER[3:]),
+        ]
+        for row in models
+    ]
 
 
 def check(name: str, seed: int = 0) -> dict[str, Any]:

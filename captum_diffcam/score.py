@@ -105,10 +105,10 @@ class ContrastScore(nn.Module):
         D_c = z_c - R(z_{K \setminus c}), \qquad
         R = \operatorname{logsumexp} \mid \operatorname{mean} \mid \max
 
-    Captum's DeepLift has no rule for exponentials; its attributions add up under ``reduction="mean"`` alone.
-
     With the default, every other class and ``logsumexp``, :math:`D_c` is the log-odds
     :math:`\log \frac{p_c}{1 - p_c}` of the softmax probability, computed from the logits, so that it does not saturate.
+
+    Of Captum's methods DeepLift has no rule for exponentials: its attributions add up under ``reduction="mean"`` alone.
 
     Source: J. Piland, C. Sweet, A. Czajka, "DiffGradCAM", arXiv:2506.08514. The choice of reductions is ours.
 

@@ -600,6 +600,17 @@ def test_a_weighting_rule_of_ones_own(net, x):
     torch.testing.assert_close(maps, (gradient.amax((2, 3), keepdim=True) * a).sum(1, keepdim=True).detach())
 
 
-def test_layer_grad_cam_would_record_everything(net, x):
-    """Why attribute() cuts the graph: Captum's map still holds it."""
-    assert LayerGradCam(net, net.features).attribute(x, target=1).requires_grad
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_before_the_layer_is_recorded(net, x, method):
+    """The convolution saves its input for the backward pass under Captum, and for create_graph, but not here."""
+
+    def saves_the_input(explain):
+        saved = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: (saved.append(t.shape), t)[1], lambda t: t):
+            explain()
+        return x.shape in saved
+
+    assert saves_the_input(lambda: LayerGradCam(net, net.features).attribute(x, target=1))
+    assert saves_the_input(lambda: reference(net, x, method, grad_kwargs={"create_graph": True}))
+    assert not saves_the_input(lambda: reference(net, x, method))
+    assert not saves_the_input(lambda: method(net, net.features).attribute_rivals(x, 1))

@@ -59,7 +59,7 @@ def test_a_bare_forward_records_nothing():
 @pytest.mark.parametrize("name", contenders.PEERS)
 def test_peers_explain_the_same_map(name):
     """Theirs is rectified and scaled, so only where they point is compared."""
-    pytest.importorskip(contenders.PEERS[name])
+    pytest.importorskip(contenders.PEERS[name], exc_type=ImportError)
     subject = contenders.Case("resnet50", "late", 1, 96).build()
     model, layer, images, *_ = subject
     captum = LayerGradCam(model, layer)
@@ -115,4 +115,4 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "cost.png").stat().st_size > 10_000
     printed = capsys.readouterr()
     assert max(map(len, printed.out.splitlines())) <= 100
-    assert "pytorch-grad-cam is not installed (extra 'peers') and left out" in printed.err
+    assert "pytorch-grad-cam cannot be imported (extra 'peers') and is left out" in printed.err

@@ -237,7 +237,7 @@ def test_robustness_tools(net, x):
 @pytest.mark.filterwarnings("ignore")  # Quantus and what it imports warn a great deal
 def test_quantus(net, x):
     """Pixel flipping of the contrast score, in Quantus and by hand: a third of it at a time, the highest first."""
-    quantus = pytest.importorskip("quantus")
+    quantus = pytest.importorskip("quantus", exc_type=ImportError)
     score, targets = ContrastScore(net), np.array(TARGETS)
     cam = InputAttribution(LayerDiffGradCam(net, net.features))
     a_batch = cam.attribute(x, torch.tensor(TARGETS)).sum(1, keepdim=True).numpy()

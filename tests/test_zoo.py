@@ -33,7 +33,5 @@ def test_a_disagreement_is_reported(tmp_path, monkeypatch, capsys):
     assert "1 of 1 disagree: resnet18" in capsys.readouterr().err
     assert not json.loads((tmp_path / "zoo.json").read_text())["models"][0]["agrees"]
     assert (
-        (tmp_path / "zoo.csv")
-        .read_text()
-        .startswith("model,layer,layout,map,DiffGradCAM,DiffGradCAM++\nresnet18,layer4,")
+        (tmp_path / "zoo.csv").read_text().startswith("model,layer,map,DiffGradCAM,DiffGradCAM++\nresnet18,layer4,4x4,")
     )
