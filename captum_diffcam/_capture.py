@@ -93,7 +93,7 @@ def run_at_layer(
     normalize = any(tensor.is_inference() for tensor in chain(module.parameters(), module.buffers()))
 
     def attempt(whole_graph: bool) -> tuple[Any, _Tap]:
-        tap = _Tap(layer, at_input, whole_graph)
+        tap = _Tap(layer, at_input)
         with _NormalTensors() if normalize else nullcontext(), torch.set_grad_enabled(whole_graph), tap:
             seen = tuple(x if create_graph and x.requires_grad else _stand_in(x, at_input) for x in inputs)
             output = _run_forward(forward_func, seen, None, additional_forward_args)
@@ -132,8 +132,8 @@ def run_at_layer(
 class _Tap:
     """A hook on the layer for the time of one run: it keeps the layer's tensors by device and starts the recording."""
 
-    def __init__(self, layer: Module, at_input: bool, whole_graph: bool) -> None:
-        self.layer, self.at_input, self.whole_graph = layer, at_input, whole_graph
+    def __init__(self, layer: Module, at_input: bool) -> None:
+        self.layer, self.at_input = layer, at_input
         self.thread = threading.get_ident()
         self.tensors: dict[torch.device, list[Tensor]] = {}
         self.ran_again = self.is_complete = False
@@ -178,11 +178,10 @@ class _Tap:
     def _cut(self, tensor: Tensor) -> tuple[Tensor, Tensor]:
         """The tensor to take gradients at, and the one that the model goes on with."""
         with recording():
-            if tensor.is_inference() or (tensor.requires_grad and not self.whole_graph):
-                tensor = _as_normal(tensor).detach()
             # The tensor itself, because the model may have put it aside; and a clone, because what follows may work in
             # place.
-            return tensor.requires_grad_(), tensor.clone()
+            tensor = _as_normal(tensor).requires_grad_()
+            return tensor, tensor.clone()
 
 
 def _stand_in(tensor: Tensor, require_grad: bool) -> Tensor:
