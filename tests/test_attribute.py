@@ -18,16 +18,6 @@ from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rival
 METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
 
 
-@pytest.fixture
-def net():
-    return conv_net()
-
-
-@pytest.fixture
-def x():
-    return images()
-
-
 def reference(net, x, method=LayerDiffGradCam, **kwargs):
     """The map of the model by the plainest way: everything recorded, nothing special."""
     return method(net, net.features).attribute(x, **{"target": 1, **kwargs})
@@ -367,26 +357,17 @@ class TestWhatItLeaves:
             reference(model, x)
         self.assert_same(self.state(model, x), before)
 
-    def test_random_numbers_are_drawn_as_by_one_forward(self, net, x):
-        """A forward that is not deterministic sees the random numbers that it would see by itself."""
-        noisy = Net(net.features, nn.Sequential(nn.Dropout(), net.head)).train()
-        torch.manual_seed(0)
-        noisy(x)
-        after_forward = torch.get_rng_state()
-        torch.manual_seed(0)
-        reference(noisy, x)
-        torch.testing.assert_close(torch.get_rng_state(), after_forward)
+    @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
+    def test_random_numbers_are_drawn_as_by_one_forward(self, net, x, mode):
+        """Also where the model has to run again with the whole graph."""
 
-    def test_random_numbers_of_a_second_run_are_those_of_the_first(self, net, x):
-        """Where the model has to run again with the whole graph."""
-
-        class Frozen(Net):
+        class Noisy(Net):
             def forward(self, x):
-                with torch.no_grad():
+                with mode():
                     a = self.features(x)
                 return self.head(a)
 
-        noisy = Frozen(net.features, nn.Sequential(nn.Dropout(), net.head)).train()
+        noisy = Noisy(net.features, nn.Sequential(nn.Dropout(), net.head)).train()
         torch.manual_seed(0)
         noisy(x)
         after_forward = torch.get_rng_state()

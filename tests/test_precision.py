@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from nets import conv_net, images
 
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
 
@@ -14,16 +13,6 @@ CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 def similarity(maps, others):
     return torch.cosine_similarity(maps.flatten(1).float().cpu(), others.flatten(1)).min()
-
-
-@pytest.fixture
-def net():
-    return conv_net()
-
-
-@pytest.fixture
-def x():
-    return images()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

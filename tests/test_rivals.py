@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from nets import conv_net, images
 from torch import nn
 
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals
 
 METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
 TARGETS = [2, 0, 5]
-
-
-@pytest.fixture
-def net():
-    return conv_net()
-
-
-@pytest.fixture
-def x():
-    return images()
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -33,16 +33,6 @@ TARGETS = [2, 0, 5]
 PER_EXAMPLE = [[0, 1], [5], [0, 2, 3]]
 
 
-@pytest.fixture
-def net():
-    return conv_net()
-
-
-@pytest.fixture
-def x():
-    return images()
-
-
 @pytest.mark.parametrize(
     "contrast", [None, [1, 4], top_rivals(2), PER_EXAMPLE, torch.tensor([[0, 1], [1, 2], [3, 4]])], ids=str
 )
