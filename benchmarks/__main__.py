@@ -53,8 +53,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         add_common_arguments(benchmark, name)
     named = bool(argv) and (not argv[0].startswith("-") or argv[0] in ("-h", "--help"))
     args = parser.parse_args([*([] if named else [DEFAULT]), *argv])
-    args.command = shlex.join(["python", "-m", "benchmarks", *argv])
+    args.command = shlex.join(["python", "-m", "benchmarks", *_without_output(argv)])
     return args
+
+
+def _without_output(argv: Sequence[str]) -> list[str]:
+    """The options that numbers depend on: where they go is nobody's business."""
+    return [
+        word
+        for before, word in zip(["", *argv], argv, strict=False)
+        if before != "--output" and not word.startswith("--output")
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
