@@ -13,8 +13,7 @@ import torchvision
 from captum.attr import LayerAttribution, LayerGradCam
 from torch import Tensor, nn
 
-from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
-from captum_diffcam.layouts import vit_layout
+from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus, vit_layout
 
 FORWARD, GRAD_CAM, DIFF, DIFF_PLUS_PLUS = "forward", "LayerGradCam", "DiffGradCAM", "DiffGradCAM++"
 PEERS = {"pytorch-grad-cam": "pytorch_grad_cam", "torchcam": "torchcam"}

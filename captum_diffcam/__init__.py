@@ -4,6 +4,7 @@ from captum_diffcam.attribution import LayerDiffGradCam, LayerDiffGradCamPlusPlu
 from captum_diffcam.contrast import top_rivals
 from captum_diffcam.guided import GuidedDiffGradCam
 from captum_diffcam.input_space import InputAttribution
+from captum_diffcam.layouts import vit_layout
 from captum_diffcam.score import ContrastScore
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "LayerDiffGradCam",
     "LayerDiffGradCamPlusPlus",
     "top_rivals",
+    "vit_layout",
 ]

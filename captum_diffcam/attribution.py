@@ -48,7 +48,7 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
         device_ids: the device order of a DataParallel model, where ``forward_func`` is not that model itself.
         layout: where the layer keeps channels and positions. None: ``(N, channels, *positions)``, as convolutions do.
             ``"vit"``: tokens (N, T, D), of which class and register tokens are left out, the patches being a square;
-            :func:`~captum_diffcam.layouts.vit_layout` takes another grid. ``"swin"``: channels last. Or a callable from
+            :func:`vit_layout` takes another grid. ``"swin"``: channels last. Or a callable from
             the layer's tensor to ``(N, channels, *positions)``, which may reorder and leave out, but not mix.
 
     Example:

@@ -44,7 +44,7 @@ def vit_layout(grid: tuple[int, int] | None = None) -> Callable[[Tensor], Tensor
 
     Example:
         >>> import torch
-        >>> from captum_diffcam.layouts import vit_layout
+        >>> from captum_diffcam import vit_layout
         >>> vit_layout(grid=(7, 14))(torch.zeros(2, 1 + 7 * 14, 64)).shape
         torch.Size([2, 64, 7, 14])
     """

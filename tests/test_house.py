@@ -30,7 +30,7 @@ ALLOWED = {
     ),
     "input_space": ({"captum", "torch"}, {"logits"}),
     "guided": ({"captum", "torch"}, {"_capture", "attribution", "contrast", "input_space", "logits", "score"}),
-    "__init__": (set(), {"attribution", "contrast", "guided", "input_space", "score"}),
+    "__init__": (set(), {"attribution", "contrast", "guided", "input_space", "layouts", "score"}),
 }
 
 
@@ -83,5 +83,6 @@ def test_the_public_names():
         "LayerDiffGradCam",
         "LayerDiffGradCamPlusPlus",
         "top_rivals",
+        "vit_layout",
     ]
     assert all(getattr(captum_diffcam, name).__doc__ for name in captum_diffcam.__all__)

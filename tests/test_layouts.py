@@ -10,8 +10,7 @@ import torchvision
 from nets import conv_net, images
 from torch import nn
 
-from captum_diffcam import InputAttribution, LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals
-from captum_diffcam.layouts import vit_layout
+from captum_diffcam import InputAttribution, LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals, vit_layout
 
 METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
 
