@@ -52,6 +52,10 @@ def run(args: argparse.Namespace) -> None:
     for peer in PEERS:
         if peer not in available():
             warn(f"{peer} cannot be imported (extra 'peers') and is left out")
+    if args.quick:
+        warn(
+            "--quick explains one image with a small model, where overheads weigh most; the targets are for a full run"
+        )
     cases, in_memory = _quick_cases(args) if args.quick else _cases(args)
     rounds = min(args.rounds, 3) if args.quick else args.rounds
     record: dict[str, Any] = {"benchmark": "cost", "complete": False, **environment(args)}
