@@ -195,17 +195,18 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
         grad_kwargs: dict[str, Any],
     ) -> tuple[LayerRun, Tensor, Tensor]:
         """One run of the model, with the logits (N, C) at the target's position and the target classes (N,)."""
+        given = as_inputs(inputs)
         run = run_at_layer(
             self.forward_func,
             self.layer,
-            as_inputs(inputs),
+            given,
             additional_forward_args,
             at_input=at_input,
             device_ids=self.device_ids,
             create_graph=bool(grad_kwargs.get("create_graph")),
         )
         for tensor in run.activations if self.layout is convolutional else ():
-            if hint := looks_like_tokens(tensor, as_inputs(inputs)[0]):
+            if hint := looks_like_tokens(tensor, given[0]):
                 shape = tuple(tensor.shape)
                 message = f"layer: {shape} looks like tokens, whose channels come last; layout={hint!r} takes them so"
                 warnings.warn(message, stacklevel=4)

@@ -10,6 +10,7 @@ from captum.log import log_usage
 from torch import Tensor
 from torch.nn import Module
 
+from captum_diffcam._arguments import as_inputs
 from captum_diffcam._capture import recording
 from captum_diffcam.attribution import LayerDiffGradCam
 from captum_diffcam.contrast import Contrast
@@ -82,8 +83,7 @@ class GuidedDiffGradCam(GradientAttribution):
         score = _TargetScore(self.model, target, contrast, reduction)
         with recording():
             # Copies, because Captum asks its inputs for gradients and leaves them so after an error.
-            singles = inputs if isinstance(inputs, tuple) else (inputs,)
-            copies = tuple(single.detach().clone().requires_grad_() for single in singles)
+            copies = tuple(single.detach().clone().requires_grad_() for single in as_inputs(inputs))
             guided: tuple[Tensor, ...] = GuidedBackprop(score).attribute(copies, None, additional_forward_args)
         if isinstance(maps, tuple):
             return tuple(detail * single for detail, single in zip(guided, maps, strict=True))

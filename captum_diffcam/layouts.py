@@ -70,7 +70,7 @@ def find_layout(layout: Layout | None) -> Callable[[Tensor], Tensor]:
     if callable(layout):
         return layout
     presets = {None: convolutional, "vit": vit_layout(), "swin": swin}
-    if layout not in presets:
+    if not isinstance(layout, (str, type(None))) or layout not in presets:
         raise ValueError(f"layout: got {layout!r}; allowed are None, 'vit', 'swin' and a callable")
     return presets[layout]
 

@@ -29,7 +29,10 @@ ALLOWED = {
         {"_arguments", "_capture", "contrast", "layouts", "logits", "rivals", "score", "weighting"},
     ),
     "input_space": ({"captum", "torch"}, {"logits"}),
-    "guided": ({"captum", "torch"}, {"_capture", "attribution", "contrast", "input_space", "logits", "score"}),
+    "guided": (
+        {"captum", "torch"},
+        {"_arguments", "_capture", "attribution", "contrast", "input_space", "logits", "score"},
+    ),
     "__init__": (set(), {"attribution", "contrast", "guided", "input_space", "layouts", "score"}),
 }
 

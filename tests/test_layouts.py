@@ -141,6 +141,8 @@ def test_errors_name_the_argument():
     model, x = Tokens(1).eval(), images()
     with pytest.raises(ValueError, match="layout: got 'conv'; allowed are None, 'vit', 'swin' and a callable"):
         LayerDiffGradCam(model, model.tokens, layout="conv")
+    with pytest.raises(ValueError, match=r"layout: got \['vit'\]; allowed are"):
+        LayerDiffGradCam(model, model.tokens, layout=["vit"])
     with pytest.raises(ValueError, match=r"layout: got a tensor of shape \(3, 5, 7, 7\); 'vit' takes tokens"):
         LayerDiffGradCam(model, model.conv, layout="vit").attribute(x, target=1)
     with pytest.raises(ValueError, match="layout: got 50 tokens, which is no grid of 8 x 8"):
