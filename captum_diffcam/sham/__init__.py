@@ -1,0 +1,23 @@
+"""SHAM: maps that lie, made on purpose, and the audit that finds them."""
+
+from captum_diffcam.metrics import cam_entropy
+from captum_diffcam.sham.audit import audit
+from captum_diffcam.sham.fooling import fool
+from captum_diffcam.sham.forgery import Forgery
+from captum_diffcam.sham.hoax import hoax_map
+from captum_diffcam.sham.inject import inject_hoax
+from captum_diffcam.sham.methods import CamMethod
+from captum_diffcam.sham.report import AuditReport
+from captum_diffcam.sham.witness import occlusion_witness
+
+__all__ = [
+    "AuditReport",
+    "CamMethod",
+    "Forgery",
+    "audit",
+    "cam_entropy",
+    "fool",
+    "hoax_map",
+    "inject_hoax",
+    "occlusion_witness",
+]

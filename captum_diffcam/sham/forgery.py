@@ -1,0 +1,32 @@
+"""What a forger hands over: a copy of the model, and the copy's layer."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+from torch.nn import Module
+
+
+class Forgery(NamedTuple):
+    """A model whose maps lie, beside the honest one, which is as it was."""
+
+    model: Module
+    """The changed copy."""
+    layer: Module
+    """The layer of the copy whose maps lie. The honest model's layer is no part of the copy."""
+    history: tuple[tuple[float, float], ...] = ()
+    """Decision loss and map loss of every training step."""
+
+
+def copy_model(model: Module, layer: Module) -> tuple[Module, Module]:
+    """A copy of the model without gradients, and the copy's layer."""
+    for name, module in (("model", model), ("layer", layer)):
+        if not isinstance(module, Module):
+            raise TypeError(f"{name}: got {type(module).__name__}; allowed is a torch.nn.Module")
+    if not any(module is layer for module in model.modules()):
+        raise ValueError(f"layer: got a {type(layer).__name__} that is no part of the model; allowed is one that is")
+    # Copied together, so that the one is part of the other.
+    copied, copied_layer = copy.deepcopy((model, layer))
+    copied.zero_grad(set_to_none=True)
+    return copied, copied_layer
