@@ -38,6 +38,7 @@ exclude_patterns = [
     "results/sham.rst",
 ]
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "captum_diffcam"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
@@ -85,12 +86,12 @@ sphinx_gallery_conf = {
     "filename_pattern": r"\.py$",
     # A name that begins with an underscore: written, and left out until the code that it shows is there.
     "ignore_pattern": r"(^|/)_\w+\.py$",
-    "copyfile_regex": r"\w+\.rst",
     "within_subsection_order": "reading_order.ReadingOrder",
     "abort_on_example_error": True,
     "doc_module": ("captum_diffcam",),
     "reference_url": {"captum_diffcam": None},
     "backreferences_dir": "generated",
+    "image_srcset": ["2x"],
     "download_all_examples": False,
     "show_signature": False,
     "write_computation_times": False,

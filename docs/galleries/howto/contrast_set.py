@@ -55,7 +55,7 @@ def show(questions):
     """A map for each question, for a tiger cat (282)."""
     seen = (images[0] * 0.502 + 0.498).mean(dim=0)
     size = (3 * len(questions), 3.2)
-    axes = plt.figure(figsize=size, layout="constrained").subplots(1, len(questions))
+    axes = plt.figure(figsize=size, layout="compressed").subplots(1, len(questions))
     for ax, (title, question) in zip(axes, questions.items()):
         cam_map = cam.attribute(
             images, target=282, attribute_to_layer_input=True, **question

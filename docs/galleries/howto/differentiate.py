@@ -66,12 +66,8 @@ optimizer = torch.optim.Adam(parameters, lr=3e-4)
 for step in range(26):
     positive = map_of(trained, grad_kwargs={"create_graph": True}).relu()
     outside = 1 - positive[..., corner].sum() / positive.sum()
-    divergence = kl_div(
-        trained(images).log_softmax(dim=1),
-        decision,
-        reduction="batchmean",
-        log_target=True,
-    )
+    now = trained(images).log_softmax(dim=1)
+    divergence = kl_div(now, decision, reduction="batchmean", log_target=True)
     if step % 5 == 0:
         print(f"step {step:2}: outside the corner {outside.item():.2f}, ", end="")
         print(f"divergence {divergence.item():.4f}")
@@ -84,11 +80,10 @@ for step in range(26):
 # ----------------
 
 seen = (images[0] * 0.502 + 0.498).mean(dim=0)
-figure, axes = plt.subplots(1, 2, figsize=(6.2, 3.4), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(6.2, 3.4), layout="compressed")
 for ax, network, title in zip(axes, (model, trained), ("before", "after")):
-    overlay = LayerAttribution.interpolate(
-        map_of(network).relu(), (224, 224), "bilinear"
-    )[0, 0]
+    positive = map_of(network).relu()
+    overlay = LayerAttribution.interpolate(positive, (224, 224), "bilinear")[0, 0]
     with torch.no_grad():
         probability = network(images).softmax(dim=1)[0, espresso]
     ax.imshow(seen, cmap="gray")

@@ -41,7 +41,7 @@ print(maps.shape, rivals.tolist())
 # ``maps`` is (N, K, 1, H, W), ``rivals`` the classes (N, K), the strongest first, and
 # ``shares`` (N, K) how much each weighs in the contrast against all of them together.
 
-figure, axes = plt.subplots(2, 4, figsize=(9, 5.2), layout="constrained")
+figure, axes = plt.subplots(2, 4, figsize=(9, 5.2), layout="compressed")
 for row, picture in enumerate(images):
     seen = (picture * 0.502 + 0.498).clamp(0, 1).permute(1, 2, 0)
     axes[row, 0].imshow(seen)

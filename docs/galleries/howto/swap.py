@@ -44,7 +44,7 @@ maps = {
 }
 
 seen = (images[0] * 0.502 + 0.498).mean(dim=0)
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="compressed")
 for ax, (name, cam_map) in zip(axes, maps.items()):
     overlay = LayerAttribution.interpolate(cam_map.relu(), (224, 224), "bilinear")[0, 0]
     ax.imshow(seen, cmap="gray")

