@@ -38,6 +38,7 @@ exclude_patterns = [
     "results/sham.rst",
 ]
 html_theme = "furo"
+pygments_style = "default"
 pygments_dark_style = "github-dark"
 html_title = "captum_diffcam"
 html_static_path = ["_static"]

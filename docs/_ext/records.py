@@ -3,7 +3,8 @@
 ``.. record:: cost`` says how ``benchmarks/results/cost/cost.json`` was made: command, seed, versions, machine.
 
 ``.. record-table:: cost targets`` is a table of the rows that stand there under ``targets``, deeper ones under a path
-with dots. The option ``columns`` gives each column as ``heading = path``, separated by semicolons.
+with dots. The option ``columns`` gives each column as ``heading = path``, separated by semicolons; ``digits`` is how
+many stand behind the point, 2 if not said.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Record(SphinxDirective):
             f"Made by ``{record['command']}`` (seed {record['seed']}) on: {machine['device']}, "
             f"{machine['cores']} cores, {machine['torch_threads']} thread(s) of PyTorch, {machine['system']}; "
             f"{versions}. "
-            f"Every number is in ``benchmarks/results/{name}/{name}.json``."
+            f"Every number: :download:`{name}.json </../benchmarks/results/{name}/{name}.json>`."
         )
 
 
@@ -58,13 +59,18 @@ class RecordTable(Record):
     """A table of what was recorded."""
 
     required_arguments = 2
-    option_spec = {"columns": directives.unchanged_required}  # noqa: RUF012 - as docutils has it
+    option_spec = {  # noqa: RUF012 - as docutils has it
+        "columns": directives.unchanged_required,
+        "digits": directives.nonnegative_int,
+    }
 
     def run(self) -> list[nodes.Node]:
         """A table with a row for each recorded one."""
         columns = [column.split("=") for column in self.options["columns"].split(";")]
+        digits = self.options.get("digits", 2)
         rows = [
-            [_cell(_find(row, path.strip())) for _, path in columns] for row in _find(self.read(), self.arguments[1])
+            [_cell(_find(row, path.strip()), digits) for _, path in columns]
+            for row in _find(self.read(), self.arguments[1])
         ]
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([[heading.strip() for heading, _ in columns], *rows])
@@ -76,10 +82,10 @@ def _find(record: Any, path: str) -> Any:
     return reduce(lambda inner, key: inner[key], path.split("."), record)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, digits: int) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.3g}" if isinstance(value, float) else "" if value is None else str(value)
+    return f"{value:.{digits}f}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -34,22 +34,18 @@ model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
 preset = ResNet50_Weights.IMAGENET1K_V1
 preprocess = preset.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
 images = preprocess(Image.fromarray(skimage.data.chelsea()))[None]
-target, layer = 282, model._avg_pooling  # a tiger cat; what goes into the pooling
+# Why a tiger cat? Seen in what goes into the pooling.
+layer, question = model._avg_pooling, {"target": 282, "attribute_to_layer_input": True}
 
-maps = {
-    cam.__name__: cam(model, layer)
-    .attribute(images, target=target, attribute_to_layer_input=True)
-    .detach()
-    for cam in (LayerGradCam, LayerDiffGradCam, LayerDiffGradCamPlusPlus)
-}
-
+methods = (LayerGradCam, LayerDiffGradCam, LayerDiffGradCamPlusPlus)
 seen = (images[0] * 0.502 + 0.498).mean(dim=0)
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="compressed")
-for ax, (name, cam_map) in zip(axes, maps.items()):
+for ax, method in zip(axes, methods):
+    cam_map = method(model, layer).attribute(images, **question).detach()
     overlay = LayerAttribution.interpolate(cam_map.relu(), (224, 224), "bilinear")[0, 0]
     ax.imshow(seen, cmap="gray")
     ax.imshow(overlay, cmap="inferno", alpha=0.6)
-    ax.set_title(name)
+    ax.set_title(method.__name__)
     ax.set_axis_off()
 
 # %%
@@ -67,7 +63,6 @@ for ax, (name, cam_map) in zip(axes, maps.items()):
 # An empty contrast set gives plain Grad-CAM, number for number, and plain Grad-CAM++,
 # which Captum lacks.
 
-plain = LayerDiffGradCam(model, layer).attribute(
-    images, target=target, contrast=[], attribute_to_layer_input=True
-)
-torch.testing.assert_close(plain, maps["LayerGradCam"])
+plain = LayerGradCam(model, layer).attribute(images, **question).detach()
+empty = LayerDiffGradCam(model, layer).attribute(images, contrast=[], **question)
+torch.testing.assert_close(empty, plain)
