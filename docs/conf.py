@@ -45,6 +45,7 @@ html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_type_aliases = {
