@@ -44,8 +44,8 @@ def top_rivals(k: int) -> TopRivals:
         k: how many rivals, at least 1. Where there are fewer other classes, all of them are taken.
 
     Returns:
-        A callable ``(logits, target) -> mask`` for the argument ``contrast``. Shapes: logits (N, C), target (N,),
-        mask (N, C), boolean, with ``min(k, C - 1)`` classes per row.
+        ContrastFunction: for the argument ``contrast``; from logits (N, C) and target (N,) to a boolean mask (N, C) of
+        ``min(k, C - 1)`` classes per row.
 
     Raises:
         TypeError: ``k`` is not an integer.

@@ -32,6 +32,15 @@ class GuidedDiffGradCam(GradientAttribution):
         layer: as in :class:`LayerDiffGradCam`.
         cam: the class that makes the map, :class:`LayerDiffGradCam` or a subclass.
         **kwargs: further arguments of its constructor.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam import GuidedDiffGradCam
+        >>> _ = torch.manual_seed(0)
+        >>> conv, pool = torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1)
+        >>> model = torch.nn.Sequential(conv, torch.nn.ReLU(), pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
+        >>> GuidedDiffGradCam(model, conv).attribute(torch.rand(2, 3, 32, 32), target=3, contrast=[4, 5]).shape
+        torch.Size([2, 3, 32, 32])
     """
 
     def __init__(

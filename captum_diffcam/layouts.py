@@ -37,7 +37,7 @@ def vit_layout(grid: tuple[int, int] | None = None) -> Callable[[Tensor], Tensor
         grid: height and width in patches. None: the largest square that T has room for.
 
     Returns:
-        A callable for the argument ``layout``. Shapes: ``(N, T, D)`` -> ``(N, D, height, width)``.
+        A callable for the argument ``layout``, from ``(N, T, D)`` to ``(N, D, height, width)``.
 
     Raises:
         ValueError: raised by the callable where the tokens do not fit the grid.

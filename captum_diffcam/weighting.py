@@ -20,6 +20,12 @@ def grad_cam_weights(activations: Tensor, gradients: Tensor) -> Tensor:
     """Grad-CAM: the mean of the gradient over positions.
 
     Source: R. Selvaraju et al., arXiv:1610.02391, equation 1.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.weighting import grad_cam_weights
+        >>> grad_cam_weights(torch.ones(1, 1, 1, 2), torch.tensor([[[[1.0, 2.0]]]]))
+        tensor([[[[1.5000]]]])
     """
     return _over_positions(torch.mean, gradients)
 
@@ -32,6 +38,12 @@ def grad_cam_plus_plus_weights(activations: Tensor, gradients: Tensor) -> Tensor
     negative activations ``sum(A)`` could bring the denominator to zero, ``sum(relu(A))`` never does.
 
     Source: A. Chattopadhay et al., arXiv:1710.11063; its factor exp(score), which scales a whole map, is left out.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.weighting import grad_cam_plus_plus_weights
+        >>> grad_cam_plus_plus_weights(torch.ones(1, 1, 1, 2), torch.tensor([[[[1.0, 2.0]]]]))  # 1 / 4 + 2 / 6
+        tensor([[[[0.5833]]]])
     """
     positive = gradients.relu()
     mass = _over_positions(torch.sum, activations.relu())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,15 @@ def test_imports_point_down(module):
     assert ours <= siblings
     others = {name.partition(".")[0] for name in found if not name.startswith("captum_diffcam")}
     assert others - set(sys.stdlib_module_names) <= third_parties
+
+
+def test_the_picture_of_the_house_is_true():
+    """In CONTRIBUTING.md every module stands above what it imports."""
+    picture = (PACKAGE.parent / "CONTRIBUTING.md").read_text().split("```")[5].splitlines()
+    line_of = {name: number for number, line in enumerate(picture) for name in re.findall(r"(\w+)\.py\b", line)}
+    assert set(ALLOWED) <= set(line_of)
+    for module, (_, siblings) in ALLOWED.items():
+        assert all(line_of[module] < line_of[sibling] for sibling in siblings), module
 
 
 def test_only_one_module_uses_what_is_private_to_captum():

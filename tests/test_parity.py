@@ -189,7 +189,6 @@ def test_captums_classes_and_signature(method):
     assert not method(net, net.features).multiplies_by_inputs
 
 
-@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU:UserWarning")  # Captum announces what it does
 def test_the_layer_of_a_guided_grad_cam():
     """Captum's GuidedGradCam builds its own LayerGradCam; ours can take its place."""
     net, x = conv_net(), images()

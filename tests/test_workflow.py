@@ -126,7 +126,6 @@ class TestInputAttribution:
             flat.attribute(x.flatten(1), target=1)
 
 
-@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU:UserWarning")  # Captum announces what it does
 class TestGuided:
     def test_an_empty_set_is_guided_grad_cam(self, net, x):
         expected = GuidedGradCam(net, net.features).attribute(x.clone().requires_grad_(), target=TARGETS)

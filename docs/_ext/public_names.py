@@ -1,0 +1,46 @@
+"""Fails the build (under -W) where the reference misses a public name, or where its docstring shows no example."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+
+import captum_diffcam
+
+FORMULAS = ("captum_diffcam.metrics", "captum_diffcam.weighting")
+"""Modules without a list of public names, all of whose functions are public."""
+
+
+def public_names() -> Iterator[tuple[str, object]]:
+    """What ``__all__`` of any of the package's modules lists, and the functions of :data:`FORMULAS`."""
+    modules = (module.name for module in pkgutil.walk_packages(captum_diffcam.__path__, "captum_diffcam."))
+    for name in ("captum_diffcam", *modules):
+        module = importlib.import_module(name)
+        names = getattr(module, "__all__", [])
+        if name in FORMULAS:
+            functions = inspect.getmembers(module, inspect.isfunction)
+            names = [key for key, f in functions if f.__module__ == name and not key.startswith("_")]
+        yield from ((f"{name}.{key}", getattr(module, key)) for key in names)
+
+
+def check(app: Sphinx, env: BuildEnvironment) -> None:
+    """Warn of every name that lacks something."""
+    logger = logging.getLogger(__name__)
+    documented = env.domains.python_domain.objects
+    for name, value in public_names():
+        if name not in documented:
+            logger.warning("%s is public and not in the reference", name)
+        elif callable(value) and ">>>" not in (inspect.getdoc(value) or ""):
+            logger.warning("the docstring of %s shows no example", name)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.connect("env-check-consistency", check)
+    return {"parallel_read_safe": True}

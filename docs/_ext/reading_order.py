@@ -1,0 +1,18 @@
+"""The order in which the galleries show their pages: first things first, not by name."""
+
+from sphinx_gallery.sorting import FileNameSortKey
+
+ORDER = (
+    *("first_map.py", "first_hoax.py"),
+    *("swap.py", "contrast_set.py", "rather_than.py", "layers.py", "captum_tools.py", "contrast_score.py"),
+    *("differentiate.py", "weighting_rule.py", "audit.py"),
+)
+
+
+class ReadingOrder(FileNameSortKey):
+    """A sort key of sphinx-gallery; a page that is not in the list comes last."""
+
+    def __call__(self, filename: object) -> str:
+        """Return the page's place, as text that sorts."""
+        name = str(filename)
+        return f"{ORDER.index(name) if name in ORDER else len(ORDER):02}"

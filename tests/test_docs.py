@@ -1,0 +1,30 @@
+"""The documentation shows every result, and has a place for every page. That it builds is checked by CI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import BENCHMARKS
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+SHOWN = [path.relative_to(RESULTS) for path in sorted(RESULTS.rglob("*.*")) if path.suffix in (".csv", ".png")]
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_has_a_page_that_says_how_it_was_made(name):
+    assert f".. record:: {name}\n" in (ROOT / "docs" / "results" / f"{name}.rst").read_text()
+
+
+@pytest.mark.parametrize("file", SHOWN, ids=str)
+def test_every_table_and_figure_is_shown(file):
+    page = (ROOT / "docs" / "results" / f"{file.parts[0]}.rst").read_text()
+    assert f"benchmarks/results/{file.as_posix()}\n" in page
+
+
+def test_every_page_of_the_galleries_has_its_place():
+    order = (ROOT / "docs" / "_ext" / "reading_order.py").read_text()
+    pages = [path.name.removeprefix("_") for path in (ROOT / "docs" / "galleries").rglob("*.py")]
+    assert [page for page in pages if f'"{page}"' not in order] == []
