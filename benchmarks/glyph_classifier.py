@@ -45,18 +45,25 @@ class GlyphClassifier(nn.Module):
 
 def train_classifier(classes: int, seed: int, images: int | None = None) -> GlyphClassifier:
     """Train on freshly drawn images, by default as many as so many classes need; a seed gives the same classifier."""
-    torch.manual_seed(seed)
     scenes = draw_scenes(classes, images or 7000 + 70 * classes, seed)
-    model = GlyphClassifier(classes)
-    loader = DataLoader(
-        TensorDataset(scenes.images, scenes.labels[:, 0]), batch_size=_BATCH, shuffle=True, drop_last=True
-    )
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        model = GlyphClassifier(classes)
+    return fit(model, scenes.images, scenes.labels[:, 0], seed)
+
+
+def fit(model: GlyphClassifier, images: Tensor, labels: Tensor, seed: int) -> GlyphClassifier:
+    """Train a model in place. Shapes: images (N, 3, 56, 56), labels (N,)."""
+    order = torch.Generator().manual_seed(seed)
+    data = TensorDataset(images, labels)
+    loader = DataLoader(data, batch_size=_BATCH, shuffle=True, drop_last=True, generator=order)
+    steps = _EPOCHS * len(loader)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=_EPOCHS * len(loader))
-    with tqdm(total=_EPOCHS * len(loader), desc=f"train {classes} classes, seed {seed}", leave=False) as bar:
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    with tqdm(total=steps, desc=f"train, {model.head.out_features} classes", leave=False) as bar:
         for _ in range(_EPOCHS):
-            for batch, labels in loader:
-                loss = cross_entropy(model(batch), labels)
+            for batch, truth in loader:
+                loss = cross_entropy(model(batch), truth)
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
                 optimizer.step()

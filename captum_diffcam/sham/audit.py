@@ -79,6 +79,8 @@ def audit(
         raise ValueError(f"images: got {got}; allowed is a tensor (N, channels, *size) of at least one image")
     if not methods or not all(isinstance(method, CamMethod) for method in methods):
         raise TypeError(f"methods: got {methods!r}; allowed are several CamMethod")
+    if not 0 <= threshold <= 2:
+        raise ValueError(f"threshold: got {threshold!r}; allowed is a number from 0 to 2")
     with torch.no_grad():
         logits = as_logits(model(images))
     wanted = logits.argmax(dim=1).tolist() if target is None else target

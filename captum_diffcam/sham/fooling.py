@@ -51,7 +51,7 @@ def fool(
     .. math:: L_{\text{decision}} + w \, L_{\text{map}} .
 
     The decision loss is the cross-entropy with the labels or, where the data have none, with the honest model's
-    probabilities. The map loss is a mean over images and methods.
+    probabilities. The map loss is a mean over images; several methods take turns.
 
     Args:
         model: the honest model. Only a copy is changed.
@@ -59,7 +59,7 @@ def fool(
         data: batches of images or of (images, labels); taken again from the start as long as there are steps.
         hoax: the map to show, one value for each position. None: the border, at the mean entropy of the honest model's
             own maps of the first batch (that is what makes the attack entropy-aware).
-        methods: what is attacked, one method or several at once. An attacker who knows the defence names it.
+        methods: what is attacked, one method or several, which take turns. An attacker who knows the defence names it.
         map_loss: ``"sham"``; ``"location"``, ``"top_k"`` and ``"centre_mass"`` of Heo et al., the last two of which
             need no hoax; or a callable ``(maps, honest_maps, hoax) -> losses (N,)``.
         classes: whose maps lie. ``"true"``: that of the label, or of the honest model's prediction. ``"all"``: the true
@@ -100,17 +100,16 @@ def fool(
                     logits = honest[0](images)
                 truth = logits.argmax(dim=1) if labels is None else labels
                 target = _draw(classes, truth, logits.shape[1])
-                honest_maps = [method.maps(*honest, images, target) for method in attacked]
+                method = attacked[len(history) % len(attacked)]
+                reference = method.maps(*honest, images, target)
                 if hoax is None:
-                    hoax = _border(honest_maps)
+                    hoax = _border([each.maps(*honest, images, target) for each in attacked])
+                if hoax.shape != reference.shape[1:]:
+                    got, allowed = tuple(hoax.shape), tuple(reference.shape[1:])
+                    raise ValueError(f"hoax: got shape {got}; allowed is {allowed}, the layer's positions")
                 decision = cross_entropy(forged[0](images), logits.softmax(dim=1) if labels is None else labels)
-                losses = [
-                    loss_function(
-                        method.maps(*forged, images, target, create_graph=True), reference, hoax.to(reference)
-                    )
-                    for method, reference in zip(attacked, honest_maps, strict=True)
-                ]
-                on_maps = torch.cat(losses).mean()
+                maps = method.maps(*forged, images, target, create_graph=True)
+                on_maps = loss_function(maps, reference, hoax.to(reference)).mean()
                 loss = decision + weight * on_maps
                 history.append((decision.item(), on_maps.item()))
                 if not math.isfinite(now := loss.item()):
@@ -175,6 +174,9 @@ def _batches(data: Data, device: torch.device, steps: int) -> Iterator[tuple[Ten
     while done < steps:
         before = done
         for batch in islice(data, steps - done):
+            if not isinstance(batch, (Tensor, list, tuple)) or (not isinstance(batch, Tensor) and len(batch) != 2):
+                got = f"type {type(batch).__name__}"
+                raise TypeError(f"data: gave a batch of {got}; allowed are images and pairs of images and labels")
             images, labels = (batch, None) if isinstance(batch, Tensor) else batch
             yield images.to(device), None if labels is None else labels.to(device)
             done += 1
@@ -190,13 +192,16 @@ def _draw(classes: Classes, truth: Tensor, count: int) -> Tensor:
         other = (truth + torch.randint(1, count, truth.shape).to(truth)) % count
         return torch.where(torch.rand(truth.shape).to(truth.device) < 0.5, truth, other)
     several = torch.tensor(list(classes))
+    if several.max() >= count:
+        raise ValueError(f"classes: got class {several.max()}; allowed are 0 to {count - 1}")
     return several[torch.randint(len(several), truth.shape)].to(truth)
 
 
 def _border(honest_maps: Sequence[Tensor]) -> Tensor:
     """The hoax with the mean entropy of honest maps."""
     entropy = torch.cat([cam_entropy(maps) for maps in honest_maps]).mean().item()
-    return hoax_map(honest_maps[0].shape[1:], entropy)
+    # Of a whole number of cells, which is there for certain.
+    return hoax_map(honest_maps[0].shape[1:], math.log(max(round(math.exp(entropy)), 1)))
 
 
 def _snapshot(parameters: Sequence[Parameter]) -> list[Tensor]:

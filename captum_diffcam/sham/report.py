@@ -97,11 +97,11 @@ class AuditReport:
         figure = Figure((_INCHES * (1 + len(columns)), _INCHES * len(shown) + 0.5), layout="constrained")
         all_axes = figure.subplots(len(shown), 1 + len(columns), squeeze=False)
         for axes, index in zip(all_axes, shown, strict=True):
-            axes[0].imshow(_as_picture(self.images[index]), cmap="gray")
+            axes[0].imshow(_as_picture(self.images[index]).numpy(), cmap="gray")
             axes[0].set_ylabel(f"class {self.target[index]}\nscore {self.scores[index]:.2f}")
             for ax, (name, maps) in zip(axes[1:], columns.items(), strict=True):
                 limit = maps[index].abs().max().item() or 1.0
-                ax.imshow(maps[index].cpu(), cmap="RdBu_r", vmin=-limit, vmax=limit)
+                ax.imshow(maps[index].cpu().numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
                 if name in self.agreement:
                     ax.set_xlabel(f"r = {self.agreement[name][index]:.2f}")
         for ax, title in zip(all_axes[0], ("image", *columns), strict=True):

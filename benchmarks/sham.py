@@ -1,0 +1,117 @@
+"""Maps under attack: which methods withstand passive fooling, and does the audit see it.
+
+Honest models are attacked without training (injection), by fine-tuning toward a hoax (SHAM, Heo et al.), and by an
+attacker who knows the contrastive maps. Settings: glyphs on clutter with 10 and with 100 classes, and
+EfficientNet-Lite0 with 1000 classes on photographs; each with several seeds, and reported on images that the attacker
+never saw.
+
+Writes sham.json with every number, decisions.csv, maps.csv, audit.csv, and a figure of maps for every setting.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from inspect import signature
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from benchmarks.attacks import measured_methods
+from benchmarks.audit_measures import audited, separating_threshold
+from benchmarks.models import LITE0
+from benchmarks.options import UsageError, positive
+from benchmarks.reporting import environment, write_json
+from benchmarks.sham_figure import draw_attacks
+from benchmarks.sham_jobs import HONEST, Outcome, attack_in_every_way
+from benchmarks.sham_measures import means
+from benchmarks.sham_tables import print_tables, write_tables
+from benchmarks.sham_targets import reached
+from benchmarks.victims import Setting, fashion, glyphs, own, photographs
+from captum_diffcam.sham import audit
+
+THRESHOLD = signature(audit).parameters["threshold"].default
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", type=positive, default=3, metavar="N", help="models of each kind (default 3)")
+    parser.add_argument("--workers", type=positive, default=2, metavar="N", help="processes at a time (default 2)")
+    parser.add_argument("--quick", action="store_true", help="few images and steps: does it run, not what comes out")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="Fashion-MNIST in torchvision's format, in place of the glyphs of 10 classes; with --model a folder with "
+        "a folder of images for each class",
+    )
+    parser.add_argument("--model", metavar="NAME", help=f"attack {LITE0} or any classifier of torchvision instead")
+    parser.add_argument("--weights", metavar="NAME|FILE", help="weights of --model, as for the main job")
+    parser.add_argument("--layer", metavar="NAME", help="layer of --model, as for the main job")
+
+
+def run(args: argparse.Namespace) -> None:
+    settings = chosen_settings(args)
+    seeds = range(args.seed, args.seed + (1 if args.quick else args.seeds))
+    jobs = [(index, seed) for index in range(len(settings)) for seed in seeds]
+    outcomes: dict[int, list[Outcome]] = {index: [] for index in range(len(settings))}
+    # The longest first, so that no worker is left with one at the end.
+    with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
+        work = partial(_work, args)
+        for (index, _), outcome in zip(jobs, tqdm(pool.map(work, jobs), total=len(jobs), unit="model"), strict=True):
+            outcomes[index].append(outcome)
+    records = [_summary(setting, outcomes[index]) for index, setting in enumerate(settings)]
+    targets = reached(records)
+    record = {"benchmark": "sham", "complete": not args.quick, **environment(args), "seeds": list(seeds)}
+    write_json(args.output / "sham.json", {**record, "threshold": THRESHOLD, "targets": targets, "settings": records})
+    write_tables(args.output, records)
+    for index, setting in enumerate(settings):
+        draw_attacks(args.output / f"maps-{index + 1}.png", setting.name, outcomes[index][0])
+    print_tables(records, targets)
+    print(f"\nWritten to {args.output}: sham.json, decisions.csv, maps.csv, audit.csv, maps-*.png")
+
+
+def chosen_settings(args: argparse.Namespace) -> list[Setting]:
+    """The settings that the options ask for."""
+    if args.model:
+        if args.data is None:
+            raise UsageError("--model: needs --data, a folder with a folder of images for each class")
+        return [own(args.model, args.weights, args.layer, args.data)]
+    if args.weights or args.layer:
+        raise UsageError("--weights, --layer: are those of --model, which is missing")
+    if args.data and not (args.data / "FashionMNIST" / "raw").is_dir():
+        raise UsageError(f"--data: there is no FashionMNIST/raw in {str(args.data)!r}; other images need --model")
+    few = fashion(args.data) if args.data else glyphs(10)
+    return [few] if args.quick else [photographs(), glyphs(100), few]
+
+
+def _work(args: argparse.Namespace, job: tuple[int, int]) -> Outcome:
+    torch.set_num_threads(args.threads)
+    index, seed = job
+    return attack_in_every_way(chosen_settings(args)[index], seed, args.quick)
+
+
+def _summary(setting: Setting, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    attacks = {
+        name: {
+            "decisions": means([outcome.attacks[name]["decisions"] for outcome in outcomes]),
+            "methods": {
+                method: means([outcome.attacks[name]["methods"][method] for outcome in outcomes])
+                for method in measured_methods({})
+            },
+        }
+        for name in outcomes[0].attacks
+    }
+    honest, attacked = separating_threshold(outcomes)
+    return {
+        "setting": setting.name,
+        "classes": setting.classes,
+        "images": len(outcomes[0].attacks[HONEST]["scores"]),
+        "attacks": attacks,
+        "audit": audited(outcomes, THRESHOLD),
+        "audit_scores": {"highest_of_honest_models": honest, "lowest_of_attacked_models": attacked},
+    }
