@@ -10,7 +10,7 @@ from typing import Protocol
 
 import torch
 
-from benchmarks import compare, cost, zoo
+from benchmarks import compare, cost, faithfulness, zoo
 from benchmarks.options import Parser, UsageError, add_common_arguments
 
 
@@ -29,6 +29,7 @@ class Benchmark(Protocol):
 BENCHMARKS: dict[str, Benchmark] = {
     "compare": compare,
     "cost": cost,
+    "faithfulness": faithfulness,
     "zoo": zoo,
 }
 DEFAULT = "compare"

@@ -43,7 +43,7 @@ class GlyphClassifier(nn.Module):
         return logits
 
 
-def train_classifier(classes: int, seed: int, images: int | None = None) -> GlyphClassifier:
+def train_classifier(classes: int, seed: int, images: int | None = None, *, quiet: bool = False) -> GlyphClassifier:
     """Train on freshly drawn images, by default as many as so many classes need; a seed gives the same classifier."""
     torch.manual_seed(seed)
     scenes = draw_scenes(classes, images or 7000 + 70 * classes, seed)
@@ -53,7 +53,8 @@ def train_classifier(classes: int, seed: int, images: int | None = None) -> Glyp
     )
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=_EPOCHS * len(loader))
-    with tqdm(total=_EPOCHS * len(loader), desc=f"train {classes} classes, seed {seed}", leave=False) as bar:
+    steps, name = _EPOCHS * len(loader), f"train {classes} classes, seed {seed}"
+    with tqdm(total=steps, desc=name, leave=False, disable=quiet) as bar:
         for _ in range(_EPOCHS):
             for batch, labels in loader:
                 loss = cross_entropy(model(batch), labels)

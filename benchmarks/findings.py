@@ -1,0 +1,207 @@
+"""From the numbers of single images to what a run has found: estimates, paired differences, and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.bootstrap import Bootstrap, Estimate
+from benchmarks.explainers import DIFF, FINER, PAIRWISE
+from benchmarks.methods import GRAD_CAM, GRAD_CAM_PLUS_PLUS
+from benchmarks.subjects import DECISION, LOCALIZATION
+
+Array: TypeAlias = NDArray[np.float64]
+Among: TypeAlias = NDArray[np.bool_] | None
+"""Whether an image counts."""
+Row: TypeAlias = dict[str, Any]
+
+MEASURES = {
+    LOCALIZATION: (*("energy on A", "energy on B", "energy on clutter", "pointing", "AUROC", "AUROC rectified"),),
+    DECISION: (
+        *("deletion of margin", "insertion of margin", "deletion of log-odds", "insertion of log-odds"),
+        *("deleted until overtaken", "infidelity, own score", "infidelity, log-odds", "sensitivity"),
+    ),
+}
+AGAINST = (GRAD_CAM, *FINER.values())
+"""What every method is compared with, image by image."""
+AGREEING = f"{DIFF} mean, every other class"
+"""The setting for which agreement with the plain method is claimed."""
+CONFIDENCE = (0, 0.5, 0.9, 0.99, 1.0001)
+RIVALS = (0, 1, 2, 5, 10_000)
+_TARGETS = {LOCALIZATION: ("AUROC", "energy on A"), DECISION: ("deletion of margin",)}
+_AGREEMENT_TARGET = 0.95
+
+
+@dataclass(frozen=True)
+class Sample:
+    """All images of one kind, over the models that were trained for it."""
+
+    study: str
+    name: str
+    numbers: Mapping[str, Array]
+    bootstrap: Bootstrap
+
+    @classmethod
+    def of(cls, study: str, name: str, parts: Sequence[tuple[int, Mapping[str, Array]]], seed: int) -> Sample:
+        """From the chunks in their order, each with its stratum."""
+        full = [(stratum, numbers) for stratum, numbers in parts if len(numbers["cluster"])]
+        names = full[0][1] if full else {"cluster": np.empty(0)}
+        joined = {name: np.concatenate([numbers[name] for _, numbers in full] or [np.empty(0)]) for name in names}
+        strata = np.concatenate(
+            [np.full(len(numbers["cluster"]), stratum) for stratum, numbers in full] or [np.empty(0)]
+        )
+        return cls(study, name, joined, Bootstrap(strata, joined["cluster"], seed))
+
+    @property
+    def count(self) -> int:
+        """How many images."""
+        return len(self.numbers["cluster"])
+
+    def methods(self, measure: str) -> list[str]:
+        """Those that the measure was taken of."""
+        return [key.partition("|")[2] for key in self.numbers if key.startswith(f"{measure}|")]
+
+    def mean(self, measure: str, method: str, among: Among = None) -> Estimate:
+        """The mean, where asked among some images only."""
+        return self.bootstrap.mean(_among(self.numbers[f"{measure}|{method}"], among))
+
+    def difference(self, measure: str, method: str, against: str, among: Among = None) -> Estimate:
+        """The mean difference of two methods on the same image."""
+        both = self.numbers[f"{measure}|{method}"] - self.numbers[f"{measure}|{against}"]
+        return self.bootstrap.mean(_among(both, among))
+
+
+def _among(values: Array, among: Among) -> Array:
+    return values if among is None else np.where(among, values, np.nan)
+
+
+def estimates(samples: Sequence[Sample]) -> list[Row]:
+    """Every measure of every method, and by how much it differs from those that it is compared with."""
+    rows = []
+    for sample in samples:
+        subsets: dict[str, Among] = {"all": None}
+        if sample.study == LOCALIZATION:
+            # The question makes most sense where the model sees both objects.
+            subsets["A and B are the top two"] = sample.numbers["both on top"] > 0
+        for subset, among in subsets.items():
+            for measure in MEASURES[sample.study]:
+                for method in sample.methods(measure):
+                    others = [other for other in AGAINST if other in sample.methods(measure) and other != method]
+                    rows.append(
+                        {
+                            **{"study": sample.study, "subject": sample.name, "images": subset},
+                            "count": sample.count if among is None else int(among.sum()),
+                            **{"measure": measure, "method": method},
+                            **sample.mean(measure, method, among)._asdict(),
+                            "minus": {
+                                other: sample.difference(measure, method, other, among)._asdict() for other in others
+                            },
+                        }
+                    )
+    return rows
+
+
+def agreement(samples: Sequence[Sample]) -> list[Row]:
+    """How the signed maps of each method correlate with the plain ones, and on which images."""
+    rows = []
+    for sample in samples:
+        for plain in (GRAD_CAM, GRAD_CAM_PLUS_PLUS):
+            measure = f"agreement with {plain}"
+            for method in sample.methods(measure):
+                values = sample.numbers[f"{measure}|{method}"]
+                known = values[np.isfinite(values)]
+                quartiles = np.quantile(known, [0.25, 0.75]) if len(known) else [np.nan, np.nan]
+                rows.append(
+                    {
+                        **{"study": sample.study, "subject": sample.name, "method": method, "with": plain},
+                        **{"count": len(known), "undefined": len(values) - len(known)},
+                        "median": sample.bootstrap.median(values)._asdict(),
+                        "quartiles": [float(quartile) for quartile in quartiles],
+                        "by confidence": _binned(sample, values, "confidence", CONFIDENCE),
+                        "by close rivals": _binned(sample, values, "close rivals", RIVALS),
+                    }
+                )
+    return rows
+
+
+def _binned(sample: Sample, values: Array, by: str, edges: Sequence[float]) -> list[Row]:
+    found = []
+    for low, high in pairwise(edges):
+        among = (sample.numbers[by] >= low) & (sample.numbers[by] < high)
+        median = sample.bootstrap.median(_among(values, among))._asdict()
+        found.append({"from": low, "below": high, "count": int(among.sum()), **median})
+    return found
+
+
+def parting(samples: Sequence[Sample]) -> list[Row]:
+    """Whether the contrast does better just where its map differs: in the quarter of images that agree least.
+
+    If the difference between the maps were noise, it would gain nothing there.
+    """
+    rows = []
+    for sample in samples:
+        measure = _TARGETS[sample.study][0]
+        agreeing = sample.numbers[f"agreement with {GRAD_CAM}|{PAIRWISE}"]
+        if not np.isfinite(agreeing).any():
+            continue
+        threshold = float(np.nanquantile(agreeing, 0.25))
+        for images, among in (("least alike", agreeing <= threshold), ("the others", agreeing > threshold)):
+            rows.append(
+                {
+                    **{"study": sample.study, "subject": sample.name, "images": images, "count": int(among.sum())},
+                    **{"threshold": threshold, "measure": measure, "method": PAIRWISE, "minus": GRAD_CAM},
+                    **sample.difference(measure, PAIRWISE, GRAD_CAM, among)._asdict(),
+                }
+            )
+    return rows
+
+
+def targets(samples: Sequence[Sample]) -> list[Row]:
+    """What the library is to reach, and whether it does: an interval on the better side of zero, or a median."""
+    rows = []
+    for sample in samples:
+        for measure in _TARGETS[sample.study]:
+            for other in (other for other in AGAINST if other in sample.methods(measure)):
+                found = sample.difference(measure, PAIRWISE, other)
+                more = sample.study == LOCALIZATION
+                rows.append(
+                    {
+                        "figure": f"{measure}, {sample.name}, minus that of {other}",
+                        "target": "> 0" if more else "< 0",
+                        **found._asdict(),
+                        "reached": found.lower > 0 if more else found.upper < 0,
+                    }
+                )
+    for sample in (sample for sample in samples if sample.study == DECISION):
+        found = sample.bootstrap.median(sample.numbers[f"agreement with {GRAD_CAM}|{AGREEING}"])
+        rows.append(
+            {
+                "figure": f"median agreement of {AGREEING}, {sample.name}",
+                "target": f">= {_AGREEMENT_TARGET}",
+                **found._asdict(),
+                "reached": found.value >= _AGREEMENT_TARGET,
+            }
+        )
+    return rows
+
+
+def deletion_curves(samples: Sequence[Sample]) -> list[Row]:
+    """The mean margin at every step of deletion, for the figure."""
+    rows = []
+    for sample in (sample for sample in samples if sample.study == DECISION):
+        steps = sorted(
+            {
+                int(key.partition("|")[0].removeprefix("margin at "))
+                for key in sample.numbers
+                if key.startswith("margin at ")
+            }
+        )
+        for method in sample.methods("margin at 0"):
+            means = [float(sample.numbers[f"margin at {step}|{method}"].mean()) for step in steps]
+            rows.append({"subject": sample.name, "method": method, "margin": means})
+    return rows
