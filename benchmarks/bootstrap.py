@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 DRAWS = 1000
 _BLOCK = 50
 _LEVEL = 0.95
+_FEWEST = 5
+"""Fewer clusters than this are no sample to draw from: no interval."""
 
 
 class Estimate(NamedTuple):
-    """A number with its 95 % interval; all three are not a number where there is nothing to estimate from."""
+    """A number with its 95 % interval. What cannot be estimated is not a number."""
 
     value: float
     lower: float
@@ -39,6 +42,7 @@ class Bootstrap:
 
     def __init__(self, strata: NDArray[np.int64], clusters: NDArray[np.int64], seed: int) -> None:
         rng = np.random.default_rng(seed)
+        self.clusters = np.unique(np.stack([strata, clusters]), axis=1, return_inverse=True)[1].reshape(-1)
         self.weights = np.zeros((DRAWS, len(strata)), dtype=np.uint16)
         """How often each image is in each draw."""
         for stratum in np.unique(strata):
@@ -50,37 +54,35 @@ class Bootstrap:
 
     def mean(self, values: NDArray[np.float64]) -> Estimate:
         """The mean of the values (N,) that are numbers."""
-        values, weights = self._numbers(values)
-        if not len(values):
+        known = np.isfinite(values)
+        if not known.any():
             return Estimate(np.nan, np.nan, np.nan)
-        draws = np.concatenate([block @ values / block.sum(axis=1) for block in _blocks(weights)])
-        return _estimate(float(values.mean()), draws)
+        draws = [block @ values[known] / block.sum(axis=1) for block in self._blocks(known)]
+        return _estimate(float(values[known].mean()), draws)
 
     def median(self, values: NDArray[np.float64]) -> Estimate:
         """The median of the values (N,) that are numbers: the smallest that at least half of them do not exceed."""
-        values, weights = self._numbers(values)
-        if not len(values):
-            return Estimate(np.nan, np.nan, np.nan)
-        order = values.argsort()
-        values = values[order]
-        draws = []
-        for block in _blocks(weights[:, order]):
-            below = block.cumsum(axis=1)
-            draws.append(values[(2 * below >= below[:, -1:]).argmax(axis=1)])
-        return _estimate(float(values[(len(values) - 1) // 2]), np.concatenate(draws))
-
-    def _numbers(self, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.uint16]]:
         known = np.isfinite(values)
-        weights = self.weights[:, known]
-        # A draw may have none of the few images that a number is known of.
-        return values[known], weights[weights.any(axis=1)]
+        if not known.any():
+            return Estimate(np.nan, np.nan, np.nan)
+        order = values[known].argsort()
+        ranked = values[known][order]
+        below = [block[:, order].cumsum(axis=1) for block in self._blocks(known)]
+        draws = [ranked[(2 * counts >= counts[:, -1:]).argmax(axis=1)] for counts in below]
+        return _estimate(float(ranked[(len(ranked) - 1) // 2]), draws)
+
+    def _blocks(self, known: NDArray[np.bool_]) -> Iterator[NDArray[np.float64]]:
+        """The weights of the images that a number is known of, a few draws at a time; none for too few clusters."""
+        if len(np.unique(self.clusters[known])) < _FEWEST:
+            return
+        for start in range(0, DRAWS, _BLOCK):
+            block = self.weights[start : start + _BLOCK, known].astype(np.float64)
+            # A draw may have left out all of them.
+            yield block[block.any(axis=1)]
 
 
-def _blocks(weights: NDArray[np.uint16]) -> list[NDArray[np.float64]]:
-    """A few draws at a time, because a product needs them as floats."""
-    return [weights[start : start + _BLOCK].astype(np.float64) for start in range(0, len(weights), _BLOCK)]
-
-
-def _estimate(value: float, draws: NDArray[np.float64]) -> Estimate:
-    lower, upper = np.quantile(draws, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+def _estimate(value: float, draws: list[NDArray[np.float64]]) -> Estimate:
+    if not draws:
+        return Estimate(value, np.nan, np.nan)
+    lower, upper = np.quantile(np.concatenate(draws), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return Estimate(value, float(lower), float(upper))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.explainers import Explainer, Question, explainers, log_odds_and_margin
 from benchmarks.localization import auroc, energy, pointing, regions, upsample
-from benchmarks.methods import GRAD_CAM, GRAD_CAM_PLUS_PLUS
+from benchmarks.methods import FAMILIES, GRAD_CAM, GRAD_CAM_PLUS_PLUS
 from benchmarks.perturbing import (
     area,
     blurred,
@@ -29,6 +29,8 @@ Numbers: TypeAlias = dict[str, NDArray[np.float64]]
 
 STEPS, SAMPLES, REPEATS = 10, 8, 4
 """Of the curves, of infidelity's squares and of sensitivity's noise."""
+SIGNED = (*FAMILIES, *FAMILIES.values())
+"""Families whose maps are not rectified: the claim is about those."""
 CLOSE = 0.1
 """A rival is close where it has at least this share of the target's probability."""
 
@@ -80,8 +82,7 @@ def _agreement(maps: dict[str, Tensor]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for plain in (GRAD_CAM, GRAD_CAM_PLUS_PLUS):
         for name, map_ in maps.items():
-            # Maps that come rectified and enlarged are not what the paper's claim is about.
-            if map_.shape == maps[plain].shape and name != plain:
+            if name.startswith(SIGNED) and name != plain:
                 found[f"agreement with {plain}|{name}"] = correlation(map_, maps[plain])
     return found
 
@@ -90,8 +91,8 @@ def correlation(one: Tensor, other: Tensor) -> Tensor:
     """Of each map with its counterpart; not a number where one is constant. Shapes: (N, h, w) twice -> (N,)."""
     one, other = (maps.flatten(1).double() for maps in (one, other))
     one, other = (maps - maps.mean(dim=1, keepdim=True) for maps in (one, other))
-    product: Tensor = (one * other).sum(dim=1)
-    return product / (one.norm(dim=1) * other.norm(dim=1))
+    found: Tensor = (one * other).sum(dim=1) / (one.norm(dim=1) * other.norm(dim=1))
+    return found
 
 
 def _located(images: Images, maps: dict[str, Tensor]) -> dict[str, Tensor]:

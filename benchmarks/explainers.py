@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from benchmarks.contenders import PEERS, available
 from benchmarks.finer_cams import REFERENCES, finer_cam, finer_score
 from benchmarks.layers import Layer
-from benchmarks.methods import FAMILIES, GRAD_CAM, GRAD_CAM_PLUS_PLUS, REDUCTIONS
+from benchmarks.methods import FAMILIES, GRAD_CAM, GRAD_CAM_PLUS_PLUS, REDUCTIONS, Reduction
 from benchmarks.questions import EVERY_OTHER, ContrastSet, top
 from captum_diffcam import ContrastScore, LayerDiffGradCam, LayerDiffGradCamPlusPlus
 
 DIFF, DIFF_PLUS_PLUS = FAMILIES[GRAD_CAM], FAMILIES[GRAD_CAM_PLUS_PLUS]
 RANDOM = "random map"
 PAIRWISE = f"{DIFF}, rival"
+ODDS = f"{DIFF} logsumexp, {EVERY_OTHER.label}"
 FINER = {library: f"FinerCAM {library}, rival" for library in PEERS}
 SETS = (EVERY_OTHER, top(5))
 
@@ -98,17 +99,17 @@ def explainers(model: nn.Module, layer: nn.Module, seed: int) -> list[Explainer]
     ]
 
 
-def _against(family: str, cam: LayerDiffGradCam, contrast: ContrastSet, reduction: str) -> Explainer:
+def _against(family: str, cam: LayerDiffGradCam, contrast: ContrastSet, reduction: Reduction) -> Explainer:
     def maps(images: Tensor, question: Question) -> Tensor:
         found: Tensor = cam.attribute(
             images,
             question.targets,
             contrast=contrast.argument,
-            reduction=reduction,  # type: ignore[arg-type]
+            reduction=reduction,
         )
         return found[:, 0]
 
-    scores = ContrastScore(lambda logits: logits, contrast.argument, reduction)  # type: ignore[arg-type]
+    scores = ContrastScore(lambda logits: logits, contrast.argument, reduction)
 
     def score(logits: Tensor, question: Question) -> Tensor:
         found: Tensor = scores(logits)

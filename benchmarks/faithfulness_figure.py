@@ -1,21 +1,21 @@
-"""The figure of the faithfulness benchmark: localization, deletion, curves and agreement."""
+"""The figure of the faithfulness benchmark: localization, deletion and its curves, agreement."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.explainers import DIFF, DIFF_PLUS_PLUS, FINER, PAIRWISE, RANDOM
+from benchmarks.explainers import DIFF, DIFF_PLUS_PLUS, FINER, ODDS, PAIRWISE, RANDOM
+from benchmarks.figures import wrap
 from benchmarks.methods import GRAD_CAM, GRAD_CAM_PLUS_PLUS
-from benchmarks.questions import EVERY_OTHER
 from benchmarks.subjects import DECISION, LOCALIZATION
 
 Row: TypeAlias = dict[str, Any]
 
-ODDS = f"{DIFF} logsumexp, {EVERY_OTHER.label}"
 COLOURS = {
     GRAD_CAM: "#d95f02",
     GRAD_CAM_PLUS_PLUS: "#e6ab02",
@@ -29,16 +29,20 @@ _MARKERS = "osD^vP"
 
 
 def draw_faithfulness(path: Path, record: Row) -> None:
-    """Four panels; one is left out where its study was not made."""
-    located = [row for row in record["estimates"] if row["study"] == LOCALIZATION and row["images"] == "all"]
-    panels = [_localization] * bool(located) + [_deletion, _curves, _agreement]
-    figure = Figure(figsize=(13, 9.5 if len(panels) > 2 else 5), dpi=110, layout="constrained")
+    """Above what is estimated, below the deletion curves of every subject. What was not studied is left out."""
+    located = any(row["study"] == LOCALIZATION for row in record["estimates"])
+    panels = [*[_localization] * located, _deletion, _agreement]
+    subjects = list(dict.fromkeys(row["subject"] for row in record["deletion"]))
+    figure = Figure(figsize=(16, 10.5), dpi=100, layout="constrained")
     figure.suptitle("Is it the better map?   Bars are 95 % intervals, bootstrapped over images", fontsize=14)
-    axes = figure.subplots(2, 2).flat
-    for panel, place in zip(panels, axes, strict=False):
-        panel(place, record)
-    for place in list(axes)[len(panels) :]:
-        place.set_axis_off()
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.4, 1))[:, 0]
+    for panel, axes in zip(panels, above.subplots(1, len(panels), squeeze=False)[0], strict=True):
+        panel(axes, record)
+    places = below.subplots(1, len(subjects), squeeze=False)[0]
+    for subject, axes in zip(subjects, places, strict=True):
+        _curves(axes, [row for row in record["deletion"] if row["subject"] == subject], subject)
+    places[0].set_ylabel("margin over the strongest rival  [logit]")
+    below.legend(*places[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
     figure.savefig(path)
 
 
@@ -54,7 +58,7 @@ def _localization(axes: Axes, record: Row) -> None:
     found = _rows(record, LOCALIZATION, "AUROC")
     _dots(axes, found)
     axes.axvline(0.5, color="0.6", linewidth=1)
-    axes.set(title='"A rather than B": does the map light A and darken B?', xlabel="AUROC of A's pixels against B's")
+    axes.set(title='"A rather than B": lights A, darkens B?', xlabel="AUROC of A's pixels against B's")
 
 
 def _deletion(axes: Axes, record: Row) -> None:
@@ -63,7 +67,7 @@ def _deletion(axes: Axes, record: Row) -> None:
     axes.axvline(0, color="0.6", linewidth=1)
     axes.set(
         title="Deletion: does the class fall behind its rival?",
-        xlabel="area under the margin's curve, minus LayerGradCam's  [logit; left is better]",
+        xlabel="area under the margin's curve\nminus that of LayerGradCam  [logit; left is better]",
     )
 
 
@@ -88,26 +92,20 @@ def _dots(axes: Axes, found: dict[tuple[str, str], Row]) -> None:
                 capsize=2,
             )
         axes.plot([], [], _MARKERS[i % 6], color="0.3", linestyle="", label=subject)
-    axes.set_yticks(range(len(methods)), methods)
+    axes.set_yticks(range(len(methods)), [wrap(method, 17, 3) for method in methods], fontsize=9)
     axes.invert_yaxis()
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     axes.grid(axis="x", alpha=0.3)
 
 
-def _curves(axes: Axes, record: Row) -> None:
-    # The last of what was trained sees two objects; else whatever there is.
-    subject = record["deletion"][-1]["subject"]
-    drawn = [row for row in record["deletion"] if row["subject"] == subject and row["method"] in COLOURS]
-    for row in sorted(drawn, key=lambda row: list(COLOURS).index(row["method"])):
-        shares = [100 * step / (len(row["margin"]) - 1) for step in range(len(row["margin"]))]
-        axes.plot(shares, row["margin"], color=COLOURS[row["method"]], label=row["method"], marker=".")
+def _curves(axes: Axes, rows: Sequence[Row], subject: str) -> None:
+    for method in COLOURS:
+        for row in (row for row in rows if row["method"] == method):
+            percent = [100 * share for share in row["share"]]
+            axes.plot(percent, row["margin"], color=COLOURS[method], label=method, marker=".")
     axes.axhline(0, color="0.6", linewidth=1)
-    axes.set(
-        title=f"Deletion on {subject}",
-        xlabel="pixels deleted, the highest of the map first  [%]",
-        ylabel="margin over the strongest rival  [logit]",
-    )
-    axes.legend(fontsize=8)
+    axes.set_title(f"Deletion on {subject}", fontsize=10)
+    axes.set_xlabel("pixels deleted, highest first  [%]")
     axes.grid(alpha=0.3)
 
 
@@ -123,10 +121,8 @@ def _agreement(axes: Axes, record: Row) -> None:
     for i, subject in enumerate(subjects):
         axes.plot([], [], _MARKERS[i % 6], color="0.3", linestyle="", label=subject)
     axes.axvline(0.95, color="0.6", linewidth=1)
-    axes.set_yticks(range(len(methods)), methods)
+    axes.set_yticks(range(len(methods)), [wrap(method, 17, 3) for method in methods], fontsize=9)
     axes.invert_yaxis()
-    axes.set(
-        title="Agreement on honest models: medians and quartiles", xlabel="correlation with LayerGradCam's signed map"
-    )
-    axes.legend(fontsize=8)
+    axes.set(title="Agreement: medians and quartiles", xlabel="correlation with LayerGradCam's signed map")
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     axes.grid(axis="x", alpha=0.3)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from benchmarks.bootstrap import Estimate
-from benchmarks.explainers import PAIRWISE
-from benchmarks.findings import MEASURES
-from benchmarks.methods import GRAD_CAM
+from benchmarks.explainers import ODDS, PAIRWISE
+from benchmarks.findings import AGREEING, MEASURES
+from benchmarks.methods import FAMILIES, GRAD_CAM
+from benchmarks.questions import EVERY_OTHER
 from benchmarks.reporting import table, write_csv
 from benchmarks.subjects import DECISION, LOCALIZATION
 
@@ -38,13 +40,19 @@ def print_record(record: Row) -> None:
     _print_agreement(record)
     _print_parting(record)
     rows: list[list[str | float]] = [
-        [row["figure"], row["target"], _interval(row), "yes" if row["reached"] else "no"] for row in record["targets"]
+        [row["figure"], row["subject"], _library(row["against"]), *cells[3:]]
+        for row, cells in zip(record["targets"], _target_rows(record, digits=2), strict=True)
     ]
     if rows:
-        print(f"\n{table(TARGET_HEADER, rows, limits=(68, 7, 24, 7))}")
+        print(f"\n{table(TARGET_HEADER, rows, limits=(18, 22, 16, 7, 22, 7))}")
+        print(f"Measured is {PAIRWISE}, minus the other; agreement is that of {AGREEING}.")
 
 
-TARGET_HEADER = ("figure", "target", "measured [95 %]", "reached")
+def _library(method: str) -> str:
+    return method.removeprefix("FinerCAM ").partition(",")[0]
+
+
+TARGET_HEADER = ("figure", "images", "against", "target", "measured [95 %]", "reached")
 
 
 def write_tables(folder: Path, record: Row) -> list[str]:
@@ -66,15 +74,28 @@ def write_tables(folder: Path, record: Row) -> list[str]:
             header = ("subject", "images", "count", "method", *measures)
             body = [[*key, *cells, *[""] * (len(measures) - len(cells))] for key, cells in found.items()]
             written[f"{study}.csv"] = (header, body)
-    header = ("subject", "method", "with", "median [95 %]", "quartiles")
-    body = [
-        [r["subject"], r["method"], r["with"], _interval(r["median"]), "{:.3f} to {:.3f}".format(*r["quartiles"])]
-        for r in record["agreement"]
-        if r["study"] == DECISION
-    ]
-    written["agreement.csv"] = (header, body)
-    for name, (header, body) in written.items():
-        write_csv(folder / name, header, body)
+    decisions = [row for row in record["agreement"] if row["study"] == DECISION]
+    written["agreement.csv"] = (
+        ("subject", "method", "with", "median [95 %]", "quartiles"),
+        [
+            [r["subject"], r["method"], r["with"], _interval(r["median"]), "{:.3f} to {:.3f}".format(*r["quartiles"])]
+            for r in decisions
+        ],
+    )
+    written["agreement_where.csv"] = (
+        ("subject", "where", "from", "below", "count", "median [95 %]"),
+        [
+            [row["subject"], by.removeprefix("by "), cell["from"], cell["below"], cell["count"], _interval(cell)]
+            for row in decisions
+            if _is_odds(row)
+            for by in ("by confidence", "by close rivals")
+            for cell in row[by]
+        ],
+    )
+    hours = record["cost"]["hours for ImageNet's validation set"]
+    written["imagenet.csv"] = (("processes", "hours"), [[count, f"{value:.1f}"] for count, value in hours.items()])
+    for name, (columns, lines) in written.items():
+        write_csv(folder / name, columns, lines)
     return list(written)
 
 
@@ -82,8 +103,10 @@ def _differs(row: Row) -> bool:
     return GRAD_CAM in row["minus"] and Estimate(**row["minus"][GRAD_CAM]).excludes_zero
 
 
-def _interval(row: Row) -> str:
-    return f"{row['value']:.3f} [{row['lower']:.3f}, {row['upper']:.3f}]"
+def _interval(row: Row, digits: int = 3) -> str:
+    if math.isnan(row["lower"]):
+        return f"{row['value']:.{digits}f} [too few]"
+    return f"{row['value']:.{digits}f} [{row['lower']:.{digits}f}, {row['upper']:.{digits}f}]"
 
 
 def _print_subject(record: Row, study: str, subject: str) -> None:
@@ -100,18 +123,34 @@ def _print_subject(record: Row, study: str, subject: str) -> None:
     print(table(header, lines, limits=(_NAME, *[8] * len(MEASURES[study]))))
     headline = values.get((_HEADLINE[study], PAIRWISE))
     for other, difference in (headline or {"minus": {}})["minus"].items():
-        print(f"{_HEADLINE[study]}: {PAIRWISE} minus {other}: {_interval(difference)}")
+        print(f"{_HEADLINE[study]}: {PAIRWISE}, minus {other}: {_interval(difference)}")
 
 
 def _print_agreement(record: Row) -> None:
-    rows: list[list[str | float]] = [
-        [row["subject"], row["method"], row["median"]["value"], *row["quartiles"]]
-        for row in record["agreement"]
-        if row["study"] == DECISION and row["with"] == GRAD_CAM
-    ]
-    if rows:
-        header = ["agreement with LayerGradCam", "method", "median", "quarter", "3/4"]
-        print(f"\n{table(header, rows, limits=(30, 42, 0, 0, 0), digits=3)}")
+    """Each family with its plain method, a column for each contrast; then where DiffGradCAM parts from LayerGradCam."""
+    columns: dict[tuple[str, str], dict[str, float]] = {}
+    for row in record["agreement"]:
+        family, _, contrast = row["method"].replace(",", "").partition(" ")
+        if row["study"] == DECISION and FAMILIES[row["with"]] == family:
+            columns.setdefault((row["subject"], family), {})[contrast] = row["median"]["value"]
+    if not columns:
+        return
+    contrasts = list(next(iter(columns.values())))
+    rows: list[list[str | float]] = [[*key, *(found[name] for name in contrasts)] for key, found in columns.items()]
+    header = ["median agreement", "of", *(name.replace(f" {EVERY_OTHER.label}", "") for name in contrasts)]
+    print(f"\n{table(header, rows, limits=(30, 14, *[0] * len(contrasts)), digits=3)}")
+    print("Correlation of signed maps, DiffGradCAM with LayerGradCam, DiffGradCAM++ with Grad-CAM++. The contrast:")
+    print("the strongest rival; every other class by reduction; the top 5 rivals.")
+    for by, title in (("by confidence", "probability from"), ("by close rivals", "close rivals from")):
+        binned = {row["subject"]: row[by] for row in record["agreement"] if _is_odds(row)}
+        edges = [f"{cell['from']:g}" for cell in next(iter(binned.values()))]
+        body: list[list[str | float]] = [[name, *(c["value"] for c in cells)] for name, cells in binned.items()]
+        print(f"\n{table([f'{ODDS}; {title}', *edges], body, limits=(60, *[0] * len(edges)), digits=3)}")
+    print("Median agreement with LayerGradCam. Close: at least a tenth of the target's probability.")
+
+
+def _is_odds(row: Row) -> bool:
+    return (row["study"], row["method"], row["with"]) == (DECISION, ODDS, GRAD_CAM)
 
 
 def _parting_csv(record: Row) -> tuple[Sequence[str], list[list[object]]]:
@@ -133,5 +172,8 @@ def _print_parting(record: Row) -> None:
         print(f"\n{table([*header[:-1], 'gain over LayerGradCam'], rows, limits=(30, 11, 5, 9, 18, 24))}")
 
 
-def _target_rows(record: Row) -> list[list[object]]:
-    return [[r["figure"], r["target"], _interval(r), "yes" if r["reached"] else "no"] for r in record["targets"]]
+def _target_rows(record: Row, digits: int = 3) -> list[list[str]]:
+    return [
+        [r["figure"], r["subject"], r["against"], r["target"], _interval(r, digits), "yes" if r["reached"] else "no"]
+        for r in record["targets"]
+    ]

@@ -53,8 +53,13 @@ def pixel_ranks(maps: Tensor, seed: int) -> Tensor:
     return torch.zeros_like(order).scatter(1, order, places).reshape(maps.shape)
 
 
+def shares(steps: int) -> Tensor:
+    """The share of pixels that is replaced after each step, finer at first, where curves fall. Shape: (steps + 1,)."""
+    return (torch.arange(steps + 1) / steps) ** 2
+
+
 def replacement_curves(score: Score, before: Tensor, after: Tensor, ranks: Tensor, steps: int) -> Tensor:
-    """Scores while pixels of ``before`` are replaced by those of ``after``, in equal steps, the first ranks first.
+    """Scores while pixels of ``before`` are replaced by those of ``after``, the first ranks first.
 
     Deletion replaces the image by a blank one, insertion a blurred one by the image: V. Petsiuk et al., "RISE",
     arXiv:1806.07421, section 4.3. The ends are the same for all methods and are run once.
@@ -65,16 +70,16 @@ def replacement_curves(score: Score, before: Tensor, after: Tensor, ranks: Tenso
     with torch.no_grad():
         first, last = (score(images).expand(len(ranks), -1, -1) for images in (before, after))
         between = []
-        for step in range(1, steps):
-            replaced = ranks < round(pixels * step / steps)
+        for share in shares(steps)[1:-1].tolist():
+            replaced = ranks < round(pixels * share)
             between.append(torch.stack([score(torch.where(of[:, None], after, before)) for of in replaced]))
         return torch.stack([first, *between, last], dim=2)
 
 
 def area(curves: Tensor) -> Tensor:
-    """The mean height of each curve, by the trapezoidal rule. Shapes: (..., steps + 1, S) -> (..., S)."""
-    total: Tensor = torch.trapezoid(curves, dim=-2)
-    return total / (curves.shape[-2] - 1)
+    """The area under each curve, by the trapezoidal rule. Shapes: (..., steps + 1, S) -> (..., S)."""
+    found: Tensor = torch.trapezoid(curves, shares(curves.shape[-2] - 1).to(curves)[:, None], dim=-2)
+    return found
 
 
 def crossing(curves: Tensor) -> Tensor:
@@ -85,7 +90,8 @@ def crossing(curves: Tensor) -> Tensor:
     below = curves < 0
     after = below.int().argmax(dim=-1, keepdim=True).clamp(min=1)
     high, low = curves.gather(-1, after - 1), curves.gather(-1, after)
-    place = (after - 1 + high / (high - low).where(high > low, 1)) / (curves.shape[-1] - 1)
+    at = shares(curves.shape[-1] - 1).to(curves)
+    place = at[after - 1] + (at[after] - at[after - 1]) * high / (high - low).where(high > low, 1)
     found: Tensor = place.clamp(0, 1).where(below.any(dim=-1, keepdim=True), 1)
     return found.squeeze(-1)
 
@@ -130,7 +136,8 @@ def _squares(images: Tensor, generator: torch.Generator) -> Tensor:
     rows, columns = torch.arange(height)[None, :, None] + 0.5, torch.arange(width)[None, None, :] + 0.5
     top, left = top * (height - side), left * (width - side)
     inside = (rows > top) & (rows < top + side) & (columns > left) & (columns < left + side)
-    return inside[:, None]
+    found: Tensor = inside[:, None]
+    return found
 
 
 def sensitivity(explain: Callable[[Tensor], Tensor], images: Tensor, samples: int, seed: int) -> Tensor:

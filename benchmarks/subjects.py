@@ -122,7 +122,7 @@ def glyph_subjects(
     return [
         Subject(
             study,
-            f"{classes} classes, {'one object' if objects == 1 else 'two objects'}",
+            f"{classes} classes, {objects} object{'s' * (objects > 1)}",
             seed,
             count,
             GLYPH_CHUNK,
