@@ -54,6 +54,7 @@ def examine(chunk: Chunk) -> Numbers:
     maps = {method.name: method.maps(images.inputs, question) for method in methods}
     numbers = {
         "cluster": torch.tensor(images.clusters),
+        **_right(images, ranking),
         **_described(logits, ranking, question),
         **_agreement(maps),
     }
@@ -64,6 +65,13 @@ def examine(chunk: Chunk) -> Numbers:
         numbers |= _curves(explained, images.inputs, question, {m.name: maps[m.name] for m in heavy}, seed)
         numbers |= _followed(explained, images.inputs, question, heavy, maps, seed)
     return {name: values.double().cpu().numpy() for name, values in numbers.items()}
+
+
+def _right(images: Images, ranking: Tensor) -> dict[str, Tensor]:
+    """Whether the prediction is one of the image's objects, where these are known."""
+    if images.labels is None or (images.labels < 0).any():
+        return {}
+    return {"right": (ranking[:, :1] == images.labels).any(dim=1)}
 
 
 def _described(logits: Tensor, ranking: Tensor, question: Question) -> dict[str, Tensor]:

@@ -32,13 +32,12 @@ from benchmarks.examining import examine
 from benchmarks.faithfulness_figure import draw_faithfulness
 from benchmarks.faithfulness_tables import IMAGENET, print_record, write_tables
 from benchmarks.findings import Sample, agreement, deletion_curves, estimates, parting, targets
-from benchmarks.glyph_classifier import GlyphClassifier, accuracy, train_classifier
-from benchmarks.glyphs import draw_scenes
+from benchmarks.glyph_classifier import train_classifier
 from benchmarks.models import LITE0
 from benchmarks.options import UsageError, positive, warn
 from benchmarks.progress import Progress, begin
 from benchmarks.reporting import environment, write_json
-from benchmarks.subjects import HELD_OUT, Chunk, Subject, chunks, glyph_subjects, image_subject
+from benchmarks.subjects import Chunk, Subject, chunks, glyph_subjects, image_subject
 
 CLASSES, SEEDS = (10, 200), 3
 IMAGES, QUICK_IMAGES = (300, 75), (50, 25)
@@ -70,6 +69,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run(args: argparse.Namespace, processes: Ranks) -> None:
+    if processes.count > 1:
+        args.command = args.command.replace("python", f"torchrun --nproc-per-node {processes.count}", 1)
     if processes.speaks:
         for peer in PEERS:
             if peer not in available():
@@ -144,8 +145,7 @@ def _report(args: argparse.Namespace, subjects: Sequence[Subject], progress: Pro
     record: dict[str, Any] = {
         "benchmark": "faithfulness",
         **environment(args),
-        "classifiers": _classifiers(subjects, progress),
-        "subjects": [{"study": s.study, "subject": s.name, "images": s.count} for s in samples],
+        "subjects": [sample.described() for sample in samples],
         "estimates": estimates(samples),
         "agreement": agreement(samples),
         "parting": parting(samples),
@@ -158,17 +158,6 @@ def _report(args: argparse.Namespace, subjects: Sequence[Subject], progress: Pro
     draw_faithfulness(args.output / "faithfulness.png", record)
     print_record(record)
     print(f"\nWritten to {args.output}: faithfulness.json, faithfulness.png, {', '.join(tables)}")
-
-
-def _classifiers(subjects: Sequence[Subject], progress: Progress) -> list[dict[str, Any]]:
-    """How well each trained classifier does what it was trained for."""
-    found = []
-    for classes, seed in sorted({(s.classes, s.stratum) for s in subjects if s.classes}):
-        model = GlyphClassifier(classes)
-        model.load_state_dict(torch.load(progress.folder / _weights(classes, seed), weights_only=True))
-        right = accuracy(model.eval(), draw_scenes(classes, 500, seed + HELD_OUT))
-        found.append({"classes": classes, "seed": seed, "accuracy": right})
-    return found
 
 
 def _cost(samples: Sequence[Sample], seconds: dict[tuple[str, str], float], processes: int) -> dict[str, Any]:

@@ -63,6 +63,12 @@ class Sample:
         """How many images."""
         return len(self.numbers["cluster"])
 
+    def described(self) -> Row:
+        """What was looked at, and in which share of it the prediction is an object of the image."""
+        right = self.numbers.get("right", np.full(self.count, np.nan))
+        accuracy = self.bootstrap.mean(right)._asdict()
+        return {"study": self.study, "subject": self.name, "images": self.count, "accuracy": accuracy}
+
     def methods(self, measure: str) -> list[str]:
         """Those that the measure was taken of."""
         return [key.partition("|")[2] for key in self.numbers if key.startswith(f"{measure}|")]

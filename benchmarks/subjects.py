@@ -30,8 +30,9 @@ from benchmarks.options import SkippedError, UsageError, warn
 LOCALIZATION, DECISION = "localization", "decision"
 GLYPH_CHUNK, IMAGE_CHUNK = 25, 4
 _GREY = 0.5
-HELD_OUT = 1_000_000
+_HELD_OUT = 1_000_000
 """Seeds below train."""
+_UNKNOWN = -1
 
 
 class Explained(NamedTuple):
@@ -43,7 +44,7 @@ class Explained(NamedTuple):
 
 
 class Images(NamedTuple):
-    """Some images of a subject. Shapes: inputs (N, 3, H, W); labels and masks (N, 2), (N, 2, H, W) of two objects."""
+    """Some images of a subject. Shapes: inputs (N, 3, H, W); of K objects labels (N, K) and masks (N, K, H, W)."""
 
     inputs: Tensor
     clusters: list[int]
@@ -65,8 +66,6 @@ class Subject:
     load: Callable[[], Explained]
     images: Callable[[int, int], Images]
     """Those from one index up to another."""
-    classes: int | None = None
-    """Of a classifier that was trained here."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def glyph_subjects(
 
     def scenes(study: str, objects: int) -> Callable[[int, int], Images]:
         def images(start: int, stop: int) -> Images:
-            own = [HELD_OUT, classes, seed, start, objects, len(study)]
+            own = [_HELD_OUT, classes, seed, start, objects, len(study)]
             drawn = draw_scenes(classes, stop - start, int(np.random.SeedSequence(own).generate_state(1)[0]), objects)
             tensors = (drawn.images.to(device), drawn.labels.to(device), drawn.masks.to(device))
             return Images(tensors[0], list(range(start, stop)), *tensors[1:])
@@ -128,7 +127,6 @@ def glyph_subjects(
             GLYPH_CHUNK,
             load,
             scenes(study, objects),
-            classes,
         )
         for study, objects, count in asked
     ]
@@ -150,8 +148,9 @@ def image_subject(args: argparse.Namespace, count: int, device: torch.device, sp
     # Zero is the mean of what the model was trained on.
     explained = Explained(classifier.model, layer, torch.zeros(3, 1, 1, device=device))
     if args.data:
-        files, count = _folder(args.data, args.images)
-        images, name = _from_folder(classifier, files, device), f"{classifier.name}, {Path(args.data).name}"
+        samples = _samples(args.data, args.images, len(classifier.classes))
+        count, images = len(samples), _from_folder(classifier, samples, device)
+        name = f"{classifier.name}, {Path(args.data).resolve().name}"
     else:
         photographs = packaged_photographs()
         images = _views(classifier, photographs, args.seed, device)
@@ -159,27 +158,35 @@ def image_subject(args: argparse.Namespace, count: int, device: torch.device, sp
     return Subject(DECISION, name, 0, count, IMAGE_CHUNK, lambda: explained, images)
 
 
-def _folder(data: str, limit: int | None) -> tuple[list[Path], int]:
+def _samples(data: str, limit: int | None, classes: int) -> list[tuple[str, int]]:
+    """The files with their labels, which mean nothing to a model that has other classes."""
     try:
-        files = [Path(path) for path, _ in ImageFolder(data).samples]
+        folder = ImageFolder(data)
     except (OSError, RuntimeError) as error:
         raise UsageError(f"--data: {' '.join(str(error).split())}") from error
-    if limit is not None and limit < len(files):
-        files = [files[index * len(files) // limit] for index in range(limit)]
-    return files, len(files)
+    found = [(path, label if len(folder.classes) == classes else _UNKNOWN) for path, label in folder.samples]
+    if limit is not None and limit < len(found):
+        found = [found[index * len(found) // limit] for index in range(limit)]
+    return found
 
 
-def _from_folder(classifier: Classifier, files: list[Path], device: torch.device) -> Callable[[int, int], Images]:
+def _from_folder(
+    classifier: Classifier, samples: list[tuple[str, int]], device: torch.device
+) -> Callable[[int, int], Images]:
+    """Images that are read when they are needed, without those that cannot be read."""
+
     def images(start: int, stop: int) -> Images:
         inputs, kept = [], []
         for index in range(start, stop):
+            path = Path(samples[index][0])
             try:
-                inputs.append(classifier.preprocess(load_image(files[index])))
+                inputs.append(classifier.preprocess(load_image(path)))
                 kept.append(index)
             except SkippedError as reason:
-                warn(f"{files[index].name}: {reason}")
+                warn(f"{path.name}: {reason}")
         batch = torch.stack(inputs) if inputs else blank_input(classifier.preprocess)[:0]
-        return Images(batch.to(device), kept)
+        labels = torch.tensor([[samples[index][1]] for index in kept], device=device)
+        return Images(batch.to(device), kept, labels)
 
     return images
 
