@@ -17,7 +17,7 @@ from benchmarks.subjects import DECISION, LOCALIZATION
 
 Row: TypeAlias = dict[str, Any]
 IMAGENET = 50_000
-_NAME = 39
+_NAME = 38
 _SHORT = {
     **{"energy on A": "on A", "energy on B": "on B", "energy on clutter": "clutter", "pointing": "point"},
     **{"AUROC rectified": "AUROC+", "deletion of margin": "del m", "insertion of margin": "ins m"},
@@ -32,20 +32,22 @@ def print_record(record: Row) -> None:
     for study in MEASURES:
         for subject in dict.fromkeys(row["subject"] for row in record["estimates"] if row["study"] == study):
             _print_subject(record, study, subject)
-    print("\nenergy: share of the positive part within half a cell of A, of B, of neither; point: highest value on A;")
-    print("AUROC: A's pixels above B's, +: of the rectified map. m: margin over the strongest rival, lo: log-odds;")
-    print("del, ins: area under the curve (low, high is good); overt.: share deleted until the rival wins; inf: share")
-    print("of the score's change that a map does not foretell; sens: largest change of the map under noise.")
+    print("\non A, on B, clutter: shares of the positive part within half a cell of A, of B, of neither;")
+    print("point: highest value on A; AUROC: A's pixels above B's, +: with the map rectified.")
+    print("m: margin over the strongest rival; lo: log-odds; del, ins: area under the curve of deletion (low")
+    print("is good), of insertion (high is good); overt.: share deleted until the rival wins; inf: share of")
+    print("the score's change that the map does not foretell; sens: largest change of the map under noise.")
     print("*: the 95 % interval of the difference from LayerGradCam on the same images excludes zero.")
     _print_agreement(record)
     _print_parting(record)
     rows: list[list[str | float]] = [
-        [row["figure"], row["subject"], _library(row["against"]), *cells[3:]]
-        for row, cells in zip(record["targets"], _target_rows(record, digits=2), strict=True)
+        [cells[0], cells[1], _library(cells[2]), *cells[4:]] for cells in _target_rows(record)
     ]
     if rows:
-        print(f"\n{table(TARGET_HEADER, rows, limits=(18, 22, 16, 7, 22, 7))}")
-        print(f"Measured is {PAIRWISE}, minus the other; agreement is that of {AGREEING}.")
+        header = [*TARGET_HEADER[:3], *TARGET_HEADER[4:]]
+        print(f"\n{table(header, rows, limits=(18, 22, 16, 24, 7))}")
+        print(f"Measured is {PAIRWISE}, minus the other; to be above zero, of deletion below.")
+        print(f"Median agreement with LayerGradCam is that of {AGREEING}.")
 
 
 def _library(method: str) -> str:
@@ -103,10 +105,10 @@ def _differs(row: Row) -> bool:
     return GRAD_CAM in row["minus"] and Estimate(**row["minus"][GRAD_CAM]).excludes_zero
 
 
-def _interval(row: Row, digits: int = 3) -> str:
+def _interval(row: Row) -> str:
     if math.isnan(row["lower"]):
-        return f"{row['value']:.{digits}f} [too few]"
-    return f"{row['value']:.{digits}f} [{row['lower']:.{digits}f}, {row['upper']:.{digits}f}]"
+        return f"{row['value']:.3f} [too few]"
+    return f"{row['value']:.3f} [{row['lower']:.3f}, {row['upper']:.3f}]"
 
 
 def _print_subject(record: Row, study: str, subject: str) -> None:
@@ -118,12 +120,12 @@ def _print_subject(record: Row, study: str, subject: str) -> None:
     for method in dict.fromkeys(row["method"] for row in rows):
         cells = [values.get((measure, method)) for measure in MEASURES[study]]
         lines.append([method, *(f"{c['value']:.2f}{'*' if _differs(c) else ' '}" if c else "" for c in cells)])
-    header = [f"{study}: {subject}", *(_SHORT.get(measure, measure) for measure in MEASURES[study])]
-    print(f"\n{rows[0]['count']} images")
+    header = [subject[:_NAME], *(_SHORT.get(measure, measure) for measure in MEASURES[study])]
+    print(f"\n{study}, {rows[0]['count']} images")
     print(table(header, lines, limits=(_NAME, *[8] * len(MEASURES[study]))))
     headline = values.get((_HEADLINE[study], PAIRWISE))
     for other, difference in (headline or {"minus": {}})["minus"].items():
-        print(f"{_HEADLINE[study]}: {PAIRWISE}, minus {other}: {_interval(difference)}")
+        print(f"{_HEADLINE[study]}, {PAIRWISE}, minus that of {_library(other)}: {_interval(difference)}")
 
 
 def _print_agreement(record: Row) -> None:
@@ -137,10 +139,10 @@ def _print_agreement(record: Row) -> None:
         return
     contrasts = list(next(iter(columns.values())))
     rows: list[list[str | float]] = [[*key, *(found[name] for name in contrasts)] for key, found in columns.items()]
-    header = ["median agreement", "of", *(name.replace(f" {EVERY_OTHER.label}", "") for name in contrasts)]
-    print(f"\n{table(header, rows, limits=(30, 14, *[0] * len(contrasts)), digits=3)}")
-    print("Correlation of signed maps, DiffGradCAM with LayerGradCam, DiffGradCAM++ with Grad-CAM++. The contrast:")
-    print("the strongest rival; every other class by reduction; the top 5 rivals.")
+    short = (name.replace(f" {EVERY_OTHER.label}", "").replace("logsumexp top 5", "top 5") for name in contrasts)
+    print(f"\n{table(['median agreement', 'of', *short], rows, limits=(31, 14, *[0] * len(contrasts)), digits=3)}")
+    print("Correlation of signed maps, DiffGradCAM with LayerGradCam, DiffGradCAM++ with Grad-CAM++; against the")
+    print("strongest rival, every other class by one reduction or another, the top 5 rivals by logsumexp.")
     for by, title in (("by confidence", "probability from"), ("by close rivals", "close rivals from")):
         binned = {row["subject"]: row[by] for row in record["agreement"] if _is_odds(row)}
         edges = [f"{cell['from']:g}" for cell in next(iter(binned.values()))]
@@ -169,11 +171,11 @@ def _print_parting(record: Row) -> None:
     header, body = _parting_csv(record)
     rows: list[list[str | float]] = [[str(cell).strip("*") for cell in row] for row in body]
     if rows:
-        print(f"\n{table([*header[:-1], 'gain over LayerGradCam'], rows, limits=(30, 11, 5, 9, 18, 24))}")
+        print(f"\n{table([*header[:-1], 'gain over LayerGradCam'], rows, limits=(24, 11, 5, 9, 18, 24))}")
 
 
-def _target_rows(record: Row, digits: int = 3) -> list[list[str]]:
+def _target_rows(record: Row) -> list[list[str]]:
     return [
-        [r["figure"], r["subject"], r["against"], r["target"], _interval(r, digits), "yes" if r["reached"] else "no"]
+        [r["figure"], r["subject"], r["against"], r["target"], _interval(r), "yes" if r["reached"] else "no"]
         for r in record["targets"]
     ]
