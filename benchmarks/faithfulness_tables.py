@@ -17,7 +17,7 @@ from benchmarks.subjects import DECISION, LOCALIZATION
 
 Row: TypeAlias = dict[str, Any]
 IMAGENET = 50_000
-_NAME = 38
+_NAME = 35
 _SHORT = {
     **{"energy on A": "on A", "energy on B": "on B", "energy on clutter": "clutter", "pointing": "point"},
     **{"AUROC rectified": "AUROC+", "deletion of margin": "del m", "insertion of margin": "ins m"},
@@ -119,7 +119,12 @@ def _print_subject(record: Row, study: str, subject: str) -> None:
     lines: list[list[str | float]] = []
     for method in dict.fromkeys(row["method"] for row in rows):
         cells = [values.get((measure, method)) for measure in MEASURES[study]]
-        lines.append([method, *(f"{c['value']:.2f}{'*' if _differs(c) else ' '}" if c else "" for c in cells)])
+        lines.append(
+            [
+                method.replace(" class", ""),
+                *(f"{c['value']:.2f}{'*' if _differs(c) else ' '}" if c else "" for c in cells),
+            ]
+        )
     header = [subject[:_NAME], *(_SHORT.get(measure, measure) for measure in MEASURES[study])]
     print(f"\n{study}, {rows[0]['count']} images")
     print(table(header, lines, limits=(_NAME, *[8] * len(MEASURES[study]))))
@@ -141,8 +146,8 @@ def _print_agreement(record: Row) -> None:
     rows: list[list[str | float]] = [[*key, *(found[name] for name in contrasts)] for key, found in columns.items()]
     short = (name.replace(f" {EVERY_OTHER.label}", "").replace("logsumexp top 5", "top 5") for name in contrasts)
     print(f"\n{table(['median agreement', 'of', *short], rows, limits=(31, 14, *[0] * len(contrasts)), digits=3)}")
-    print("Correlation of signed maps, DiffGradCAM with LayerGradCam, DiffGradCAM++ with Grad-CAM++; against the")
-    print("strongest rival, every other class by one reduction or another, the top 5 rivals by logsumexp.")
+    print("Correlation of signed maps, DiffGradCAM with LayerGradCam, DiffGradCAM++ with Grad-CAM++; against")
+    print("the strongest rival, every other class by one reduction or another, the top 5 rivals by logsumexp.")
     for by, title in (("by confidence", "probability from"), ("by close rivals", "close rivals from")):
         binned = {row["subject"]: row[by] for row in record["agreement"] if _is_odds(row)}
         edges = [f"{cell['from']:g}" for cell in next(iter(binned.values()))]
