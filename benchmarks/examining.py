@@ -27,7 +27,7 @@ from benchmarks.subjects import LOCALIZATION, Chunk, Explained, Images
 Numbers: TypeAlias = dict[str, NDArray[np.float64]]
 """A number for each image, (N,), by "measure" or "measure|method"."""
 
-STEPS, SAMPLES, REPEATS = 10, 8, 4
+STEPS, SAMPLES, REPEATS = 8, 8, 3
 """Of the curves, of infidelity's squares and of sensitivity's noise."""
 SIGNED = (*FAMILIES, *FAMILIES.values())
 """Families whose maps are not rectified: the claim is about those."""

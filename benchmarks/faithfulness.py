@@ -42,7 +42,7 @@ from benchmarks.subjects import Chunk, Subject, chunks, glyph_subjects, image_su
 CLASSES, SEEDS = (10, 200), 3
 IMAGES, QUICK_IMAGES = (300, 75), (50, 25)
 """Scenes for each trained classifier: for localization, and for the decision with one object and with two."""
-PHOTOGRAPHS, QUICK_TRAINING = 48, 3000
+PHOTOGRAPHS, QUICK_TRAINING = 40, 3000
 _SECONDS = "seconds"
 
 

@@ -284,6 +284,8 @@ def test_numbers_that_are_missing_or_too_few():
     assert boot.mean(values).value == 4
     assert boot.median(values).value == 4
     assert 1 < boot.mean(values).lower < 4 < boot.mean(values).upper < 7
+    # Draws differ in how many numbers they hold.
+    assert boot.mean(np.where(np.isnan(values), values, 2.0)) == (2, 2, 2)
     few = np.where(np.arange(9) < 4, 1.0, np.nan)
     for estimate in (boot.mean(few), boot.median(few)):
         assert estimate.value == 1
@@ -411,7 +413,7 @@ def test_what_only_goes_into_a_module_is_put_out(x):
 
 
 def sample(study: str, **numbers: list[float]) -> Sample:
-    arrays = {name.replace("__", "|"): np.asarray(values, dtype=float) for name, values in numbers.items()}
+    arrays = {name: np.asarray(values, dtype=float) for name, values in numbers.items()}
     return Sample.of(study, "some images", [(0, {"cluster": np.arange(len(next(iter(arrays.values())))), **arrays})], 0)
 
 
@@ -431,6 +433,22 @@ def test_a_target_is_reached_where_the_interval_excludes_zero():
         assert [row["figure"] for row in rows] == ["AUROC", "AUROC rectified", "energy on A"]
         assert [row["reached"] for row in rows] == [reached] * 3
         assert rows[0]["value"] == pytest.approx(gain, abs=0.01)
+
+
+def test_deletion_and_agreement_have_targets():
+    noise = np.random.default_rng(1).normal(size=40) / 100
+    for gain, agreement, reached in ((-0.2, 0.97, [True, True]), (0.2, 0.9, [False, False])):
+        numbers = {
+            "deletion of margin|LayerGradCam": noise,
+            f"deletion of margin|{PAIRWISE}": gain + noise * noise,
+            "agreement with LayerGradCam|DiffGradCAM mean, every other class": agreement + noise / 10,
+        }
+        rows = targets([sample("decision", **numbers)])
+        assert [(row["figure"], row["against"]) for row in rows] == [
+            ("deletion of margin", "LayerGradCam"),
+            ("median agreement", "LayerGradCam"),
+        ]
+        assert [row["reached"] for row in rows] == reached
 
 
 def test_images_that_part_are_the_quarter_that_agrees_least():
