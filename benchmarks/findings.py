@@ -45,6 +45,7 @@ class Sample:
     study: str
     name: str
     numbers: Mapping[str, Array]
+    strata: NDArray[np.int64]
     bootstrap: Bootstrap
 
     @classmethod
@@ -53,10 +54,9 @@ class Sample:
         full = [(stratum, numbers) for stratum, numbers in parts if len(numbers["cluster"])]
         names = full[0][1] if full else {"cluster": np.empty(0)}
         joined = {name: np.concatenate([numbers[name] for _, numbers in full] or [np.empty(0)]) for name in names}
-        strata = np.concatenate(
-            [np.full(len(numbers["cluster"]), stratum) for stratum, numbers in full] or [np.empty(0)]
-        )
-        return cls(study, name, joined, Bootstrap(strata, joined["cluster"], seed))
+        sizes = [len(numbers["cluster"]) for _, numbers in full]
+        strata = np.repeat(np.array([stratum for stratum, _ in full], dtype=np.int64), sizes)
+        return cls(study, name, joined, strata, Bootstrap(strata, joined["cluster"], seed))
 
     @property
     def count(self) -> int:
@@ -68,6 +68,15 @@ class Sample:
         right = self.numbers.get("right", np.full(self.count, np.nan))
         accuracy = self.bootstrap.mean(right)._asdict()
         return {"study": self.study, "subject": self.name, "images": self.count, "accuracy": accuracy}
+
+    def by_model(self, values: Array) -> dict[str, list[float]]:
+        """The quartiles and the mean of the values that are numbers, for each model by itself."""
+        found = {}
+        for stratum in np.unique(self.strata):
+            known = values[(self.strata == stratum) & np.isfinite(values)]
+            if len(known):
+                found[str(stratum)] = [*np.quantile(known, [0.25, 0.5, 0.75]).tolist(), float(known.mean())]
+        return found
 
     def methods(self, measure: str) -> list[str]:
         """Those that the measure was taken of."""
@@ -105,6 +114,9 @@ def estimates(samples: Sequence[Sample]) -> list[Row]:
                             "count": sample.count if among is None else int(among.sum()),
                             **{"measure": measure, "method": method},
                             **sample.mean(measure, method, among)._asdict(),
+                            "quartiles and mean by model": sample.by_model(
+                                _among(sample.numbers[f"{measure}|{method}"], among)
+                            ),
                             "minus": {
                                 other: sample.difference(measure, method, other, among)._asdict() for other in others
                             },
@@ -129,6 +141,7 @@ def agreement(samples: Sequence[Sample]) -> list[Row]:
                         **{"count": len(known), "undefined": len(values) - len(known)},
                         "median": sample.bootstrap.median(values)._asdict(),
                         "quartiles": [float(quartile) for quartile in quartiles],
+                        "quartiles and mean by model": sample.by_model(values),
                         "by confidence": _binned(sample, values, "confidence", CONFIDENCE),
                         "by close rivals": _binned(sample, values, "close rivals", RIVALS),
                     }

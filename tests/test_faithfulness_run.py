@@ -14,6 +14,7 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from torch import nn
 
 import benchmarks
 from benchmarks import distributed, examining, explainers, faithfulness, subjects
@@ -47,6 +48,16 @@ def photographs(args, count, device, speak):
     return subjects.Subject("decision", "small images", 0, 3, 2, load, images)
 
 faithfulness.image_subject = photographs
+"""
+
+SLOW = """
+import os, time
+from benchmarks.progress import Progress
+write_at_once = Progress.write_numbers
+def write(self, name, numbers):
+    time.sleep(0.5 * int(os.environ["RANK"]))
+    write_at_once(self, name, numbers)
+Progress.write_numbers = write
 """
 
 
@@ -103,7 +114,8 @@ def said(printed: str) -> str:
 def test_two_processes_find_the_same_to_the_last_digit(tiny, tmp_path, capsys):
     assert run_alone(tmp_path / "one") == 0
     printed = capsys.readouterr()
-    two = torchrun(TINY, tmp_path / "two")
+    # The other one is slow, and waited for.
+    two = torchrun(TINY + SLOW, tmp_path / "two")
     assert two.returncode == 0, two.stderr
     # Only one of them prints.
     assert said(two.stdout) == said(printed.out)
@@ -215,6 +227,79 @@ def test_progress_keeps_every_digit_and_nothing_unfinished(tmp_path):
     progress.finish()
     # There is nothing to resume, so a run begins.
     assert not begin(tmp_path, {"seed": 2}, True, ALONE).has("some.npz")
+
+
+# What is examined
+
+
+class TwoLamps(nn.Module):
+    """Logits are how much of each colour there is: the map of a class is exactly where its colour lies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features, self.head = nn.Conv2d(3, 3, 1, bias=False), nn.Linear(3, 3, bias=False)
+        with torch.no_grad():
+            self.features.weight.copy_(torch.eye(3)[:, :, None, None])
+            self.head.weight.copy_(500 * torch.eye(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(x).mean(dim=(2, 3)))
+
+
+def lamps(study: str) -> subjects.Chunk:
+    """Images of 28 pixels in which class 1 lights a square, and class 0 a smaller one beside it."""
+    masks = torch.zeros(6, 2, 28, 28, dtype=torch.bool)
+    masks[:, 0, 2:14, 2:14], masks[:, 1, 18:26, 16:26] = True, True
+    inputs = torch.zeros(6, 3, 28, 28)
+    inputs[:, 1], inputs[:, 0] = masks[:, 0].float(), masks[:, 1].float()
+    model = TwoLamps().eval()
+    shown = subjects.Images(inputs, list(range(6)), torch.tensor([[1, 0]] * 6), masks)
+    explained = subjects.Explained(model, model.features, torch.zeros(3, 1, 1))
+    return subjects.Chunk(subjects.Subject(study, "lamps", 0, 6, 6, lambda: explained, lambda start, stop: shown), 0)
+
+
+@pytest.fixture
+def no_peers(monkeypatch):
+    monkeypatch.setattr(explainers, "available", lambda: [])
+
+
+@pytest.mark.usefixtures("no_peers")
+def test_what_is_located():
+    found = examining.examine(lamps("localization"))
+    for method in ("LayerGradCam", "DiffGradCAM, rival"):
+        for measure, expected in (
+            *(("energy on A", 1), ("energy on B", 0), ("energy on clutter", 0)),
+            *(("pointing", 1), ("AUROC", 1), ("AUROC rectified", 1)),
+        ):
+            assert found[f"{measure}|{method}"].tolist() == [expected] * 6, (measure, method)
+    # The plain map is flat elsewhere; the contrastive one is negative on B, which correlation sees.
+    shown = lamps("localization").images.inputs[0].flatten(1).numpy()
+    expected = np.corrcoef(shown[1], shown[1] - shown[0])[0, 1]
+    assert found["agreement with LayerGradCam|DiffGradCAM, rival"] == pytest.approx([expected] * 6, abs=1e-5)
+    assert found["both on top"].tolist() == found["right"].tolist() == [1] * 6
+    assert found["close rivals"].tolist() == [0] * 6
+
+
+@pytest.mark.usefixtures("no_peers")
+def test_what_is_decided():
+    found = examining.examine(lamps("decision"))
+    a, b = 500 * 144 / 784, 500 * 80 / 784
+    margins = np.array([found[f"margin at {step}|DiffGradCAM, rival"][0] for step in range(examining.STEPS + 1)])
+    assert margins[[0, -1]] == pytest.approx([a - b, 0], abs=1e-3)
+    # A goes first, so that the rival is alone before it goes too.
+    assert margins.min() == pytest.approx(-b, abs=1e-3)
+    share = (np.arange(examining.STEPS + 1) / examining.STEPS) ** 2
+    area = ((margins[1:] + margins[:-1]) / 2 * np.diff(share)).sum()
+    assert found["deletion of margin|DiffGradCAM, rival"][0] == pytest.approx(area, abs=1e-3)
+    # A is overtaken when so much of it has gone that what is left of it is as large as B.
+    assert found["deleted until overtaken|DiffGradCAM, rival"][0] == pytest.approx(64 / 784, abs=0.03)
+    assert (found["insertion of margin|DiffGradCAM, rival"] > found["insertion of margin|random map"]).all()
+    assert (found["deletion of log-odds|DiffGradCAM, rival"] < found["deletion of log-odds|random map"]).all()
+    # Each score is a sum over pixels, and its map says which.
+    for method in ("LayerGradCam", "DiffGradCAM, rival", "DiffGradCAM mean, every other class"):
+        assert found[f"infidelity, own score|{method}"] == pytest.approx(np.zeros(6), abs=1e-4)
+    assert found["infidelity, log-odds|LayerGradCam"].mean() > 0.01
+    assert (found["sensitivity|LayerGradCam"] < 0.2).all()
 
 
 # Images
