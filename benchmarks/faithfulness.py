@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from functools import partial
-from importlib.metadata import version
 from time import perf_counter
 from typing import Any
 
@@ -36,7 +35,7 @@ from benchmarks.glyph_classifier import train_classifier
 from benchmarks.models import LITE0
 from benchmarks.options import UsageError, positive, warn
 from benchmarks.progress import Progress, begin
-from benchmarks.reporting import environment, write_json
+from benchmarks.reporting import environment, versions, write_json
 from benchmarks.subjects import Chunk, Subject, chunks, glyph_subjects, image_subject
 
 CLASSES, SEEDS = (10, 200), 3
@@ -107,8 +106,12 @@ def _run(args: argparse.Namespace, processes: Ranks) -> None:
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """What the numbers depend on."""
     chosen = {name: getattr(args, name) for name in ("quick", "model", "weights", "data", "images", "seed", "threads")}
-    packages = {package: version(package) for package in ("captum", "captum-diffcam", "torch")}
-    return {**chosen, **packages, "device": args.device.type, "peers": [peer for peer in PEERS if peer in available()]}
+    return {
+        **chosen,
+        **versions(),
+        "device": args.device.type,
+        "peers": [peer for peer in PEERS if peer in available()],
+    }
 
 
 def _weights(classes: int, seed: int) -> str:
