@@ -165,7 +165,11 @@ def _report(args: argparse.Namespace, subjects: Sequence[Subject], progress: Pro
 
 def _cost(samples: Sequence[Sample], seconds: dict[tuple[str, str], float], processes: int) -> dict[str, Any]:
     """What an image takes one process, and from that what ImageNet's validation set would take."""
-    each = {sample.name: seconds[sample.study, sample.name] / max(sample.count, 1) for sample in samples}
+    each = {
+        f"{sample.study}, {sample.name}": seconds[sample.study, sample.name] / max(sample.count, 1)
+        for sample in samples
+    }
+    # The last are the photographs, or the user's images.
     hours = IMAGENET * list(each.values())[-1] / 3600
     return {
         "processes": processes,

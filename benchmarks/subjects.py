@@ -160,9 +160,11 @@ def image_subject(args: argparse.Namespace, count: int, device: torch.device, sp
 
 def _samples(data: str, limit: int | None, classes: int) -> list[tuple[str, int]]:
     """The files with their labels, which mean nothing to a model that has other classes."""
+    if not Path(data).is_dir():
+        raise UsageError(f"--data: there is no folder {data!r}")
     try:
         folder = ImageFolder(data)
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise UsageError(f"--data: {' '.join(str(error).split())}") from error
     found = [(path, label if len(folder.classes) == classes else _UNKNOWN) for path, label in folder.samples]
     if limit is not None and limit < len(found):

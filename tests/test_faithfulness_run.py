@@ -367,7 +367,9 @@ def test_images_of_ones_own(folder, weights, tmp_path, monkeypatch, capsys):
     assert margins[0][0] == pytest.approx(float((ranked[:, 0] - ranked[:, 1]).mean()), rel=1e-4)
     with (tmp_path / "out" / "imagenet.csv").open() as file:
         hours = {row["processes"]: float(row["hours"]) for row in csv.DictReader(file)}
-    assert hours["1"] == pytest.approx(50_000 * record["cost"]["seconds an image"][f"{SMALL}, photos"] / 3600, rel=0.1)
+    assert hours["1"] == pytest.approx(
+        50_000 * record["cost"]["seconds an image"][f"decision, {SMALL}, photos"] / 3600, rel=0.1
+    )
 
 
 def test_a_limit_takes_images_from_all_over_the_folder(folder):
@@ -393,7 +395,7 @@ def test_views_of_a_photograph_share_a_cluster():
     ("options", "message"),
     [
         (["--images", "5"], "--images: limits the images of --data, which is not given"),
-        (["--data", "nowhere"], "--data: "),
+        (["--data", "nowhere"], "--data: there is no folder 'nowhere'"),
         (["--model", "resnet51"], "--model: there is no 'resnet51'"),
         (["--images", "0"], "allowed is an integer of at least 1"),
     ],
