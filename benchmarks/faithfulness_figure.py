@@ -104,7 +104,7 @@ def _curves(axes: Axes, rows: Sequence[Row], subject: str) -> None:
             percent = [100 * share for share in row["share"]]
             axes.plot(percent, row["margin"], color=COLOURS[method], label=method, marker=".")
     axes.axhline(0, color="0.6", linewidth=1)
-    axes.set_title(wrap(f"Deletion on {subject}", 26), fontsize=10)
+    axes.set_title(f"Deletion\n{subject}", fontsize=10)
     axes.set_xlabel("pixels deleted, highest first  [%]")
     axes.grid(alpha=0.3)
 
