@@ -10,7 +10,7 @@ from typing import Protocol
 
 import torch
 
-from benchmarks import compare, cost, sham, zoo
+from benchmarks import compare, cost, faithfulness, sham, zoo
 from benchmarks.options import Parser, UsageError, add_common_arguments
 
 
@@ -29,6 +29,7 @@ class Benchmark(Protocol):
 BENCHMARKS: dict[str, Benchmark] = {
     "compare": compare,
     "cost": cost,
+    "faithfulness": faithfulness,
     "sham": sham,
     "zoo": zoo,
 }

@@ -43,16 +43,16 @@ class GlyphClassifier(nn.Module):
         return logits
 
 
-def train_classifier(classes: int, seed: int, images: int | None = None) -> GlyphClassifier:
+def train_classifier(classes: int, seed: int, images: int | None = None, *, quiet: bool = False) -> GlyphClassifier:
     """Train on freshly drawn images, by default as many as so many classes need; a seed gives the same classifier."""
     scenes = draw_scenes(classes, images or 7000 + 70 * classes, seed)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         model = GlyphClassifier(classes)
-    return fit(model, scenes.images, scenes.labels[:, 0], seed)
+    return fit(model, scenes.images, scenes.labels[:, 0], seed, quiet=quiet)
 
 
-def fit(model: GlyphClassifier, images: Tensor, labels: Tensor, seed: int) -> GlyphClassifier:
+def fit(model: GlyphClassifier, images: Tensor, labels: Tensor, seed: int, *, quiet: bool = False) -> GlyphClassifier:
     """Train a model in place. Shapes: images (N, 3, 56, 56), labels (N,)."""
     order = torch.Generator().manual_seed(seed)
     data = TensorDataset(images, labels)
@@ -60,7 +60,7 @@ def fit(model: GlyphClassifier, images: Tensor, labels: Tensor, seed: int) -> Gl
     steps = _EPOCHS * len(loader)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    with tqdm(total=steps, desc=f"train, {model.head.out_features} classes", leave=False) as bar:
+    with tqdm(total=steps, desc=f"train, {model.head.out_features} classes", leave=False, disable=quiet) as bar:
         for _ in range(_EPOCHS):
             for batch, truth in loader:
                 loss = cross_entropy(model(batch), truth)

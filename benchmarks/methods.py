@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from captum.attr import LayerAttribution, LayerGradCam
 from torch import Tensor, nn
@@ -14,7 +14,8 @@ from benchmarks.options import UsageError
 from benchmarks.questions import ContrastSet
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
 
-REDUCTIONS = ("logsumexp", "mean", "max")
+Reduction: TypeAlias = Literal["logsumexp", "mean", "max"]
+REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 GRAD_CAM, GRAD_CAM_PLUS_PLUS = "LayerGradCam", "Grad-CAM++"
 FAMILIES = {GRAD_CAM: "DiffGradCAM", GRAD_CAM_PLUS_PLUS: "DiffGradCAM++"}
 """The contrastive method of each plain one."""

