@@ -10,8 +10,8 @@ import torch
 from scipy.stats import rankdata
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
+from benchmarks.localization import energy, upsample
 from benchmarks.victims import Victim
 from captum_diffcam.metrics import cam_entropy, pearson
 
@@ -59,7 +59,8 @@ def of_maps(maps: Tensor, honest: Tensor, hoax: Tensor, masks: Tensor | None) ->
         "success_rate": _share((lit - lit_hoax).square().flatten(1).mean(dim=1) <= _FOOLED),
     }
     if masks is not None:
-        numbers["energy"] = _energy(maps, masks)
+        on_object = energy(upsample(maps.relu(), *masks.shape[1:]), masks[:, None])
+        numbers["energy"] = on_object.mean().item()
     return numbers
 
 
@@ -89,10 +90,3 @@ def _ssim(maps: Tensor, others: Tensor) -> float:
     pairs = zip(maps.numpy(), others.numpy(), strict=True)
     ssim: Any = structural_similarity
     return float(np.mean([ssim(a, b, win_size=3, data_range=1.0) for a, b in pairs]))
-
-
-def _energy(maps: Tensor, masks: Tensor) -> float:
-    """Share of the map's light, enlarged to the image, that falls on the object."""
-    light = interpolate(maps.relu()[:, None], masks.shape[1:], mode="bilinear")[:, 0]
-    total = light.sum(dim=(1, 2))
-    return ((light * masks).sum(dim=(1, 2)) / total.where(total > 0, 1)).mean().item()
