@@ -58,7 +58,7 @@ CONTROL, INJECTION = "none (control)", "injection"
 ATTACKS: dict[str, Attack] = {
     # Fine-tuned just as long on decisions alone: what drifts by itself.
     CONTROL: Attack(harder=0.0),
-    "SHAM, true class": Attack(),
+    "SHAM, true class": Attack(longer=2),
     "SHAM, all classes": Attack(options={"classes": "all"}),
     "location (Heo et al.)": Attack(options={"map_loss": "location"}, harder=10.0, thorough=True),
     "top-k (Heo et al.)": Attack(options={"map_loss": "top_k"}, harder=3.0, thorough=True),
