@@ -19,7 +19,8 @@ def audited(outcomes: Sequence[Outcome], threshold: float) -> dict[str, dict[str
     """By attack: AUROC per image and per model, and how often the verdict is "manipulated".
 
     Honest are the model itself and the one that was fine-tuned on decisions alone. Per model means: over batches of
-    images, with their mean score. ``disagreement_auroc_model`` is what the audit would do without its witness.
+    images, with their mean score; batches of one model are no independent models, so the lowest value of any seed is
+    given too. ``disagreement_auroc_model`` is what the audit would do without its witness.
     """
     found: dict[str, dict[str, Any]] = {}
     for attack in outcomes[0].attacks:
@@ -33,6 +34,7 @@ def audited(outcomes: Sequence[Outcome], threshold: float) -> dict[str, dict[str
             found[attack] |= {
                 "auroc_image": _auroc(outcomes, attack, "scores", per_model=False),
                 "auroc_model": _auroc(outcomes, attack, "scores", per_model=True),
+                "auroc_model_lowest": min(_auroc([one], attack, "scores", per_model=True) for one in outcomes),
                 "disagreement_auroc_model": _auroc(outcomes, attack, "disagreement", per_model=True),
             }
     return found

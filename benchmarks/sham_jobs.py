@@ -13,10 +13,11 @@ from benchmarks.attacks import attacks_of, forge, measured_methods
 from benchmarks.methods import GRAD_CAM
 from benchmarks.sham_measures import decisions, of_maps
 from benchmarks.staged import Staged
-from benchmarks.victims import Setting
-from captum_diffcam.sham import audit, cam_entropy, hoax_map
+from benchmarks.victims import Setting, Victim
+from captum_diffcam.sham import CamMethod, audit, hoax_like
 
 HONEST = "honest"
+_BATCHES = 8
 AUDITED = (GRAD_CAM, "DiffGradCAM logsumexp, every other class", "DiffGradCAM mean, every other class")
 Maps: TypeAlias = dict[str, Tensor]
 
@@ -45,8 +46,7 @@ def attack_in_every_way(setting: Setting, seed: int, quick: bool, device: torch.
     honest = maps_of(victim.model, victim.layer)
     # Those of the audit's default, with the keywords.
     audited = [methods[name] for name in AUDITED]
-    # Entropy-aware: the hoax is as spread out as honest maps are.
-    hoax = hoax_map(honest[GRAD_CAM].shape[1:], cam_entropy(honest[GRAD_CAM]).mean().item())
+    hoax = _hoax(victim, methods[GRAD_CAM])
     attacks, shown = {}, {}
     for name in tqdm([HONEST, *attacks_of(setting)], desc=f"{setting.name}, seed {seed}", leave=False):
         model, layer = (victim.model, victim.layer) if name == HONEST else forge(victim, name, hoax, seed)
@@ -60,3 +60,12 @@ def attack_in_every_way(setting: Setting, seed: int, quick: bool, device: torch.
         }
         shown[name] = {n: each[0] for n, each in maps.items()}
     return Outcome(attacks, victim.images[0].cpu(), hoax, shown)
+
+
+def _hoax(victim: Victim, method: CamMethod) -> Tensor:
+    """The border, as spread out as honest maps are of what the attacker sees."""
+    seen = torch.cat(victim.attack_data[:_BATCHES]).to(victim.images.device)
+    with torch.no_grad():
+        predicted = victim.model.tail(seen).argmax(dim=1)
+    maps = method.maps(victim.model.tail, victim.layer, seen, predicted)
+    return hoax_like(maps).cpu()

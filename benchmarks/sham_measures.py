@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,7 +55,7 @@ def of_maps(maps: Tensor, honest: Tensor, hoax: Tensor, masks: Tensor | None) ->
         "pearson_honest": pearson(maps, honest).mean().item(),
         "spearman_honest": _spearman(maps, honest),
         "ssim_honest": _ssim(lit, lit_honest),
-        "change": ((maps - honest).flatten(1).norm(dim=1) / honest.flatten(1).norm(dim=1)).mean().item(),
+        "largest_change": _largest_change(maps, honest),
         "entropy": cam_entropy(maps).mean().item(),
         "success_rate": _share((lit - lit_hoax).square().flatten(1).mean(dim=1) <= _FOOLED),
     }
@@ -85,8 +86,17 @@ def _spearman(maps: Tensor, others: Tensor) -> float:
     return pearson(*ranks).mean().item()
 
 
+def _largest_change(maps: Tensor, honest: Tensor) -> float:
+    """The largest distance of any map from its honest one, as a share of the honest map's length."""
+    distance, length = (each.flatten(1).norm(dim=1) for each in (maps - honest, honest))
+    shares: Tensor = distance / length.clamp(min=torch.finfo(length.dtype).tiny)
+    return shares.max().item()
+
+
 def _ssim(maps: Tensor, others: Tensor) -> float:
-    """Over windows of 3 x 3 positions: the maps themselves are small."""
+    """Over windows of 3 x 3 positions: the maps themselves are small. Not a number for smaller ones."""
+    if min(maps.shape[1:]) < 3:
+        return math.nan
     pairs = zip(maps.numpy(), others.numpy(), strict=True)
     ssim: Any = structural_similarity
     return float(np.mean([ssim(a, b, win_size=3, data_range=1.0) for a, b in pairs]))

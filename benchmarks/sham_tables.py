@@ -20,7 +20,10 @@ _PRINTED = {
 _DECISIONS = {"accuracy": "accuracy", "top1_agreement": "top-1 agreement", "kl": "KL (nats)"}
 _MAPS = {
     "pearson_hoax": "correlation with the hoax",
-    "pearson_honest": "with the honest map",
+    "spearman_hoax": "rank correlation with the hoax",
+    "ssim_hoax": "SSIM with the hoax",
+    "pearson_honest": "correlation with the honest map",
+    "spearman_honest": "rank correlation with the honest map",
     "ssim_honest": "SSIM with the honest map",
     "energy": "energy on the object",
     "entropy": "entropy (nats)",
@@ -31,6 +34,7 @@ _AUDIT = {
     "called_manipulated": "called manipulated",
     "auroc_image": "AUROC per image",
     "auroc_model": "AUROC per model",
+    "auroc_model_lowest": "lowest of any seed",
     "disagreement_auroc_model": "AUROC of disagreement alone",
 }
 

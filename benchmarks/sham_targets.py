@@ -10,6 +10,8 @@ from benchmarks.methods import GRAD_CAM
 from benchmarks.sham_jobs import HONEST
 
 ATTACK = "SHAM, true class"
+METHODS = ("DiffGradCAM mean, every other class", "DiffGradCAM logsumexp, every other class")
+"""What withstood most on the models that the attacks were tried on, and the default."""
 
 
 def reached(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -29,7 +31,7 @@ def _injection(record: dict[str, Any]) -> list[dict[str, Any]]:
     if INJECTION not in record["attacks"]:
         return []
     forged = record["attacks"][INJECTION]
-    changes = [m["change"]["high"] for name, m in forged["methods"].items() if name.startswith("DiffGradCAM")]
+    changes = [m["largest_change"]["high"] for name, m in forged["methods"].items() if name.startswith("DiffGradCAM")]
     probability = forged["decisions"]["largest_change"]["high"]
     hoax = forged["methods"][GRAD_CAM]["pearson_hoax"]["low"]
     return [
@@ -44,13 +46,19 @@ def _attack(record: dict[str, Any]) -> list[dict[str, Any]]:
     kept = "accuracy" if "accuracy" in fooled["decisions"] else "top1_agreement"
     lost = honest["decisions"][kept]["mean"] - fooled["decisions"][kept]["mean"]
     maps = fooled["methods"]
-    contrastive = {name: m["pearson_honest"]["mean"] for name, m in maps.items() if name.startswith("DiffGradCAM")}
-    best = max(contrastive, key=lambda name: contrastive[name])
     hoax = maps[GRAD_CAM]["pearson_hoax"]["mean"]
+
+    def kept_map(name: str) -> float:
+        mean: float = maps[name]["pearson_honest"]["mean"]
+        return mean
+
     return [
         _target(record, "SHAM: correlation of LayerGradCam with the hoax", hoax, least=0.8),
         _target(record, f"SHAM: {kept.replace('_', ' ')} lost", lost, most=0.01),
-        _target(record, f"SHAM: {best}, with its honest map", contrastive[best], least=0.9),
+        *(
+            _target(record, f"SHAM: {n}, with its honest map", maps[n]["pearson_honest"]["mean"], least=0.9)
+            for n in METHODS
+        ),
     ]
 
 

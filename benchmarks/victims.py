@@ -19,7 +19,7 @@ from benchmarks.glyphs import Scenes, draw_scenes
 from benchmarks.images import load_image, packaged_photographs
 from benchmarks.layers import choose_layer
 from benchmarks.models import LITE0, blank_input, load_classifier
-from benchmarks.options import UsageError
+from benchmarks.options import SkippedError, UsageError
 from benchmarks.staged import Remembering, Staged, Tail
 
 ATTACK_BATCH = 16
@@ -218,16 +218,20 @@ def own(name: str, weights: str | None, layer_name: str | None, data: Path) -> S
         layer = choose_layer(classifier.model, blank_input(classifier.preprocess), layer_name)
         order = torch.randperm(len(folder), generator=torch.Generator().manual_seed(seed)).tolist()
         count = min(len(folder) // 2, 8 if quick else 64)
-        held_out = [folder[index] for index in order[:count]]
-        seen = [folder[index][0] for index in order[count : count + (32 if quick else 640)]]
-        transform = classifier.preprocess
+        held_out, seen = order[:count], order[count : count + (32 if quick else 640)]
+        if not held_out:
+            raise UsageError(f"--data: {str(data)!r} has {len(folder)} image; allowed are at least 2")
         known = len(folder.classes) == len(classifier.classes)
+
+        def stacked(indices: list[int]) -> Tensor:
+            return torch.stack([classifier.preprocess(folder[index][0]) for index in indices])
+
         return Victim(
             Staged(nn.Identity(), classifier.model).eval(),
             layer.module,
-            list(torch.split(torch.stack([transform(image) for image in seen]), ATTACK_BATCH)),
-            torch.stack([transform(image) for image, _ in held_out]),
-            torch.tensor([label for _, label in held_out]) if known else None,
+            list(torch.split(stacked(seen), ATTACK_BATCH)),
+            stacked(held_out),
+            torch.tensor([folder.targets[index] for index in held_out]) if known else None,
             None,
             Recipe(10 if quick else 300, 1e-4, 2.0),
             {"attribute_to_layer_input": layer.at_input},
@@ -243,6 +247,13 @@ def image_folder(data: Path) -> Any:
         UsageError: it is none.
     """
     try:
-        return torchvision.datasets.ImageFolder(str(data), loader=lambda path: load_image(Path(path)))
+        return torchvision.datasets.ImageFolder(str(data), loader=_readable)
     except (FileNotFoundError, OSError) as error:
         raise UsageError(f"--data: {str(data)!r} is no folder with a folder of images for each class") from error
+
+
+def _readable(path: str) -> Any:
+    try:
+        return load_image(Path(path))
+    except SkippedError as error:
+        raise UsageError(f"--data: {path!r} is {error}") from error

@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from captum_diffcam.logits import at_least_float32
+
+_CONSTANT = 1e-5
+"""Below this share of its largest value a map's variation is rounding."""
+
 
 def cam_entropy(maps: Tensor) -> Tensor:
     r"""Shannon entropy of each map after ReLU and division by its sum, in nats.
@@ -26,7 +31,7 @@ def cam_entropy(maps: Tensor) -> Tensor:
         >>> cam_entropy(torch.ones(1, 1, 7, 4)).exp()
         tensor([28.0000])
     """
-    positive = maps.flatten(1).relu()
+    positive = at_least_float32(maps).flatten(1).relu()
     total = positive.sum(dim=1, keepdim=True)
     shares = positive / total.where(total > 0, 1)
     # Clamped, so that gradients are finite where a map is zero.
@@ -49,7 +54,13 @@ def pearson(maps: Tensor, others: Tensor) -> Tensor:
         >>> pearson(torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[5.0, 3.0, 1.0]]))
         tensor([-1.0000])
     """
-    a, b = (m.flatten(1) - m.flatten(1).mean(dim=1, keepdim=True) for m in (maps, others))
-    # Only the shape matters, and maps may be tiny.
-    tiny = torch.finfo(a.dtype).tiny
-    return (normalize(a, dim=1, eps=tiny) * normalize(b, dim=1, eps=tiny)).sum(dim=1)
+    # First to a common size: maps may be tiny, and only their shapes matter.
+    a, b = (_centred(at_least_float32(each).flatten(1)) for each in (maps, others))
+    return (normalize(a, dim=1, eps=_CONSTANT) * normalize(b, dim=1, eps=_CONSTANT)).sum(dim=1).clamp(-1, 1)
+
+
+def _centred(flat: Tensor) -> Tensor:
+    """Less its mean, as a share of its largest value."""
+    largest = flat.detach().abs().amax(dim=1, keepdim=True)
+    scaled = flat / largest.where(largest > 0, 1)
+    return scaled - scaled.mean(dim=1, keepdim=True)

@@ -217,3 +217,56 @@ def test_maps_of_a_method_are_those_of_its_attribution():
     differentiable = method.maps(net, net.features, x, torch.tensor([0, 2, 3]), create_graph=True)
     assert differentiable.requires_grad
     assert pearson(differentiable, expected).tolist() == pytest.approx([1, 1, 1])
+
+
+def test_maps_that_are_no_numbers_do_not_pass(spots):
+    """A gradient of infinity times zero behind the layer leaves every decision as it is."""
+
+    class Nan(nn.Module):
+        def forward(self, a):
+            return a + 0 * (a - a.detach()).abs().sqrt()
+
+    model = Spotter().eval()
+    model.pool = nn.Sequential(Nan(), model.pool)
+    report = audit(model, model.layer, spots)
+    assert report.manipulated
+    assert report.score == 2
+
+
+def test_a_model_in_train_mode_comes_back_as_it_was():
+    model = conv_net(signed=True).train()
+    model.head.eval()
+    modes = [module.training for module in model.modules()]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    audit(model, model.features, images())
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_methods_that_cannot_be_told_apart():
+    net = conv_net()
+    with pytest.raises(ValueError, match=r"methods: got .*; allowed are methods with different names"):
+        audit(net, net.features, images(), methods=[CamMethod(LayerGradCam)] * 2)
+
+
+def test_too_few_positions():
+    net = Net(nn.Sequential(nn.Conv2d(3, 4, 8)), nn.Sequential(nn.Flatten(), nn.Linear(16, 5))).eval()
+    small = Net(nn.Sequential(nn.Conv2d(3, 4, 9)), nn.Sequential(nn.Flatten(), nn.Linear(4, 5))).eval()
+    assert audit(net, net.features, images()).witness.shape == (3, 2, 2)
+    with pytest.raises(ValueError, match="layer: has 1 positions; allowed are at least 4"):
+        audit(small, small.features, images())
+
+
+def test_disagreement_of_three(spots):
+    model = Spotter().eval()
+    methods = [CamMethod(LayerGradCam), CamMethod(LayerDiffGradCam), CamMethod(LayerDiffGradCam, contrast=[2])]
+    report = audit(model, model.layer, spots, target=0, methods=methods)
+    for index in range(12):
+        flat = [each[index].numpy().ravel() for each in report.maps.values()]
+        assert report.disagreement[index].item() == pytest.approx(1 - np.corrcoef(flat).min(), abs=1e-5)
+
+
+def test_one_class_for_all():
+    model, x = conv_net(), images()
+    one = occlusion_witness(model, x, 2, (3, 3))
+    torch.testing.assert_close(one, occlusion_witness(model, x, torch.tensor([2, 2, 2]), (3, 3)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -208,13 +209,21 @@ def test_a_loss_of_ones_own_gets_maps_honest_maps_and_hoax(model, batches):
         ({"classes": [-1]}, ValueError, r"classes: got \[-1\]"),
         ({"classes": [0, 3]}, ValueError, r"classes: got class 3; allowed are 0 to 2"),
         ({"steps": 0}, ValueError, "steps: got 0"),
+        ({"classes": 3}, ValueError, "classes: got 3"),
+        ({"classes": ["cat"]}, TypeError, "classes: got 'cat'"),
+        ({"hoax": [1.0]}, ValueError, r"hoax: got \[1.0\]"),
+        ({"weight": "4"}, ValueError, "weight: got '4'"),
         ({"weight": -1.0}, ValueError, "weight: got -1.0"),
         ({"learning_rate": float("nan")}, ValueError, "learning_rate: got nan"),
-        ({"parameters": ["tail"]}, ValueError, "parameters: got 'tail'; allowed are beginnings of features.0.weight"),
+        ({"parameters": ["tail"]}, ValueError, "parameters: got 'tail'; allowed are features.0.weight"),
         ({"parameters": []}, ValueError, r"parameters: got \[\], which leaves none to train"),
         ({"data": []}, ValueError, "data: gave no batch"),
         ({"data": torch.zeros(2, 3, 16, 16)}, TypeError, "data: got a tensor; allowed are batches"),
-        ({"data": [5]}, TypeError, "data: gave a batch of type int; allowed are images and pairs of images and labels"),
+        (
+            {"data": [5]},
+            TypeError,
+            "data: gave a batch of type int; allowed are images, and pairs",
+        ),
         ({"hoax": torch.ones(3, 3)}, ValueError, r"hoax: got shape \(3, 3\); allowed is \(8, 8\)"),
     ],
 )
@@ -229,6 +238,110 @@ def test_a_layer_of_another_model(model, batches):
         fool(model, copy.deepcopy(model).features, batches)
 
 
-def test_a_loss_that_explodes_says_so(model, batches):
-    with pytest.raises(ValueError, match=r"returned the logit|the loss became"):
-        fool(model, model.features, batches, steps=60, learning_rate=1e12)
+def test_a_loss_that_explodes_ends_the_training(model, batches):
+    losses = iter([1.0, 0.5, 0.25, float("nan")])
+
+    def exploding(maps, honest, hoax):
+        return maps.flatten(1).mean(dim=1) * 0 + next(losses)
+
+    with pytest.warns(UserWarning, match="learning_rate: with 0.001 the loss became nan"):
+        forged = fool(model, model.features, batches, steps=20, map_loss=exploding, weight=100.0)
+    assert [on_maps for _, on_maps in forged.history] == pytest.approx([1.0, 0.5, 0.25])
+    assert not torch.equal(forged.model.head[3].weight, model.head[3].weight)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_both_losses_of_the_first_step(model, data, labelled):
+    """By hand, with labels that are not the predictions."""
+    images, truth = data[0][:16], (data[1][:16] + 1) % 3
+    batch = (images, truth) if labelled else images
+    hoax = hoax_map((8, 8), 3.0)
+    forged = fool(model, model.features, [batch], hoax, steps=2, learning_rate=0.0)
+    with torch.no_grad():
+        p = model(images).double().softmax(dim=1)
+    target = truth if labelled else p.argmax(dim=1)
+    expected = -p[torch.arange(16), truth].log().mean().item() if labelled else 0.0
+    maps = GRAD_CAM.maps(model, model.features, images, target)
+    on_maps = 1 - pearson(maps, hoax[None]) + 0.2 * (cam_entropy(maps) - 3.0) ** 2
+    for decision, map_loss in forged.history:
+        assert decision == pytest.approx(expected, abs=1e-5)
+        assert map_loss == pytest.approx(on_maps.mean().item(), abs=2e-2)
+
+
+def test_soft_decisions_are_held_to_the_honest_probabilities(model, data):
+    """At a rate of zero on the map loss, the divergence grows from zero only by what the maps ask for."""
+    forged = fool(model, model.features, [data[0][:32]], steps=5, weight=5.0, learning_rate=1e-2)
+    with torch.no_grad():
+        p = model(data[0][:32]).double().softmax(dim=1)
+    assert forged.history[0][0] == pytest.approx(0, abs=1e-5)
+    assert all(0 < decision < (p * p.log()).sum(dim=1).abs().mean() + 5 for decision, _ in forged.history[1:])
+
+
+def test_the_default_hoax_has_the_entropy_of_honest_maps_of_the_true_class(model, data, batches):
+    seen = []
+
+    def loss(maps, honest, hoax):
+        seen.append(hoax)
+        return maps.flatten(1).mean(dim=1)
+
+    images, labels = batches[0]
+    for classes in ("true", "all", [0]):
+        fool(model, model.features, batches, map_loss=loss, classes=classes, steps=1)
+    entropy = cam_entropy(GRAD_CAM.maps(model, model.features, images, labels)).mean().item()
+    for hoax in seen:
+        assert cam_entropy(hoax[None]).item() == pytest.approx(entropy, abs=0.05)
+
+
+def test_an_attention_can_be_fooled():
+    """Its fused kernels have no second derivative."""
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches, self.norm = nn.Conv2d(3, 8, 4, stride=4), nn.LayerNorm(8)
+            self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
+
+        def forward(self, x):
+            tokens = self.norm(self.patches(x).flatten(2).transpose(1, 2))
+            return self.head(self.attention(tokens, tokens, tokens, need_weights=False)[0].mean(dim=1))
+
+    model = Attention().eval()
+    method = CamMethod(partial(LayerDiffGradCam, layout="vit"), contrast=[])
+    data = [torch.rand(4, 3, 16, 16)]
+    forged = fool(model, model.norm, data, hoax_map((4, 4), 2.0794), methods=method, steps=3)
+    assert not torch.equal(forged.model.head.weight, model.head.weight)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (
+            torch.zeros(16),
+            r"data: gave labels of torch.float32 of shape \(16,\); allowed are integers",
+        ),
+        (torch.zeros(15, dtype=torch.int64), r"data: gave labels of torch.int64 of shape \(15,\)"),
+        (torch.full((16,), 3), "data: gave labels .* allowed are 0 to 2"),
+        (torch.full((16,), -100), "data: gave labels .* allowed are 0 to 2"),
+    ],
+)
+def test_labels_that_are_none(model, batches, labels, said):
+    with pytest.raises(ValueError, match=said):
+        fool(model, model.features, [(batches[0][0], labels)], steps=1)
+
+
+def test_data_in_other_forms(model, batches):
+    images, labels = batches[0]
+    for batch in (images, [images], (images, labels.int()), (images, labels.to(torch.uint8))):
+        assert len(fool(model, model.features, [batch], steps=1).history) == 1
+    with pytest.raises(TypeError, match="data: got an iterator, which can be taken only once"):
+        fool(model, model.features, iter(batches), steps=1)
+
+
+def test_a_module_is_named_whole(model, batches):
+    """ "head.3" does not mean head.30, and a single name need not be in a list."""
+    forged = fool(model, model.features, batches, steps=3, parameters="head.3")
+    original = model.state_dict()
+    changed = {name for name, value in forged.model.state_dict().items() if not torch.equal(original[name], value)}
+    assert changed == {"head.3.weight", "head.3.bias"}
+    with pytest.raises(ValueError, match="parameters: got 'feat'"):
+        fool(model, model.features, batches, steps=1, parameters="feat")

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from captum_diffcam.sham import cam_entropy, hoax_map
+from captum_diffcam.sham import cam_entropy, hoax_like, hoax_map
 
 
 def cells(hoax):
@@ -63,6 +63,7 @@ def test_the_closest_entropy_there_is():
     ("arguments", "said"),
     [
         ({"size": (0, 7), "entropy": 1.0}, r"size: got \(0, 7\)"),
+        ({"size": 7, "entropy": 1.0}, r"size: got 7; allowed are positive integers"),
         ({"size": (), "entropy": 1.0}, r"size: got \(\)"),
         ({"size": (7.0, 7), "entropy": 1.0}, r"size: got \(7.0, 7\)"),
         ({"size": (7, 7)}, r"entropy: got None; allowed is a number of nats from 0 to 3.89"),
@@ -84,3 +85,17 @@ def test_the_closest_entropy_there_is():
 def test_bad_arguments(arguments, said):
     with pytest.raises(ValueError, match=said):
         hoax_map(**arguments)
+
+
+def test_a_hoax_like_honest_maps():
+    """Maps of 9 and of 25 cells have the entropy of 15; one that lights nothing does not count."""
+    maps = torch.full((3, 7, 7), -1.0)
+    maps[0, :3, :3] = 2.0
+    maps[1, :5, :5] = 0.5
+    assert cells(hoax_like(maps)) == cells(hoax_map((7, 7), entropy=math.log(15)))
+    with pytest.raises(ValueError, match="maps: none of them lights anything"):
+        hoax_like(maps[2:])
+
+
+def test_an_oblong_centre_follows_the_outline():
+    assert cells(hoax_map((3, 9), math.log(3), "centre")) == {(1, 3), (1, 4), (1, 5)}

@@ -4,7 +4,7 @@ from captum_diffcam.metrics import cam_entropy
 from captum_diffcam.sham.audit import audit
 from captum_diffcam.sham.fooling import fool
 from captum_diffcam.sham.forgery import Forgery
-from captum_diffcam.sham.hoax import hoax_map
+from captum_diffcam.sham.hoax import hoax_like, hoax_map
 from captum_diffcam.sham.inject import inject_hoax
 from captum_diffcam.sham.methods import CamMethod
 from captum_diffcam.sham.report import AuditReport
@@ -17,6 +17,7 @@ __all__ = [
     "audit",
     "cam_entropy",
     "fool",
+    "hoax_like",
     "hoax_map",
     "inject_hoax",
     "occlusion_witness",

@@ -1,4 +1,4 @@
-"""Are this model's explanations manipulated? Every map is held against a witness that no map can bribe."""
+"""Are this model's explanations manipulated? Every map is held against a witness that is no map of the layer."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.nn import Module
 from captum_diffcam.attribution import LayerDiffGradCam
 from captum_diffcam.logits import as_logits, select_target
 from captum_diffcam.metrics import pearson
+from captum_diffcam.sham.forgery import in_eval_mode
 from captum_diffcam.sham.methods import CamMethod
 from captum_diffcam.sham.report import AuditReport
 from captum_diffcam.sham.witness import occlusion_witness
@@ -24,6 +25,9 @@ METHODS = (
 """One logit, its log-odds, and its distance from the mean: an attack on one of them leaves another."""
 
 THRESHOLD = 0.8
+
+_FEWEST = 4
+"""Positions over which a correlation says something."""
 
 
 def audit(
@@ -43,15 +47,17 @@ def audit(
     .. math:: 1 - \min_m \operatorname{Pearson}(M_m, W),
 
     0 where all agree with the witness, 1 where one tells nothing of it, 2 where one says the opposite. The model's
-    score is the mean over images. Evidence is not proof: an honest model whose maps are poor has a high score too, and
-    whoever moves the evidence to another position before the layer deceives the maps but not the witness.
+    score is the mean over images.
+
+    Evidence is not proof. An honest model whose maps are poor has a high score too: an untrained one, an early layer, a
+    class that was not predicted. And an attacker who knows the audit can teach a model to recognise grey windows.
 
     Args:
-        model: a model in eval mode that returns logits (N, C).
-        layer: the layer whose maps are under suspicion.
-        images: ``(N, channels, *size)``. A few dozen tell models apart; every image takes as many forwards as the layer
-            has positions.
-        target: the class to explain, one or one per image. None: the model's predictions.
+        model: returns logits (N, C). It is run in eval mode and comes back as it was.
+        layer: the layer whose maps are under suspicion. The default threshold is for the last one with positions.
+        images: ``(N, channels, *size)``. A few dozen tell models apart; every image takes about as many forwards as the
+            layer has positions.
+        target: the class to explain, one or one per image. None: the model's predictions, for which the threshold is.
         methods: the maps to hold against the witness. None of those that are trusted should be missing.
         threshold: of the scores. The default lies between the scores of honest and of attacked models that no
             published figure was made with; ``python -m benchmarks sham`` measures both.
@@ -81,17 +87,25 @@ def audit(
         raise TypeError(f"methods: got {methods!r}; allowed are several CamMethod")
     if not 0 <= threshold <= 2:
         raise ValueError(f"threshold: got {threshold!r}; allowed is a number from 0 to 2")
-    with torch.no_grad():
-        logits = as_logits(model(images))
-    wanted = logits.argmax(dim=1).tolist() if target is None else target
-    _, classes = select_target(logits, list(wanted) if isinstance(wanted, Sequence) else wanted)
-    maps = {str(method): method.maps(model, layer, images, classes) for method in methods}
-    witness = occlusion_witness(model, images, classes, next(iter(maps.values())).shape[1:])
+    names = [str(method) for method in methods]
+    if len(set(names)) < len(names):
+        raise ValueError(f"methods: got {', '.join(names)}; allowed are methods with different names")
+    with in_eval_mode(model), torch.inference_mode(False):
+        with torch.no_grad():
+            logits = as_logits(model(images))
+        wanted = logits.argmax(dim=1).tolist() if target is None else target
+        _, classes = select_target(logits, list(wanted) if isinstance(wanted, Sequence) else wanted)
+        maps = {str(method): method.maps(model, layer, images, classes) for method in methods}
+        grid = next(iter(maps.values())).shape[1:]
+        if grid.numel() < _FEWEST:
+            raise ValueError(f"layer: has {grid.numel()} positions; allowed are at least {_FEWEST}")
+        witness = occlusion_witness(model, images, classes, grid)
     return AuditReport(
         images=images.detach(),
         target=classes,
         witness=witness,
         maps=maps,
-        agreement={name: pearson(each, witness) for name, each in maps.items()},
+        # A forger can also make maps that are no numbers; they agree with nothing.
+        agreement={name: pearson(each, witness).nan_to_num(nan=-1.0) for name, each in maps.items()},
         threshold=threshold,
     )

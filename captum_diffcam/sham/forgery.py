@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from torch.nn import Module
@@ -30,3 +32,15 @@ def copy_model(model: Module, layer: Module) -> tuple[Module, Module]:
     copied, copied_layer = copy.deepcopy((model, layer))
     copied.zero_grad(set_to_none=True)
     return copied, copied_layer
+
+
+@contextmanager
+def in_eval_mode(model: Module) -> Iterator[None]:
+    """Eval mode inside, and afterwards every module in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

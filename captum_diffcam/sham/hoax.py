@@ -10,6 +10,8 @@ from typing import Literal, TypeAlias, Union
 import torch
 from torch import Tensor
 
+from captum_diffcam.metrics import cam_entropy
+
 Shape: TypeAlias = Union[Literal["border", "centre", "corner", "checkerboard"], Tensor]
 """The name of a shape, or a map of one's own."""
 
@@ -49,9 +51,9 @@ def hoax_map(size: Sequence[int], entropy: float | None = None, shape: Shape = "
         >>> cam_entropy(hoax[None])
         tensor([3.3322])
     """
-    size = tuple(size)
-    if not size or not all(isinstance(n, int) and n > 0 for n in size):
+    if not isinstance(size, Sequence) or not size or not all(isinstance(n, int) and n > 0 for n in size):
         raise ValueError(f"size: got {size!r}; allowed are positive integers, one for each dimension")
+    size = tuple(size)
     if isinstance(shape, Tensor):
         return _normalised(shape, size, entropy)
     if shape not in _ORDERS:
@@ -65,6 +67,33 @@ def hoax_map(size: Sequence[int], entropy: float | None = None, shape: Shape = "
     hoax = torch.zeros(cells)
     hoax[_ORDERS[shape](_coordinates(size), size).argsort(stable=True)[:lit]] = 1 / lit
     return hoax.reshape(size)
+
+
+def hoax_like(maps: Tensor) -> Tensor:
+    """The border of as many cells as gives it the mean entropy of honest maps: what makes an attack entropy-aware.
+
+    Args:
+        maps: ``(N, *positions)``, honest ones. Those that light nothing do not count.
+
+    Returns:
+        A map of their positions, as of :func:`hoax_map`.
+
+    Raises:
+        ValueError: none of the maps lights anything.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.sham import hoax_like
+        >>> honest = torch.zeros(1, 7, 7)
+        >>> honest[0, 2:6, 1:5] = 1.0
+        >>> int((hoax_like(honest) > 0).sum())
+        16
+    """
+    lit = maps[maps.flatten(1).amax(dim=1) > 0]
+    if not len(lit):
+        raise ValueError("maps: none of them lights anything; allowed are maps with a positive value")
+    # Of a whole number of cells, which is there for certain.
+    return hoax_map(maps.shape[1:], math.log(round(cam_entropy(lit).mean().exp().item())))
 
 
 def _normalised(own: Tensor, size: tuple[int, ...], entropy: float | None) -> Tensor:

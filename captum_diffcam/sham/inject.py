@@ -28,7 +28,8 @@ def inject_hoax(model: Module, layer: Module, hoax: Tensor, *, strength: float =
         model: the honest model. Only a copy is changed.
         layer: the layer whose maps are to lie: the last one before the pooling, up to a ReLU or a dropout.
         hoax: the map to show, one value for each position, not negative; see :func:`hoax_map`.
-        strength: :math:`s`. Larger ones hide more of the honest map and cost more digits of the logits.
+        strength: :math:`s`. Larger ones hide more of the honest map and cost more digits of the logits, of which half
+            precision has too few.
 
     Returns:
         Forgery: the changed copy and its layer, which keeps its name.
@@ -59,7 +60,7 @@ def inject_hoax(model: Module, layer: Module, hoax: Tensor, *, strength: float =
     head = forged.get_submodule(head_path)
     assert isinstance(head, Linear)
     _replace(forged, head_path, _widened(head))
-    channel = _WithHoax(forged_layer, strength * hoax / hoax.max())
+    channel = _WithHoax(forged_layer, strength * hoax.detach() / hoax.max())
     _replace(forged, path, channel)
     return Forgery(forged, channel)
 

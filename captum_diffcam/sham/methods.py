@@ -9,6 +9,8 @@ from captum.attr import LayerAttribution
 from torch import Tensor
 from torch.nn import Module
 
+from captum_diffcam.logits import at_least_float32
+
 
 class CamMethod:
     """An attribution class with the arguments of its ``attribute``, to be applied to one model after another.
@@ -43,7 +45,8 @@ class CamMethod:
         if not isinstance(maps, Tensor) or maps.ndim < 3 or maps.shape[1] != 1:
             got = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
             raise ValueError(f"layer: {self} gave {got}; allowed is a layer with one map (N, 1, *positions)")
-        return (maps if create_graph else maps.detach())[:, 0]
+        # Captum's maps come in the model's precision, and with their graph.
+        return at_least_float32(maps if create_graph else maps.detach())[:, 0]
 
     def __repr__(self) -> str:
         # A partial has no name of its own.

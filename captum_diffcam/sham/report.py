@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _INCHES = 1.9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AuditReport:
     """The verdict of :func:`~captum_diffcam.sham.audit` with its evidence. ``print(report)`` tells it in words."""
 
@@ -30,7 +30,7 @@ class AuditReport:
     maps: dict[str, Tensor]
     """``(N, *positions)`` for each method, signed."""
     agreement: dict[str, Tensor]
-    """(N,) for each method: Pearson's correlation of its map with the witness."""
+    """(N,) for each method: Pearson's correlation of its map with the witness; -1 where a map is not finite."""
     threshold: float
     """Above it a score is suspicious."""
 

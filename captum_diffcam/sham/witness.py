@@ -19,20 +19,20 @@ _CELLS = 2
 """The side of a window. Of 1, 2 and 3 cells it agreed best with honest maps, on other models than are reported."""
 
 
-def occlusion_witness(model: Module, images: Tensor, target: Tensor, grid: Sequence[int]) -> Tensor:
+def occlusion_witness(model: Module, images: Tensor, target: Tensor | int, grid: Sequence[int]) -> Tensor:
     r"""By how much the target's log-odds fall when the surroundings of a cell of the image are greyed out.
 
     Windows of 2 x 2 cells, in the image's mean colour, slide over the image cell by cell. A pixel gets the mean of
 
     .. math:: D(x) - D(x \text{ behind the window}), \qquad D = \log \frac{p_c}{1 - p_c},
 
-    over the windows that cover it, and a cell the mean of its pixels. This asks what the model decides and never looks
-    inside, so a model cannot lie to it without deciding otherwise.
+    over the windows that cover it, and a cell the mean of its pixels. This asks only what the model decides, so what is
+    done to the maps of a layer does not reach it. A model that was taught to recognise grey windows still deceives it.
 
     Args:
         model: returns logits (N, C).
         images: ``(N, channels, *size)``
-        target: (N,), the class of each image.
+        target: (N,), the class of each image, or one for all.
         grid: the number of cells along each dimension of ``size``, usually the positions of a layer.
 
     Returns:
@@ -54,20 +54,21 @@ def occlusion_witness(model: Module, images: Tensor, target: Tensor, grid: Seque
     channels, size = images.shape[1], tuple(images.shape[2:])
     if len(grid) != len(size) or any(not 0 < n <= length for n, length in zip(grid, size, strict=True)):
         raise ValueError(f"grid: got {tuple(grid)} for images of {size}; allowed are 1 to as many cells as pixels")
-    strides = tuple(length // n for n, length in zip(grid, size, strict=True))
+    classes = torch.as_tensor(target, device=images.device).expand(len(images))
+    strides = tuple(max(round(length / n), 1) for n, length in zip(grid, size, strict=True))
     window = tuple(min(_CELLS * stride, length) for stride, length in zip(strides, size, strict=True))
     occlusion = Occlusion(ContrastScore(model))
     drops = []
     with torch.no_grad():
-        chunks = list(zip(torch.split(images, _IMAGES), torch.split(target, _IMAGES), strict=True))
-        for chunk, classes in tqdm(chunks, desc="occlude", leave=False):
+        chunks = list(zip(torch.split(images, _IMAGES), torch.split(classes, _IMAGES), strict=True))
+        for chunk, chunk_classes in tqdm(chunks, desc="occlude", leave=False):
             grey = chunk.flatten(2).mean(dim=2).reshape(-1, channels, *[1] * len(size))
             dropped = occlusion.attribute(
                 chunk,
                 sliding_window_shapes=(channels, *window),
                 strides=(channels, *strides),
                 baselines=grey.expand_as(chunk),
-                target=classes,
+                target=chunk_classes,
                 perturbations_per_eval=_WINDOWS,
             )
             # Every channel holds the same.
