@@ -17,11 +17,11 @@ from benchmarks.perturbing import (
     blurred,
     crossing,
     pixel_ranks,
-    remembering,
     replacement_curves,
     sensitivity,
     unexplained,
 )
+from benchmarks.remembering import remembering
 from benchmarks.subjects import LOCALIZATION, Chunk, Explained, Images
 
 Numbers: TypeAlias = dict[str, NDArray[np.float64]]

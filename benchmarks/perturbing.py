@@ -6,7 +6,6 @@ cannot share the runs that all methods have in common. A test checks the deletio
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -20,19 +19,6 @@ Score: TypeAlias = Callable[[Tensor], Tensor]
 
 _SQUARES = (0.2, 0.5)
 """Sides of the squares that infidelity removes, as shares of the image's."""
-
-
-def remembering(score: Score) -> Score:
-    """The same, run once for the same images: infidelity perturbs them alike for every method."""
-    seen: dict[bytes, Tensor] = {}
-
-    def remembered(images: Tensor) -> Tensor:
-        key = hashlib.blake2b(images.cpu().contiguous().numpy().tobytes()).digest()
-        if key not in seen:
-            seen[key] = score(images)
-        return seen[key]
-
-    return remembered
 
 
 def blurred(images: Tensor) -> Tensor:

@@ -11,8 +11,10 @@ Writes sham.json with every number, decisions.csv, maps.csv, audit.csv, and a fi
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from inspect import signature
 from multiprocessing import get_context
@@ -35,6 +37,7 @@ from benchmarks.sham_targets import reached
 from benchmarks.victims import Setting, fashion, glyphs, own, photographs
 from captum_diffcam.sham import audit
 
+_DISABLE = "TQDM_DISABLE"
 THRESHOLD = signature(audit).parameters["threshold"].default
 
 
@@ -59,11 +62,8 @@ def run(args: argparse.Namespace) -> None:
     seeds = range(args.seed, args.seed + (1 if args.quick else args.seeds))
     jobs = [(index, seed) for index in range(len(settings)) for seed in seeds]
     outcomes: dict[int, list[Outcome]] = {index: [] for index in range(len(settings))}
-    # The longest first, so that no worker is left with one at the end.
-    with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
-        work = partial(_work, args)
-        for (index, _), outcome in zip(jobs, tqdm(pool.map(work, jobs), total=len(jobs), unit="model"), strict=True):
-            outcomes[index].append(outcome)
+    for (index, _), outcome in zip(jobs, _outcomes(args, jobs), strict=True):
+        outcomes[index].append(outcome)
     records = [_summary(setting, outcomes[index]) for index, setting in enumerate(settings)]
     targets = reached(records)
     record = {"benchmark": "sham", "complete": not args.quick, **environment(args), "seeds": list(seeds)}
@@ -86,13 +86,35 @@ def chosen_settings(args: argparse.Namespace) -> list[Setting]:
     if args.data and not (args.data / "FashionMNIST" / "raw").is_dir():
         raise UsageError(f"--data: there is no FashionMNIST/raw in {str(args.data)!r}; other images need --model")
     few = fashion(args.data) if args.data else glyphs(10)
+    # The longest first, so that no process is left with one at the end.
     return [few] if args.quick else [photographs(), glyphs(100), few]
+
+
+def _outcomes(args: argparse.Namespace, jobs: Sequence[tuple[int, int]]) -> Iterator[Outcome]:
+    """In the order of the jobs, whichever process they ran in."""
+    work = partial(_work, args)
+    if args.workers == 1:
+        yield from map(work, jobs)
+        return
+    with _silent(), ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
+        yield from tqdm(pool.map(work, jobs), total=len(jobs), unit="model", leave=False)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Processes that start here show no progress: their bars would write over each other."""
+    before = os.environ.get(_DISABLE)
+    os.environ[_DISABLE] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_DISABLE) if before is None else os.environ.update({_DISABLE: before})
 
 
 def _work(args: argparse.Namespace, job: tuple[int, int]) -> Outcome:
     torch.set_num_threads(args.threads)
     index, seed = job
-    return attack_in_every_way(chosen_settings(args)[index], seed, args.quick)
+    return attack_in_every_way(chosen_settings(args)[index], seed, args.quick, args.device)
 
 
 def _summary(setting: Setting, outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -32,9 +32,9 @@ class Outcome:
     shown: dict[str, Maps]
 
 
-def attack_in_every_way(setting: Setting, seed: int, quick: bool) -> Outcome:
+def attack_in_every_way(setting: Setting, seed: int, quick: bool, device: torch.device) -> Outcome:
     """Every attack on one honest model. The audit asks of the model under suspicion alone."""
-    victim = setting.make(seed, quick)
+    victim = setting.make(seed, quick).to(device)
     methods = measured_methods(victim.keywords)
     with torch.no_grad():
         target = victim.model(victim.images).argmax(dim=1)
@@ -59,4 +59,4 @@ def attack_in_every_way(setting: Setting, seed: int, quick: bool) -> Outcome:
             "disagreement": report.disagreement.tolist(),
         }
         shown[name] = {n: each[0] for n, each in maps.items()}
-    return Outcome(attacks, victim.images[0], hoax, shown)
+    return Outcome(attacks, victim.images[0].cpu(), hoax, shown)

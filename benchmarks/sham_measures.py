@@ -59,7 +59,7 @@ def of_maps(maps: Tensor, honest: Tensor, hoax: Tensor, masks: Tensor | None) ->
         "success_rate": _share((lit - lit_hoax).square().flatten(1).mean(dim=1) <= _FOOLED),
     }
     if masks is not None:
-        on_object = energy(upsample(maps.relu(), *masks.shape[1:]), masks[:, None])
+        on_object = energy(upsample(maps.relu(), *masks.shape[1:]), masks[:, None].cpu())
         numbers["energy"] = on_object.mean().item()
     return numbers
 

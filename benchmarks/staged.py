@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from torch import Tensor, nn
+
+from benchmarks.remembering import remembering
 
 
 class Staged(nn.Module):
@@ -27,15 +27,12 @@ class Remembering(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
-        self.outputs: dict[bytes, Tensor] = {}
+        self.remembered = remembering(module)
 
     def forward(self, images: Tensor) -> Tensor:
         """What the module puts out."""
-        key = hashlib.blake2b(images.detach().cpu().numpy().tobytes()).digest()
-        if key not in self.outputs:
-            with torch.no_grad():
-                self.outputs[key] = self.module(images)
-        return self.outputs[key]
+        with torch.no_grad():
+            return self.remembered(images)
 
 
 class Tail(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,11 @@ class Victim:
     recipe: Recipe
     keywords: dict[str, Any] = field(default_factory=dict)
     """Arguments of every map."""
+
+    def to(self, device: torch.device) -> Victim:
+        """The same on a device. What the attacker sees goes there batch by batch."""
+        labels, masks = (None if each is None else each.to(device) for each in (self.labels, self.masks))
+        return replace(self, model=self.model.to(device), images=self.images.to(device), labels=labels, masks=masks)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from benchmarks.explainers import PAIRWISE, Question, explainers, log_odds_and_m
 from benchmarks.findings import Sample, parting, targets
 from benchmarks.layers import choose_layer
 from benchmarks.localization import auroc, energy, pointing, regions, upsample
+from benchmarks.remembering import remembering
 from captum_diffcam import ContrastScore, LayerDiffGradCam, LayerDiffGradCamPlusPlus
 
 
@@ -212,7 +213,7 @@ def test_a_score_that_remembers_is_the_same_score(x):
         calls.append(len(inputs))
         return inputs.sum(dim=(1, 2, 3))
 
-    remembered = perturbing.remembering(score)
+    remembered = remembering(score)
     for inputs in (x, x + 1, x.clone(), x[:1]):
         torch.testing.assert_close(remembered(inputs), inputs.sum(dim=(1, 2, 3)))
     assert calls == [3, 3, 1]
