@@ -10,7 +10,7 @@ with dots; of rows that have names, ``key`` is the name. Its options, whose part
 ``pivot``: ``path = value | value`` gives each value a column, for rows that are alike in ``columns``; ``cell`` is what
 stands there.
 ``each``: the path of several parts of the record that get a table each, and ``title``, the path of what is above it.
-``digits``: behind the point, 2 if not said.
+``digits``: behind the point, 2 if not said. ``class``: of the table, for its style.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class RecordTable(Record):
         "each": directives.unchanged_required,
         "title": directives.unchanged_required,
         "digits": directives.nonnegative_int,
+        "class": directives.unchanged_required,
     }
 
     def run(self) -> list[nodes.Node]:
@@ -106,7 +107,10 @@ class RecordTable(Record):
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([headings, *body])
         lines = (f"   {line}" for line in text.getvalue().splitlines())
-        return self.parse_text_to_nodes("\n".join([f".. csv-table:: {title}", "   :header-rows: 1", "", *lines]))
+        options = [f"   :{name}: {self.options[name]}" for name in ("class",) if name in self.options]
+        return self.parse_text_to_nodes(
+            "\n".join([f".. csv-table:: {title}", "   :header-rows: 1", *options, "", *lines])
+        )
 
     def parts(self, option: str) -> dict[str, str]:
         """What an option says, by what stands before the equals sign."""
@@ -123,7 +127,7 @@ def _fill(row: Any, text: str, digits: int) -> str:
     try:
         if "{" not in text:
             return _cell(_find(row, text), digits)
-        return re.sub(r"\{(.+?)\}", lambda path: _cell(_find(row, path[1]), digits), text)
+        return re.sub(r"\{(.+?)\}", lambda path: _cell(_find(row, path[1]), digits) or "...", text)
     except KeyError:
         return ""
 

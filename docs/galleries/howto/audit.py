@@ -59,7 +59,7 @@ print(report)
 # opposite. ``report.score`` is the mean over images, and ``report.manipulated`` whether
 # that mean is above the threshold. The figure has the images with the highest scores:
 
-figure = report.figure()
+report.figure()
 
 # %%
 # What the threshold means
