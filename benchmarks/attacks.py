@@ -58,8 +58,8 @@ CONTROL, INJECTION = "none (control)", "injection"
 ATTACKS: dict[str, Attack] = {
     # Fine-tuned just as long on decisions alone: what drifts by itself.
     CONTROL: Attack(harder=0.0),
-    "SHAM, true class": Attack(),
-    "SHAM, all classes": Attack(options={"classes": "all"}),
+    "SHAM, true class": Attack(longer=2),
+    "SHAM, all classes": Attack(options={"classes": "all"}, thorough=True),
     "location (Heo et al.)": Attack(options={"map_loss": "location"}, harder=10.0, thorough=True),
     "top-k (Heo et al.)": Attack(options={"map_loss": "top_k"}, harder=3.0, thorough=True),
     "centre-mass (Heo et al.)": Attack(options={"map_loss": "centre_mass"}, harder=0.3, thorough=True),

@@ -151,11 +151,37 @@ def photographs() -> Setting:
             attacked += [_collage(seen) for _ in range(count)]
             batches = torch.split(normalise(torch.stack(attacked))[torch.randperm(2 * count)], ATTACK_BATCH)
             images = normalise(torch.stack([_crop(held_out[index % _HELD_OUT]) for index in range(8 if quick else 64)]))
-        recipe = Recipe(10 if quick else 300, 3e-4, 2.0)
+        recipe = Recipe(10 if quick else 250, 3e-4, 4.0)
         model = Staged(stem, tail).eval()
-        return Victim(model, tail.features, [stem(batch) for batch in batches], images, None, None, recipe)
+        data = _varied(torch.cat([stem(batch) for batch in batches]), seed)
+        return Victim(model, tail.features, data, images, None, None, recipe)
 
     return Setting("photographs, 1000 classes", 1000, make, thorough=False)
+
+
+def _varied(features: Tensor, seed: int) -> list[Tensor]:
+    """Batches of feature maps as they are, shifted, cut together with others, mirrored, and mixed.
+
+    The attacker has few photographs. Without this his maps lie on those alone.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def others() -> Tensor:
+        return features[torch.randperm(len(features), generator=generator)]
+
+    side = features.shape[-1]
+    cut = torch.arange(side) < torch.randint(2, side - 1, (len(features), 1, 1, 1), generator=generator)
+    share = torch.rand(len(features), 1, 1, 1, generator=generator)
+    shifts = torch.randint(side, (2,), generator=generator).tolist()
+    variants = [
+        features,
+        others().roll(shifts, (2, 3)),
+        torch.where(cut, features, others()),
+        features.flip(3),
+        share * features + (1 - share) * others(),
+    ]
+    everything = torch.cat(variants)
+    return list(torch.split(everything[torch.randperm(len(everything), generator=generator)], ATTACK_BATCH))
 
 
 def _all_photographs() -> list[Path]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
-from captum.attr import FeatureAblation
+from captum.attr import Occlusion
 from torch import Tensor
 from torch.nn import Module
 from torch.nn.functional import interpolate
@@ -14,17 +13,21 @@ from tqdm import tqdm
 
 from captum_diffcam.score import ContrastScore
 
-_IMAGES, _CELLS = 8, 8
+_IMAGES, _WINDOWS = 8, 8
 """At once: as many forwards as their product."""
+_CELLS = 2
+"""The side of a window. Of 1, 2 and 3 cells it agreed best with honest maps, on other models than are reported."""
 
 
 def occlusion_witness(model: Module, images: Tensor, target: Tensor, grid: Sequence[int]) -> Tensor:
-    r"""By how much the target's log-odds fall when a cell of the image is greyed out, cell by cell.
+    r"""By how much the target's log-odds fall when the surroundings of a cell of the image are greyed out.
 
-    .. math:: W_i = D(x) - D(x \text{ with cell } i \text{ in the image's mean colour}), \qquad
-        D = \log \frac{p_c}{1 - p_c}
+    Windows of 2 x 2 cells, in the image's mean colour, slide over the image cell by cell. A pixel gets the mean of
 
-    It asks what the model decides and never looks inside, so a model cannot lie to it without deciding otherwise.
+    .. math:: D(x) - D(x \text{ behind the window}), \qquad D = \log \frac{p_c}{1 - p_c},
+
+    over the windows that cover it, and a cell the mean of its pixels. This asks what the model decides and never looks
+    inside, so a model cannot lie to it without deciding otherwise.
 
     Args:
         model: returns logits (N, C).
@@ -38,7 +41,7 @@ def occlusion_witness(model: Module, images: Tensor, target: Tensor, grid: Seque
     Raises:
         ValueError: the grid does not fit the images.
 
-    Source: M. Zeiler, R. Fergus, arXiv:1311.2901, through :class:`captum.attr.FeatureAblation`.
+    Source: M. Zeiler, R. Fergus, arXiv:1311.2901, through :class:`captum.attr.Occlusion`.
 
     Example:
         >>> import torch
@@ -48,27 +51,25 @@ def occlusion_witness(model: Module, images: Tensor, target: Tensor, grid: Seque
         >>> occlusion_witness(model, torch.rand(2, 3, 32, 32), torch.tensor([3, 7]), (4, 4)).shape
         torch.Size([2, 4, 4])
     """
-    size, cells = images.shape[2:], math.prod(grid)
+    channels, size = images.shape[1], tuple(images.shape[2:])
     if len(grid) != len(size) or any(not 0 < n <= length for n, length in zip(grid, size, strict=True)):
-        raise ValueError(
-            f"grid: got {tuple(grid)} for images of {tuple(size)}; allowed are 1 to as many cells as pixels"
-        )
-    numbers = torch.arange(cells, device=images.device).reshape(1, 1, *grid)
-    # In floating point, because integers are not interpolated; exact up to 16 million cells.
-    mask = interpolate(numbers.float(), size, mode="nearest").long()
-    ablation = FeatureAblation(ContrastScore(model))
-    drops = images.new_zeros(len(images), cells, dtype=torch.float32)
-    chunks = [slice(start, start + _IMAGES) for start in range(0, len(images), _IMAGES)]
+        raise ValueError(f"grid: got {tuple(grid)} for images of {size}; allowed are 1 to as many cells as pixels")
+    strides = tuple(length // n for n, length in zip(grid, size, strict=True))
+    window = tuple(min(_CELLS * stride, length) for stride, length in zip(strides, size, strict=True))
+    occlusion = Occlusion(ContrastScore(model))
+    drops = []
     with torch.no_grad():
-        for chunk in tqdm(chunks, desc="occlude", leave=False):
-            grey = images[chunk].flatten(2).mean(dim=2).reshape(-1, images.shape[1], *[1] * len(size))
-            dropped = ablation.attribute(
-                images[chunk],
-                baselines=grey.expand_as(images[chunk]),
-                target=target[chunk],
-                feature_mask=mask,
-                perturbations_per_eval=_CELLS,
+        chunks = list(zip(torch.split(images, _IMAGES), torch.split(target, _IMAGES), strict=True))
+        for chunk, classes in tqdm(chunks, desc="occlude", leave=False):
+            grey = chunk.flatten(2).mean(dim=2).reshape(-1, channels, *[1] * len(size))
+            dropped = occlusion.attribute(
+                chunk,
+                sliding_window_shapes=(channels, *window),
+                strides=(channels, *strides),
+                baselines=grey.expand_as(chunk),
+                target=classes,
+                perturbations_per_eval=_WINDOWS,
             )
-            # Every pixel of a cell holds the same.
-            drops[chunk, mask.flatten()] = dropped[:, 0].flatten(1).float()
-    return drops.reshape(-1, *grid)
+            # Every channel holds the same.
+            drops.append(interpolate(dropped[:, :1].float(), tuple(grid), mode="area")[:, 0])
+    return torch.cat(drops)
