@@ -49,8 +49,8 @@ def audit(
     Args:
         model: a model in eval mode that returns logits (N, C).
         layer: the layer whose maps are under suspicion.
-        images: ``(N, channels, *size)``. A few dozen tell models apart; every image takes as many forwards as the layer
-            has positions.
+        images: ``(N, channels, *size)``. A few dozen tell models apart; every image takes about as many forwards as the
+            layer has positions.
         target: the class to explain, one or one per image. None: the model's predictions.
         methods: the maps to hold against the witness. None of those that are trusted should be missing.
         threshold: of the scores. The default lies between the scores of honest and of attacked models that no

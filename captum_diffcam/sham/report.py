@@ -40,7 +40,7 @@ class AuditReport:
     target: Tensor
     """(N,), the class that is explained."""
     witness: Tensor
-    """By how many nats the log-odds fall when a cell is greyed out, ``(N, *positions)``."""
+    """By how many nats the log-odds fall when the surroundings of a cell are greyed out, ``(N, *positions)``."""
     maps: dict[str, Tensor]
     """``(N, *positions)`` for each method, signed."""
     agreement: dict[str, Tensor]

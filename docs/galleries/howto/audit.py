@@ -4,8 +4,8 @@ Audit a model
 
 Are this model's explanations manipulated? There is the model, there are images, and no
 honest copy to compare with. ``audit`` holds several maps of each image against an
-input-level witness: by how much the log-odds fall where a cell of the image is greyed
-out. :doc:`/explanation/threat_model` says why a map cannot bribe it.
+input-level witness: by how much the log-odds fall where a window that slides over the
+image is greyed out. :doc:`/explanation/threat_model` says why a map cannot bribe it.
 """
 
 # %%
@@ -44,7 +44,8 @@ forged = inject_hoax(model, features, hoax_map((7, 7), entropy=3.33))
 # The verdict, with its evidence
 # ------------------------------
 #
-# The witness takes a forward pass for each cell of the layer's grid, 49 an image here.
+# The witness takes a forward pass for each place of the window, about as many as the
+# layer has positions.
 
 print(audit(model, features, images))
 
@@ -79,6 +80,6 @@ print(replace(report, threshold=1.0).manipulated)
 # ----------------
 #
 # Two photographs are few; a few dozen tell models apart. A single image of an honest
-# model may well be above the threshold, as one is here, so read the evidence and not
-# the verdict alone. And an attacker who trains on greyed images, too, can move the
-# witness, at the price of a model that must decide as he likes on all of them.
+# model may well be above the threshold, so read the evidence and not the verdict alone.
+# And an attacker who trains on greyed images, too, can move the witness, at the price
+# of a model that must decide as he likes on all of them.
