@@ -60,7 +60,9 @@ def fit(model: GlyphClassifier, images: Tensor, labels: Tensor, seed: int, *, qu
     steps = _EPOCHS * len(loader)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-    with tqdm(total=steps, desc=f"train, {model.head.out_features} classes", leave=False, disable=quiet) as bar:
+    # Left out where it is not asked for, so that the environment may ask for it too.
+    silence = {"disable": True} if quiet else {}
+    with tqdm(total=steps, desc=f"train, {model.head.out_features} classes", leave=False, **silence) as bar:
         for _ in range(_EPOCHS):
             for batch, truth in loader:
                 loss = cross_entropy(model(batch), truth)
