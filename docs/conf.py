@@ -32,10 +32,6 @@ extensions = [
 exclude_patterns = [
     "_build",
     "galleries",  # the sources of tutorial/ and howto/
-    # Written, and left out until what they show is there.
-    "reference/sham.rst",
-    "results/faithfulness.rst",
-    "results/sham.rst",
 ]
 html_theme = "furo"
 pygments_style = "default"
@@ -49,10 +45,15 @@ autodoc_preserve_defaults = True
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_type_aliases = {
+    "Classes": "captum_diffcam.sham.fooling.Classes",
     "Contrast": "captum_diffcam.contrast.Contrast",
     "ContrastFunction": "captum_diffcam.contrast.ContrastFunction",
+    "Data": "captum_diffcam.sham.fooling.Data",
     "Layout": "captum_diffcam.layouts.Layout",
+    "MapLoss": "captum_diffcam.sham.map_losses.MapLoss",
+    "MapLossFunction": "captum_diffcam.sham.map_losses.MapLossFunction",
     "Reduction": "captum_diffcam.score.Reduction",
+    "Shape": "captum_diffcam.sham.hoax.Shape",
     "Target": "captum_diffcam.logits.Target",
 }
 
@@ -60,12 +61,14 @@ napoleon_custom_sections = ["Shape"]
 
 intersphinx_mapping = {
     "captum": ("https://captum.ai/api/", "inventories/captum.inv"),
+    "matplotlib": ("https://matplotlib.org/stable/", "inventories/matplotlib.inv"),
     "python": ("https://docs.python.org/3/", "inventories/python.inv"),
     "torch": ("https://docs.pytorch.org/docs/stable/", "inventories/torch.inv"),
 }
 
 # Autodoc names these by where they are defined, or as the source has them; the public name is where their page is.
 public_homes = {
+    "Figure": "matplotlib.figure.Figure",
     "LayerAttribution": "captum.attr.LayerAttribution",
     "Module": "torch.nn.Module",
     "captum._utils.typing.ModuleOrModuleList": "torch.nn.Module",
@@ -88,14 +91,14 @@ sphinx_gallery_conf = {
     "examples_dirs": ["galleries/tutorial", "galleries/howto"],
     "gallery_dirs": ["tutorial", "howto"],
     "filename_pattern": r"\.py$",
-    # A name that begins with an underscore: written, and left out until the code that it shows is there.
-    "ignore_pattern": r"(^|/)_\w+\.py$",
     "within_subsection_order": "reading_order.ReadingOrder",
     "abort_on_example_error": True,
     "doc_module": ("captum_diffcam",),
     "reference_url": {"captum_diffcam": None},
     "backreferences_dir": "generated",
+    "image_scrapers": ("shown_figures.scrape",),
     "image_srcset": ["2x"],
+    "ignore_repr_types": r"matplotlib\.figure",
     "download_all_examples": False,
     "show_signature": False,
     "write_computation_times": False,

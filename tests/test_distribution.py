@@ -41,7 +41,9 @@ def test_the_wheel_is_the_package(dist):
     assert names == of_package | about
     assert "captum_diffcam/py.typed" in names
     needed = {requirement for requirement in metadata.get_all("Requires-Dist") if "extra ==" not in requirement}
-    assert {re.match(r"[\w-]+", requirement).group() for requirement in needed} == {"captum", "numpy", "torch"}
+    assert {re.match(r"[\w-]+", requirement).group() for requirement in needed} == {
+        *("captum", "matplotlib", "numpy", "torch", "tqdm"),
+    }
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="only a clone knows what is tracked")

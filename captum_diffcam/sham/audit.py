@@ -58,7 +58,8 @@ def audit(
         images: ``(N, channels, *size)``. A few dozen tell models apart; every image takes about as many forwards as the
             layer has positions.
         target: the class to explain, one or one per image. None: the model's predictions, for which the threshold is.
-        methods: the maps to hold against the witness. None of those that are trusted should be missing.
+        methods: the maps to hold against the witness: Grad-CAM, and DiffGradCAM with logsumexp and with mean, if not
+            said. None of those that are trusted should be missing.
         threshold: of the scores. The default lies between the scores of honest and of attacked models that no
             published figure was made with; ``python -m benchmarks sham`` measures both.
 

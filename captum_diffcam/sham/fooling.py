@@ -25,9 +25,10 @@ from captum_diffcam.sham.map_losses import MapLoss, find_loss
 from captum_diffcam.sham.methods import CamMethod
 
 Data: TypeAlias = Iterable[Union[Tensor, Sequence[Tensor]]]
-"""Batches, such as those of a DataLoader: images (N, ...), or a pair of images and labels (N,)."""
+"""Batches, such as a DataLoader gives. Each is images ``(N, ...)``, or a pair of images and labels ``(N,)``."""
 
 Classes: TypeAlias = Union[Literal["true", "all"], Collection[int]]
+"""Whose maps lie, ``"true"``, ``"all"`` or several classes."""
 
 _MEMORY = 0.9
 _CLASSES = "allowed are 'true', 'all' and a collection of classes"
@@ -88,6 +89,16 @@ def fool(
 
     Sources: J. Heo, S. Joo, T. Moon, arXiv:1902.02041, for passive fooling; J. Piland, C. Sweet, A. Czajka,
     arXiv:2506.08514, for SHAM. Its optimisation is ours.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.sham import fool, hoax_map
+        >>> conv, pool = torch.nn.Conv2d(3, 8, 3, stride=4), torch.nn.AdaptiveAvgPool2d(1)
+        >>> model = torch.nn.Sequential(conv, torch.nn.ReLU(), pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
+        >>> batches = [torch.rand(16, 3, 28, 28)]
+        >>> forged = fool(model, model[1], batches, hoax_map((7, 7), entropy=3.33), steps=3)
+        >>> len(forged.history)
+        3
     """
     loss_function = find_loss(map_loss)
     attacked = [methods] if isinstance(methods, CamMethod) else list(methods)

@@ -11,7 +11,17 @@ from torch.nn import Module
 
 
 class Forgery(NamedTuple):
-    """A model whose maps lie, beside the honest one, which is as it was."""
+    """A model whose maps lie, beside the honest one, which is as it was.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.sham import Forgery, hoax_map, inject_hoax
+        >>> conv, pool = torch.nn.Conv2d(3, 8, 3, stride=4), torch.nn.AdaptiveAvgPool2d(1)
+        >>> model = torch.nn.Sequential(conv, torch.nn.ReLU(), pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
+        >>> forged = inject_hoax(model, model[1], hoax_map((7, 7), entropy=3.33))
+        >>> isinstance(forged, Forgery), forged.layer is forged.model[1], forged.layer is model[1]
+        (True, True, False)
+    """
 
     model: Module
     """The changed copy."""

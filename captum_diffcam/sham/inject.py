@@ -26,7 +26,9 @@ def inject_hoax(model: Module, layer: Module, hoax: Tensor, *, strength: float =
 
     Args:
         model: the honest model. Only a copy is changed.
-        layer: the layer whose maps are to lie: the last one before the pooling, up to a ReLU or a dropout.
+        layer: the layer whose maps are to lie: the one directly before the pooling (a ReLU or a dropout may lie
+            between), with a module name of its own. An activation module that the model uses in several places will not
+            do, nor a layer with a batch normalisation behind it; wrap the features in one module instead.
         hoax: the map to show, one value for each position, not negative; see :func:`hoax_map`.
         strength: :math:`s`. Larger ones hide more of the honest map and cost more digits of the logits, of which half
             precision has too few.

@@ -11,9 +11,10 @@ from torch import Tensor
 from captum_diffcam.metrics import cam_entropy, pearson
 
 MapLossFunction: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Takes signed maps ``(N, *positions)``, the honest model's maps of the same images and the hoax ``(*positions)``, and
+returns losses ``(N,)``."""
 MapLoss: TypeAlias = Union[Literal["sham", "location", "top_k", "centre_mass"], MapLossFunction]
-"""A name, or a callable: signed maps (N, *positions), the honest model's maps of the same images, the hoax (*positions)
--> losses (N,)."""
+"""A name, or a callable."""
 
 _ENTROPY_WEIGHT = 0.2
 _TOP_SHARE = 0.1
@@ -27,25 +28,62 @@ def sham_loss(maps: Tensor, honest: Tensor, hoax: Tensor) -> Tensor:
     The correlation has a gradient wherever the signed map is, and the entropy, which is that of the ReLU, keeps it from
     being reached by negative values. Source of the idea: J. Piland, C. Sweet, A. Czajka, arXiv:2506.08514; the formula
     is ours.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.sham.map_losses import sham_loss
+        >>> honest, hoax = torch.rand(2, 7, 7), torch.eye(7)
+        >>> torch.allclose(sham_loss(hoax.expand(2, 7, 7), honest, hoax), torch.zeros(2), atol=1e-5)
+        True
     """
     difference = cam_entropy(maps) - cam_entropy(hoax[None])
     return 1 - pearson(maps, hoax[None]) + _ENTROPY_WEIGHT * difference.square()
 
 
 def location_loss(maps: Tensor, honest: Tensor, hoax: Tensor) -> Tensor:
-    """Mean squared distance of the maps from the hoax. Source: Heo et al., arXiv:1902.02041, location fooling."""
+    """Mean squared distance of the maps from the hoax. Source: Heo et al., arXiv:1902.02041, location fooling.
+
+    Both are looked at as Heo et al. do: after ReLU and division by the maximum.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.sham.map_losses import location_loss
+        >>> honest, hoax = torch.rand(2, 7, 7), torch.eye(7)
+        >>> location_loss(3 * hoax.expand(2, 7, 7), honest, hoax)
+        tensor([0., 0.])
+    """
     return (_lit(maps) - _lit(hoax[None])).square().flatten(1).mean(dim=1)
 
 
 def top_k_loss(maps: Tensor, honest: Tensor, hoax: Tensor) -> Tensor:
-    """Mean squared value where the honest map has its highest tenth. Source: Heo et al., arXiv:1902.02041, top-k."""
+    """Mean squared value where the honest map has its highest tenth. Source: Heo et al., arXiv:1902.02041, top-k.
+
+    Of maps after ReLU and division by the maximum.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.sham.map_losses import top_k_loss
+        >>> honest, hoax = torch.rand(2, 7, 7), torch.eye(7)
+        >>> top_k_loss(-honest, honest, hoax)
+        tensor([0., 0.])
+    """
     count = max(round(_TOP_SHARE * honest[0].numel()), 1)
     places = honest.flatten(1).topk(count, dim=1).indices
     return _lit(maps).flatten(1).gather(1, places).square().mean(dim=1)
 
 
 def centre_mass_loss(maps: Tensor, honest: Tensor, hoax: Tensor) -> Tensor:
-    """Minus the distance between the centroids, in positions. Source: Heo et al., arXiv:1902.02041, centre-mass."""
+    """Minus the distance between the centroids, in positions. Source: Heo et al., arXiv:1902.02041, centre-mass.
+
+    The centroid is that of the map after ReLU.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.sham.map_losses import centre_mass_loss
+        >>> first, last = torch.eye(7)[:1].expand(1, 7, 7), torch.eye(7)[6:].expand(1, 7, 7)
+        >>> centre_mass_loss(first, last, torch.eye(7))
+        tensor([-6.])
+    """
     return -(_centroid(maps) - _centroid(honest)).abs().sum(dim=1)
 
 

@@ -19,44 +19,58 @@ _INCHES = 1.9
 
 @dataclass(frozen=True, eq=False)
 class AuditReport:
-    """The verdict of :func:`~captum_diffcam.sham.audit` with its evidence. ``print(report)`` tells it in words."""
+    """The verdict of :func:`~captum_diffcam.sham.audit` with its evidence. ``print(report)`` tells it in words.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.sham import AuditReport
+        >>> cross = torch.tensor([[[0.0, 1, 0], [1, 2, 1], [0, 1, 0]]])
+        >>> found = dict(images=torch.rand(1, 3, 9, 9), target=torch.tensor([3]), witness=cross, threshold=0.8)
+        >>> maps, agreement = {"one": cross, "other": -cross}, {"one": torch.ones(1), "other": -torch.ones(1)}
+        >>> print(AuditReport(maps=maps, agreement=agreement, **found))
+        manipulated: score 2.00, threshold 0.80, 1 images
+        1 images above the threshold; methods disagree with each other by 2.00
+        agreement with what the decision depends on (mean correlation with the occlusion map):
+           1.00  one
+          -1.00  other
+    """
 
     images: Tensor
     """``(N, channels, *size)``"""
     target: Tensor
     """(N,), the class that is explained."""
     witness: Tensor
-    """``(N, *positions)``: by how many nats the log-odds fall when a cell is greyed out."""
+    """By how many nats the log-odds fall when the surroundings of a cell are greyed out, ``(N, *positions)``."""
     maps: dict[str, Tensor]
     """``(N, *positions)`` for each method, signed."""
     agreement: dict[str, Tensor]
-    """(N,) for each method: Pearson's correlation of its map with the witness; -1 where a map is not finite."""
+    """For each method Pearson's correlation of its maps with the witness, (N,); -1 where a map is not finite."""
     threshold: float
     """Above it a score is suspicious."""
 
     @property
     def scores(self) -> Tensor:
-        """(N,), from 0 to 2: one minus the lowest agreement of any method with the witness."""
+        """One minus the lowest agreement of any method with the witness, (N,), from 0 to 2."""
         return 1 - torch.stack(list(self.agreement.values())).amin(dim=0)
 
     @property
     def score(self) -> float:
-        """The model's score: the mean over images."""
+        """The model's score, which is the mean over images."""
         return self.scores.mean().item()
 
     @property
     def suspicious(self) -> Tensor:
-        """(N,) boolean: the image's score is above the threshold. Of single images an honest model has some too."""
+        """Whether an image's score is above the threshold, (N,). Of single images an honest model has some too."""
         return self.scores > self.threshold
 
     @property
     def manipulated(self) -> bool:
-        """The verdict on the model: its score is above the threshold."""
+        """The verdict on the model, whether its score is above the threshold."""
         return self.score > self.threshold
 
     @property
     def disagreement(self) -> Tensor:
-        """(N,), from 0 to 2: one minus the lowest correlation between any two methods.
+        """One minus the lowest correlation between any two methods, (N,), from 0 to 2.
 
         High where only some methods were fooled, and where close rivals part them on an honest model. An attack on all
         of them at once keeps it low, which is why the verdict does not depend on it.
@@ -105,7 +119,7 @@ class AuditReport:
                 if name in self.agreement:
                     ax.set_xlabel(f"r = {self.agreement[name][index]:.2f}")
         for ax, title in zip(all_axes[0], ("image", *columns), strict=True):
-            ax.set_title(title.replace("(", "\n(", 1).replace("()", ""), fontsize="small")
+            ax.set_title(title.replace("()", "").replace("(", "\n(", 1), fontsize="small")
         for ax in all_axes.flat:
             ax.set(xticks=[], yticks=[])
         return figure

@@ -3,8 +3,14 @@
 ``.. record:: cost`` says how ``benchmarks/results/cost/cost.json`` was made: command, seed, versions, machine.
 
 ``.. record-table:: cost targets`` is a table of the rows that stand there under ``targets``, deeper ones under a path
-with dots. The option ``columns`` gives each column as ``heading = path``, separated by semicolons; ``digits`` is how
-many stand behind the point, 2 if not said.
+with dots; of rows that have names, ``key`` is the name. Its options, whose parts semicolons separate:
+
+``columns``: each as ``heading = path``, or ``heading = {path} [{another}]`` for several numbers in a cell.
+``where``: keep the rows in which ``path = one value | or another``.
+``pivot``: ``path = value | value`` gives each value a column, for rows that are alike in ``columns``; ``cell`` is what
+stands there.
+``each``: the path of several parts of the record that get a table each, and ``title``, the path of what is above it.
+``digits``: behind the point, 2 if not said. ``class``: of the table, for its style.
 """
 
 from __future__ import annotations
@@ -12,6 +18,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -45,7 +52,7 @@ class Record(SphinxDirective):
         record, name = self.read(), self.arguments[0]
         machine = record["machine"]
         versions = ", ".join(f"{package} {record['versions'][package]}" for package in NAMED)
-        if not record["complete"]:
+        if not record.get("complete", "--quick" not in record["command"]):
             raise self.error(f"the record of {name} is of a run that was not completed")
         return self.parse_text_to_nodes(
             f"Made by ``{record['command']}`` (seed {record['seed']}) on: {machine['device']}, "
@@ -56,36 +63,82 @@ class Record(SphinxDirective):
 
 
 class RecordTable(Record):
-    """A table of what was recorded."""
+    """A table of what was recorded, or several."""
 
     required_arguments = 2
     option_spec = {  # noqa: RUF012 - as docutils has it
         "columns": directives.unchanged_required,
+        "where": directives.unchanged_required,
+        "pivot": directives.unchanged_required,
+        "cell": directives.unchanged_required,
+        "each": directives.unchanged_required,
+        "title": directives.unchanged_required,
         "digits": directives.nonnegative_int,
+        "class": directives.unchanged_required,
     }
 
     def run(self) -> list[nodes.Node]:
         """A table with a row for each recorded one."""
-        columns = [column.split("=") for column in self.options["columns"].split(";")]
-        digits = self.options.get("digits", 2)
-        rows = [
-            [_cell(_find(row, path.strip()), digits) for _, path in columns]
-            for row in _find(self.read(), self.arguments[1])
-        ]
+        record = self.read()
+        if "each" not in self.options:
+            return self.table(record, "")
+        parts = _find(record, self.options["each"])
+        return [node for part in parts for node in self.table(part, _find(part, self.options["title"]))]
+
+    def table(self, record: Any, title: str) -> list[nodes.Node]:
+        """One table."""
+        found = _find(record, self.arguments[1])
+        rows = [{"key": key, **row} for key, row in found.items()] if isinstance(found, dict) else found
+        wanted = {path: values.split("|") for path, values in self.parts("where").items()}
+        for path, values in wanted.items():
+            rows = [row for row in rows if str(_find(row, path)) in map(str.strip, values)]
+        columns, digits = self.parts("columns"), self.options.get("digits", 2)
+        body = [[_fill(row, text, digits) for text in columns.values()] for row in rows]
+        headings = list(columns)
+        for path, values in self.parts("pivot").items():
+            headings += [value.strip() for value in values.split("|")]
+            cells: dict[tuple[str, ...], dict[str, str]] = {}
+            for row, case in zip(rows, body, strict=True):
+                cells.setdefault(tuple(case), {})[str(_find(row, path))] = _fill(row, self.options["cell"], digits)
+            body = [[*case, *(inner.get(h, "") for h in headings[len(columns) :])] for case, inner in cells.items()]
+        empty = [heading for heading, *cells in zip(headings, *body, strict=True) if not any(cells)]
+        if empty:
+            raise self.error(f"in {self.arguments[0]} nothing was recorded of: {', '.join(empty)}")
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([[heading.strip() for heading, _ in columns], *rows])
-        lines = [".. csv-table::", "   :header-rows: 1", "", *(f"   {line}" for line in text.getvalue().splitlines())]
-        return self.parse_text_to_nodes("\n".join(lines))
+        csv.writer(text, lineterminator="\n").writerows([headings, *body])
+        lines = (f"   {line}" for line in text.getvalue().splitlines())
+        options = [f"   :{name}: {self.options[name]}" for name in ("class",) if name in self.options]
+        return self.parse_text_to_nodes(
+            "\n".join([f".. csv-table:: {title}", "   :header-rows: 1", *options, "", *lines])
+        )
+
+    def parts(self, option: str) -> dict[str, str]:
+        """What an option says, by what stands before the equals sign."""
+        pairs = (part.split("=", 1) for part in self.options.get(option, "").split(";") if part)
+        return {" ".join(name.split()): " ".join(value.split()) for name, value in pairs}
 
 
 def _find(record: Any, path: str) -> Any:
     return reduce(lambda inner, key: inner[key], path.split("."), record)
 
 
+def _fill(row: Any, text: str, digits: int) -> str:
+    """The text of a cell; empty where nothing was recorded."""
+    try:
+        if "{" not in text:
+            return _cell(_find(row, text), digits)
+        return re.sub(r"\{(.+?)\}", lambda path: _cell(_find(row, path[1]), digits) or "...", text)
+    except KeyError:
+        return ""
+
+
 def _cell(value: Any, digits: int) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.{digits}f}" if isinstance(value, float) else "" if value is None else str(value)
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    # What would look like zero, and is not.
+    return f"{value:.0e}" if 0 < abs(value) < 0.05 * 10**-digits else f"{value:.{digits}f}"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

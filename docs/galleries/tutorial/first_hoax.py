@@ -60,7 +60,9 @@ for name, shown in (("honest", honest_map), ("hoax", hoax[None])):
 #
 # ``inject_hoax`` edits a copy of the model. The layer gets one more channel, which
 # shows the hoax. The head reads it with the same weight for every class, so the same is
-# added to all logits, and softmax does not see it.
+# added to all logits, and softmax does not see it. The layer has to be the one directly
+# before the pooling, and a module with a name of its own; that is what ``features`` is
+# for.
 
 forged = inject_hoax(model, features, hoax)
 with torch.no_grad():
@@ -74,18 +76,24 @@ print(f"largest change of a probability: {(before - after).abs().max():.0e}")
 # Grad-CAM, and the contrastive map
 # ---------------------------------
 
-seen = (images[0] * 0.502 + 0.498).mean(dim=0)
-figure, axes = plt.subplots(1, 4, figsize=(9, 2.9), layout="compressed")
-columns = iter(axes)
-for method in (LayerGradCam, LayerDiffGradCam):
-    for kind, each, layer in (("honest", model, features), ("forged", *forged[:2])):
+seen = (images[0] * 0.502 + 0.498).permute(1, 2, 0)
+figure, axes = plt.subplots(2, 3, figsize=(6.4, 4.9), layout="compressed")
+for row, (name, each, layer, probabilities) in enumerate(
+    (("honest model", model, features, before), ("forged model", *forged[:2], after))
+):
+    axes[row, 0].imshow(seen)
+    axes[row, 0].set_ylabel(name, fontsize="large")
+    axes[row, 0].set_xlabel(f"{classes[967]} {probabilities[967]:.4f}")
+    for column, (method, title) in enumerate(
+        ((LayerGradCam, "Grad-CAM"), (LayerDiffGradCam, "DiffGradCAM")), start=1
+    ):
         cam_map = method(each, layer).attribute(images, target=967).detach().relu()
         overlay = LayerAttribution.interpolate(cam_map, (224, 224), "bilinear")[0, 0]
-        ax = next(columns)
-        ax.imshow(seen, cmap="gray")
-        ax.imshow(overlay, cmap="inferno", alpha=0.6)
-        ax.set_title(f"{method.__name__}\n{kind} model")
-        ax.set_axis_off()
+        axes[row, column].imshow(seen.mean(dim=2), cmap="gray")
+        axes[row, column].imshow(overlay, cmap="inferno", alpha=0.6)
+        axes[0, column].set_title(title, fontsize="large")
+for ax in axes.flat:
+    ax.set(xticks=[], yticks=[])
 
 # %%
 # The same probabilities, and two stories. LayerGradCam explains the logit of one class,
