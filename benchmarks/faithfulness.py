@@ -147,6 +147,7 @@ def _report(args: argparse.Namespace, subjects: Sequence[Subject], progress: Pro
         raise UsageError("--data: there is no image that can be read")
     record: dict[str, Any] = {
         "benchmark": "faithfulness",
+        "complete": not args.quick,
         **environment(args),
         "subjects": [sample.described() for sample in samples],
         "estimates": estimates(samples),
