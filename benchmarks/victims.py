@@ -150,7 +150,7 @@ def photographs() -> Setting:
             attacked = [_crop(seen[index % len(seen)]) for index in range(count)]
             attacked += [_collage(seen) for _ in range(count)]
             batches = torch.split(normalise(torch.stack(attacked))[torch.randperm(2 * count)], ATTACK_BATCH)
-            images = normalise(torch.stack([_crop(held_out[index % _HELD_OUT]) for index in range(8 if quick else 64)]))
+            images = normalise(torch.stack([_crop(held_out[index % _HELD_OUT]) for index in range(8 if quick else 32)]))
         recipe = Recipe(10 if quick else 200, 3e-4, 4.0)
         model = Staged(stem, tail).eval()
         data = _varied(torch.cat([stem(batch) for batch in batches]), seed)
