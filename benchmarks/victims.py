@@ -75,7 +75,7 @@ def _staged_glyph_classifier(model: GlyphClassifier, seen: Tensor, held_out: Sce
     # The attacker has the last convolution and the head: more do not help him, and take three times as long.
     stem = Remembering(model.features[:4]).eval()
     tail = Tail(model.features[4:], model.head).eval()
-    recipe = Recipe(20 if quick else 700, 3e-3, 3.0)
+    recipe = Recipe(20 if quick else 700, 3e-3, 2.5)
     data = [stem(batch) for batch in torch.split(seen, ATTACK_BATCH)]
     masks = held_out.masks[:, 0]
     victim = Staged(stem, tail).eval()
@@ -86,7 +86,7 @@ def glyphs(classes: int) -> Setting:
     """Glyphs on clutter, whose masks are known."""
 
     def make(seed: int, quick: bool) -> Victim:
-        seen = draw_scenes(classes, 160 if quick else 6400, seed + 10_000).images
+        seen = draw_scenes(classes, 160 if quick else 12_800, seed + 10_000).images
         held_out = draw_scenes(classes, 32 if quick else 96, seed + 20_000)
         model = train_classifier(classes, seed, images=1280 if quick else None)
         return _staged_glyph_classifier(model, seen, held_out, quick)
@@ -151,7 +151,7 @@ def photographs() -> Setting:
             attacked += [_collage(seen) for _ in range(count)]
             batches = torch.split(normalise(torch.stack(attacked))[torch.randperm(2 * count)], ATTACK_BATCH)
             images = normalise(torch.stack([_crop(held_out[index % _HELD_OUT]) for index in range(8 if quick else 32)]))
-        recipe = Recipe(10 if quick else 200, 3e-4, 4.0)
+        recipe = Recipe(10 if quick else 200, 3e-4, 2.0)
         model = Staged(stem, tail).eval()
         data = _varied(torch.cat([stem(batch) for batch in batches]), seed)
         return Victim(model, tail.features, data, images, None, None, recipe)

@@ -24,7 +24,7 @@ METHODS = (
 )
 """One logit, its log-odds, and its distance from the mean: an attack on one of them leaves another."""
 
-THRESHOLD = 0.8
+THRESHOLD = 0.54
 
 _FEWEST = 4
 """Positions over which a correlation says something."""
@@ -60,8 +60,9 @@ def audit(
         target: the class to explain, one or one per image. None: the model's predictions, for which the threshold is.
         methods: the maps to hold against the witness: Grad-CAM, and DiffGradCAM with logsumexp and with mean, if not
             said. None of those that are trusted should be missing.
-        threshold: of the scores. The default lies between the scores of honest and of attacked models that no
-            published figure was made with; ``python -m benchmarks sham`` measures both.
+        threshold: of the scores. The default is midway between the highest score of an honest model and the lowest of an
+            attacked one, over batches of images, among models that no published figure was made with:
+            ``python -m benchmarks sham --seed 100 --seeds 1``.
 
     Returns:
         AuditReport: the verdict, with its evidence for each image.
