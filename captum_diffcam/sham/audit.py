@@ -60,8 +60,8 @@ def audit(
         target: the class to explain, one or one per image. None: the model's predictions, for which the threshold is.
         methods: the maps to hold against the witness: Grad-CAM, and DiffGradCAM with logsumexp and with mean, if not
             said. None of those that are trusted should be missing.
-        threshold: of the scores. The default is midway between the highest score of an honest model and the lowest of an
-            attacked one, over batches of images, among models that no published figure was made with:
+        threshold: of the scores. The default is midway between the highest score of an honest model and the lowest of
+            an attacked one, over batches of images, among models that no published figure was made with:
             ``python -m benchmarks sham --seed 100 --seeds 1``.
 
     Returns:
