@@ -56,7 +56,7 @@ class Attack:
 _EVERY = "DiffGradCAM {}, every other class"
 CONTROL, INJECTION = "none (control)", "injection"
 ATTACKS: dict[str, Attack] = {
-    # Fine-tuned just as long on decisions alone: what drifts by itself.
+    # Decisions alone, which are the model's own: the honest model has to come back.
     CONTROL: Attack(harder=0.0),
     "SHAM, true class": Attack(longer=2),
     "SHAM, all classes": Attack(options={"classes": "all"}, thorough=True),

@@ -18,7 +18,7 @@ BATCH = 32
 def audited(outcomes: Sequence[Outcome], threshold: float) -> dict[str, dict[str, Any]]:
     """By attack: AUROC per image and per model, and how often the verdict is "manipulated".
 
-    Honest are the model itself and the one that was fine-tuned on decisions alone. Per model means: over batches of
+    Honest are the model itself and the control. Per model means: over batches of
     images, with their mean score; batches of one model are no independent models, so the lowest value of any seed is
     given too. ``disagreement_auroc_model`` is what the audit would do without its witness.
     """
