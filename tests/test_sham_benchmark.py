@@ -8,19 +8,21 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.stats import pearsonr, spearmanr
 from torch import nn
 
-from benchmarks import sham, sham_measures
+from benchmarks import attacks, sham, sham_measures, sham_targets, victims
 from benchmarks.__main__ import main
 from benchmarks.attacks import ATTACKS, CONTROL, INJECTION, attacks_of, forge, measured_methods
 from benchmarks.audit_measures import audited, separating_threshold
+from benchmarks.glyph_classifier import GlyphClassifier
 from benchmarks.glyphs import draw_scenes
 from benchmarks.sham_jobs import AUDITED, HONEST, Outcome, attack_in_every_way
 from benchmarks.sham_targets import reached
 from benchmarks.staged import Remembering, Staged, Tail
 from benchmarks.victims import Recipe, Setting, Victim
-from captum_diffcam.sham import cam_entropy, hoax_map
+from captum_diffcam.sham import cam_entropy, hoax_map, inject_hoax
 
 CPU = torch.device("cpu")
 
@@ -111,12 +113,13 @@ def test_decisions_by_hand():
         None,
         Recipe(1, 1, 1),
     )
-    found = sham_measures.decisions(victim, Constant([0.25, 0.5, 0.25]))
+    found = sham_measures.decisions(victim, Constant([0.2, 0.7, 0.1]))
     assert found["honest_accuracy"] == 0.5
     assert found["accuracy"] == 0.25
     assert found["top1_agreement"] == 0
-    assert found["kl"] == pytest.approx(0.5 * np.log(2) - 0.25 * np.log(2))
-    assert found["largest_change"] == pytest.approx(0.25)
+    kl = 0.5 * np.log(0.5 / 0.2) + 0.25 * np.log(0.25 / 0.7) + 0.25 * np.log(0.25 / 0.1)
+    assert found["kl"] == pytest.approx(kl)
+    assert found["largest_change"] == pytest.approx(0.45)
 
 
 def test_every_attack_on_one_model(outcome):
@@ -139,10 +142,37 @@ def test_every_attack_on_one_model(outcome):
     assert all(len(attacked["scores"]) == len(attacked["disagreement"]) == 6 for attacked in outcome.attacks.values())
 
 
-def test_the_attackers_images_are_not_the_reported_ones():
-    for seed in (0, 1):
-        one, other = draw_scenes(10, 3, seed + 10_000), draw_scenes(10, 3, seed + 20_000)
-        assert not torch.equal(one.images, other.images)
+def test_the_attackers_images_are_not_the_reported_ones(monkeypatch):
+    drawn = []
+
+    def draw(classes, count, seed, objects=1):
+        drawn.append(seed)
+        return draw_scenes(classes, 4, seed)
+
+    monkeypatch.setattr(victims, "draw_scenes", draw)
+    monkeypatch.setattr(victims, "train_classifier", lambda classes, seed, images: GlyphClassifier(classes).eval())
+    one, other = (victims.glyphs(12).make(seed, True) for seed in (0, 1))
+    # Those that train have the seed of the model.
+    assert len({0, 1, *drawn}) == 2 + 4
+    assert not torch.equal(one.images, other.images)
+
+
+def test_the_photographs_that_are_reported_are_not_those_of_the_attacker(monkeypatch):
+    """Every photograph one grey of its own: which one a crop is from can be read off."""
+    paths = victims._all_photographs()
+    grey = {path: Image.new("RGB", (300, 300), (5 * index,) * 3) for index, path in enumerate(paths)}
+    monkeypatch.setattr(victims, "load_image", grey.get)
+    monkeypatch.setattr(victims, "Remembering", lambda stem: nn.Identity())
+    monkeypatch.setattr(victims, "_varied", lambda features, seed: [features])
+    monkeypatch.setattr(victims.v2, "ColorJitter", lambda *strength: nn.Identity())
+    victim = victims.photographs().make(0, True)
+    seen, reported = victim.attack_data[0], victim.images
+
+    def shades(images):
+        return {round(float(value) * 100) for value in images.flatten(1).unique()}
+
+    assert len(shades(reported)) == 4
+    assert not shades(reported) & shades(seen)
 
 
 def test_where_time_is_short_fewer_attacks():
@@ -219,6 +249,22 @@ def test_a_run_with_its_targets(monkeypatch, tmp_path, capsys):
     for name in ("decisions.csv", "maps.csv", "audit.csv", "maps-1.png"):
         assert (tmp_path / name).stat().st_size > 0
     assert (tmp_path / "maps.csv").read_text().count("\n") == 1 + 12 * 14
+
+
+def test_the_worst_attack_is_the_audits_target():
+    found = {"honest": {}, "a": {"auroc_model": 1.0}, "b": {"auroc_model": 0.6}}
+    record = {"setting": "s", "audit": found}
+    assert sham_targets._audit(record)["value"] == 0.6
+    assert not sham_targets._audit(record)["reached"]
+
+
+@pytest.mark.parametrize(("name", "steps"), [("SHAM, true class", 4), ("SHAM, all classes", 2)])
+def test_how_long_an_attack_lasts(monkeypatch, name, steps):
+    asked = {}
+    monkeypatch.setattr(attacks, "fool", lambda *a, **k: asked.update(k) or inject_hoax(*a[:2], hoax_map((7, 7), 3.3)))
+    forge(tiny_victim(0, True), name, hoax_map((7, 7), 3.3), 0)
+    assert asked["steps"] == steps
+    assert asked["weight"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ Audit a model
 Are this model's explanations manipulated? There is the model, there are images, and no
 honest copy to compare with. ``audit`` holds several maps of each image against an
 input-level witness: by how much the log-odds fall where a window that slides over the
-image is greyed out. :doc:`/explanation/threat_model` says why, and who deceives it all the same.
+image is greyed out. :doc:`/explanation/threat_model` says why, and who deceives it all
+the same.
 """
 
 # %%
