@@ -1,0 +1,47 @@
+"""What the attribution classes return beside a bare map."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias, Union
+
+from torch import Tensor
+
+Maps: TypeAlias = Union[Tensor, tuple[Tensor, ...]]
+"""A map ``(N, 1, *positions)``; a tuple of them where the layer has several tensors."""
+
+
+class Explanation(NamedTuple):
+    """What :meth:`captum_diffcam.LayerDiffGradCam.explain` returns for N examples: decision and map of one forward."""
+
+    maps: Maps | list[Maps]
+    r"""(N, 1, \*positions), as :meth:`~captum_diffcam.LayerDiffGradCam.attribute` gives them; a list of them where
+    several layers are explained."""
+
+    target: Tensor
+    """(N,) int64, the classes that are explained."""
+
+    logits: Tensor
+    """(N, C, ...), what the model returned, without a graph."""
+
+
+class RivalMaps(NamedTuple):
+    r"""What :meth:`captum_diffcam.LayerDiffGradCam.attribute_rivals` returns, for N examples and up to K rivals each.
+
+    An example with fewer rivals is filled up with zero maps of class -1 and weight 0.
+    """
+
+    maps: Maps | list[Maps]
+    r"""(N, K, 1, \*positions), a pairwise map per rival; a tuple of them where the layer has several tensors, a list
+    where several layers are explained."""
+
+    rivals: Tensor
+    """(N, K) int64, the rivals' classes, the strongest first."""
+
+    weights: Tensor
+    """(N, K), the rivals' shares in the logsumexp contrast."""
+
+    target: Tensor
+    """(N,) int64, the classes that are explained."""
+
+    logits: Tensor
+    """(N, C, ...), what the model returned, without a graph."""
