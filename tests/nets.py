@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from captum_diffcam import LayerDiffGradCam
+
 
 class Net(nn.Module):
     """Features, then a head; the layer to explain is the features' last module."""
@@ -52,3 +54,36 @@ def linear_net(*, classes: int = 6, seed: int = 0) -> Net:
 def images(examples: int = 3, dims: int = 2, size: int = 9, seed: int = 1) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(examples, 3, *[size] * dims, generator=generator)
+
+
+def scaled(net: Net, factor: float, offset: float = 0.0) -> Net:
+    """The same model, its logits multiplied and moved."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = net.head
+
+        def forward(self, a: Tensor) -> Tensor:
+            return factor * self.head(a) + offset
+
+    return Net(net.features, Scaled())
+
+
+class Spotter(nn.Module):
+    """Class c is as likely as channel c is bright; the map of its one layer is the image itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.pool, self.linear = nn.AvgPool2d(4), nn.AdaptiveAvgPool2d(1), nn.Linear(3, 3)
+        with torch.no_grad():
+            self.linear.weight.copy_(40 * torch.eye(3))
+            self.linear.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.pool(self.layer(x)).flatten(1))
+
+
+def reference(net: Net, x: Tensor, method: type[LayerDiffGradCam] = LayerDiffGradCam, **kwargs: object) -> Tensor:
+    """The map of a model whose features are the layer, nothing special about it."""
+    return method(net, net.features).attribute(x, **{"target": 1, **kwargs})

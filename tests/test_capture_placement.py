@@ -1,9 +1,14 @@
-"""Precision and placement: low precision, autocast, memory formats, GPUs, DataParallel, compiled and traced models."""
+"""Where a model may run: threads, several devices, low precision, autocast, traced and compiled."""
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
+from nets import Net, conv_net, images, reference
+from torch import nn
 
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
 
@@ -81,3 +86,49 @@ def test_on_a_gpu(net, x, method, dtype):
     maps = method(net, net.features).attribute(x, target=[2, 0, 5], contrast=[[1], [2], [3, 4]])
     assert maps.is_cuda
     assert similarity(maps, expected) > 0.99
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_data_parallel(method, net, x):
+    parallel = nn.DataParallel(net)
+    torch.testing.assert_close(method(parallel, net.features).attribute(x, target=1), reference(net, x, method))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_threads_do_not_see_each_other(method):
+    """Both are inside the model at once, between the hooks' registration and the layer."""
+    inside = threading.Barrier(2)
+
+    class Meeting(Net):
+        def forward(self, x):
+            inside.wait(timeout=60)
+            return super().forward(x)
+
+    net, x = conv_net(), images(8)
+    model = Meeting(net.features, net.head)
+    with ThreadPoolExecutor(2) as threads:
+        maps = list(threads.map(lambda half: reference(model, half, method), x.split(4)))
+    torch.testing.assert_close(torch.cat(maps), reference(net, x, method))
+
+
+def test_threads_do_not_see_each_other_with_the_whole_graph(net, x):
+    """One thread differentiates maps, the other runs the model without gradients, both at once."""
+    inside = threading.Barrier(2)
+
+    class Meeting(Net):
+        def forward(self, x):
+            inside.wait(timeout=60)
+            return super().forward(x)
+
+    model = Meeting(net.features, net.head)
+
+    def plain(x):
+        with torch.no_grad():
+            output = model(x)
+            return output.requires_grad, torch.is_grad_enabled()
+
+    with ThreadPoolExecutor(2) as threads:
+        maps = threads.submit(reference, model, x, grad_kwargs={"create_graph": True})
+        beside = threads.submit(plain, x[:2])
+        assert beside.result() == (False, False)
+        torch.testing.assert_close(maps.result().detach(), reference(net, x))

@@ -1,4 +1,4 @@
-"""Captum's tools take our attributions as they take Captum's own."""
+"""Captum's tools, and Quantus, take our attributions as they take Captum's own."""
 
 from __future__ import annotations
 
@@ -6,27 +6,13 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from captum.attr import (
-    GuidedBackprop,
-    GuidedGradCam,
-    IntegratedGradients,
-    LayerAttribution,
-    LayerGradCam,
-    NoiseTunnel,
-)
+from captum.attr import GuidedGradCam, IntegratedGradients, LayerGradCam, NoiseTunnel
 from captum.attr import visualization as viz
 from captum.metrics import infidelity, sensitivity_max
 from captum.robust import FGSM
-from nets import conv_net, images, linear_net
+from nets import conv_net, images
 
-from captum_diffcam import (
-    ContrastScore,
-    GuidedDiffGradCam,
-    InputAttribution,
-    LayerDiffGradCam,
-    LayerDiffGradCamPlusPlus,
-    top_rivals,
-)
+from captum_diffcam import ContrastScore, InputAttribution, LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals
 
 METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
 TARGETS = [2, 0, 5]
@@ -71,91 +57,6 @@ def test_noise_tunnel_over_the_input(net, x, nt_type):
     maps = NoiseTunnel(cam).attribute(x, nt_type=nt_type, nt_samples=3, target=TARGETS)
     assert maps.shape == x.shape
     assert isinstance(NoiseTunnel(cam).attribute((x,), nt_samples=2, target=TARGETS), tuple)
-
-
-class TestInputAttribution:
-    def test_upsampled_and_the_same_for_every_channel(self, net, x):
-        maps = LayerDiffGradCam(net, net.features).attribute(x, target=TARGETS)
-        over_input = InputAttribution(LayerDiffGradCam(net, net.features)).attribute(x, target=TARGETS)
-        assert over_input.shape == x.shape
-        expected = LayerAttribution.interpolate(maps, (9, 9), "bilinear")
-        for channel in range(3):
-            torch.testing.assert_close(over_input[:, [channel]], expected)
-
-    def test_a_tuple_for_a_tuple(self, net, x):
-        def forward(x, larger):
-            return net(x) + larger.mean((2, 3)) @ torch.ones(1, 6)
-
-        larger = torch.rand(3, 1, 20, 30)
-        over_inputs = InputAttribution(LayerDiffGradCam(forward, net.features)).attribute((x, larger), target=1)
-        assert [a.shape for a in over_inputs] == [x.shape, larger.shape]
-
-    @pytest.mark.parametrize(("dims", "mode"), [(1, "linear"), (3, "trilinear")])
-    def test_sequences_and_volumes(self, dims, mode):
-        net, x = conv_net(dims), images(dims=dims)
-        cam = LayerDiffGradCam(net, net.features)
-        expected = LayerAttribution.interpolate(cam.attribute(x, target=1), (9,) * dims, mode).expand_as(x)
-        torch.testing.assert_close(InputAttribution(cam).attribute(x, target=1), expected)
-
-    def test_a_mode_of_ones_own(self, net, x):
-        cam = LayerDiffGradCam(net, net.features)
-        expected = LayerAttribution.interpolate(cam.attribute(x, target=1), (9, 9), "nearest").expand_as(x)
-        torch.testing.assert_close(InputAttribution(cam, "nearest").attribute(x, target=1), expected)
-
-    def test_a_layer_without_positions(self):
-        net, x = linear_net(), torch.rand(3, 4)
-        cam = LayerDiffGradCam(net, net.features)
-        torch.testing.assert_close(
-            InputAttribution(cam).attribute(x, target=1), cam.attribute(x, target=1).expand(3, 4)
-        )
-
-    def test_captums_own_attributions_too(self, net, x):
-        over_input = InputAttribution(LayerGradCam(net, net.features)).attribute(x, target=1)
-        assert over_input.shape == x.shape
-
-    def test_errors(self, net, x):
-        with pytest.raises(TypeError, match="attribution: got Net; allowed is a LayerAttribution"):
-            InputAttribution(net)
-        cam = InputAttribution(LayerDiffGradCam(net, net.features))
-        with pytest.raises(ValueError, match=r"interpolate_mode: got 'linear' for a map of shape \(3, 1, 7, 7\)"):
-            InputAttribution(LayerDiffGradCam(net, net.features), "linear").attribute(x, target=1)
-        with pytest.raises(ValueError, match=r"attribution: returned shape \(3, 5, 7, 7\)"):
-            cam.attribute(x, target=1, attr_dim_summation=False)
-        flat = InputAttribution(LayerDiffGradCam(lambda x: net(x.reshape(3, 3, 9, 9)), net.features))
-        with pytest.raises(ValueError, match=r"inputs: got shape \(3, 243\); a map of shape \(3, 1, 7, 7\) fits"):
-            flat.attribute(x.flatten(1), target=1)
-
-
-class TestGuided:
-    def test_an_empty_set_is_guided_grad_cam(self, net, x):
-        expected = GuidedGradCam(net, net.features).attribute(x.clone().requires_grad_(), target=TARGETS)
-        maps = GuidedDiffGradCam(net, net.features).attribute(x, target=TARGETS, contrast=[])
-        torch.testing.assert_close(maps, expected.detach())
-        assert not x.requires_grad
-        assert not maps.requires_grad
-
-    @pytest.mark.parametrize("method", METHODS)
-    def test_it_is_guided_backpropagation_of_the_score_times_the_map(self, net, x, method):
-        kwargs = {"target": TARGETS, "contrast": PER_EXAMPLE, "reduction": "mean"}
-        maps = GuidedDiffGradCam(net, net.features, method).attribute((x,), **kwargs)
-        score = ContrastScore(net, PER_EXAMPLE, "mean")
-        guided = GuidedBackprop(score).attribute(x.clone().requires_grad_(), target=TARGETS)
-        map_ = InputAttribution(method(net, net.features), "nearest").attribute(x, **kwargs, relu_attributions=True)
-        torch.testing.assert_close(maps[0], guided * map_)
-
-    def test_in_inference_mode_and_under_noise(self, net, x):
-        cam = GuidedDiffGradCam(net, net.features)
-        expected = cam.attribute(x, target=TARGETS, contrast=PER_EXAMPLE)
-        with torch.inference_mode():
-            torch.testing.assert_close(cam.attribute(x, target=TARGETS, contrast=PER_EXAMPLE), expected)
-        tunnel = NoiseTunnel(cam).attribute(x, nt_samples=3, stdevs=0.0, target=TARGETS, contrast=PER_EXAMPLE)
-        torch.testing.assert_close(tunnel, expected)
-
-    def test_errors(self, net, x):
-        with pytest.raises(TypeError, match="model: got function"):
-            GuidedDiffGradCam(lambda x: x, net.features)
-        with pytest.raises(ValueError, match="in its own contrast set"):
-            GuidedDiffGradCam(net, net.features).attribute(x, target=1, contrast=[1])
 
 
 @pytest.mark.parametrize("contrast", [None, [1, 4], PER_EXAMPLE], ids=str)
@@ -239,6 +140,18 @@ def test_quantus(net, x):
         flipped = x.flatten(1).scatter(1, torch.from_numpy(order[:, : 81 * (step + 1)].copy()), 0.0)
         expected = score(flipped.reshape(x.shape))[range(3), TARGETS].tolist()
         assert [curve[step] for curve in curves] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_layer_of_a_guided_grad_cam():
+    """Captum's GuidedGradCam builds its own LayerGradCam; ours can take its place."""
+    net, x = conv_net(), images()
+    x.requires_grad_()  # Captum warns otherwise
+    guided = GuidedGradCam(net, net.features)
+    expected = guided.attribute(x, target=1)
+    guided.grad_cam = LayerDiffGradCam(net, net.features)
+    contrasted = guided.attribute(x, target=1)
+    assert contrasted.shape == expected.shape
+    assert not torch.allclose(contrasted, expected)
 
 
 @pytest.mark.parametrize("method", [LayerGradCam, *METHODS])

@@ -11,7 +11,6 @@ from nets import Net, conv_net, images
 from torch import Tensor, nn
 
 from captum_diffcam import ContrastScore, LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals
-from captum_diffcam.metrics import cam_entropy
 
 METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
 REDUCTIONS = ["logsumexp", "mean", "max"]
@@ -142,15 +141,3 @@ def test_the_gradient_of_a_score_sums_to_zero(row, reduction, data):
     assert logits.grad.sum() == pytest.approx(0, abs=1e-5)
     others = [j for j in range(len(row)) if j != column]
     assert (logits.grad[0, others] <= 1e-6).all()
-
-
-@settings(deadline=None, max_examples=50)
-@given(lit=st.integers(1, 49), level=st.floats(1e-6, 1e6))
-def test_entropy_counts_even_cells(lit, level):
-    maps = -torch.ones(2, 1, 7, 7)
-    maps.view(2, -1)[:, :lit] = level
-    torch.testing.assert_close(cam_entropy(maps), torch.tensor([float(lit)] * 2).log(), atol=1e-5, rtol=1e-5)
-
-
-def test_entropy_of_a_map_without_positive_values_is_zero():
-    assert cam_entropy(torch.tensor([[[[-1.0, 0.0]]]])).tolist() == [0.0]

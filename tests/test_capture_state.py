@@ -1,0 +1,120 @@
+"""What a run leaves as it was: the caller's model, inputs, random numbers and modes, and no memory."""
+
+from __future__ import annotations
+
+import copy
+import gc
+
+import pytest
+import torch
+from nets import Net, reference
+from torch import nn
+
+from captum_diffcam import LayerDiffGradCam
+
+
+class TestWhatItLeaves:
+    def test_the_callers_state(self, net, x):
+        net.features[0].weight.requires_grad_(False)
+        net.head[-1].weight.grad = torch.ones_like(net.head[-1].weight)
+        net.head.train()
+        before = self.state(net, x)
+        for kwargs in ({"target": 1}, {"target": 1, "grad_kwargs": {"create_graph": True}}):
+            reference(net, x, **kwargs)
+            self.assert_same(self.state(net, x), before)
+
+    @pytest.mark.parametrize(
+        "kwargs",
+        [
+            {"target": 99},
+            {"target": 1, "contrast": [1]},
+            pytest.param({"target": 1, "contrast": lambda logits, target: 1 / 0}, id="an error of the callable"),
+            {"target": 1, "reduction": "median"},
+            {"target": 1, "additional_forward_args": "too many"},
+            {"target": 1, "grad_kwargs": {"no_such_argument": 1}},
+        ],
+        ids=str,
+    )
+    def test_the_callers_state_after_an_error(self, net, x, kwargs):
+        before = self.state(net, x)
+        with torch.no_grad(), pytest.raises(Exception):  # noqa: B017, PT011 - whichever error it is
+            reference(net, x, **kwargs)
+        self.assert_same(self.state(net, x), before)
+
+    def test_the_callers_state_after_an_error_in_the_model(self, net, x):
+        class Failing(Net):
+            def forward(self, x):
+                self.features(x)
+                raise KeyError("the model's own error")
+
+        model = Failing(net.features, net.head)
+        before = self.state(model, x)
+        with pytest.raises(KeyError, match="the model's own error"):
+            reference(model, x)
+        self.assert_same(self.state(model, x), before)
+
+    @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
+    def test_random_numbers_are_drawn_as_by_one_forward(self, net, x, mode):
+        """Also where the model has to run again with the whole graph."""
+
+        class Noisy(Net):
+            def forward(self, x):
+                with mode():
+                    a = self.features(x)
+                return self.head(a)
+
+        noisy = Noisy(net.features, nn.Sequential(nn.Dropout(), net.head)).train()
+        torch.manual_seed(0)
+        noisy(x)
+        after_forward = torch.get_rng_state()
+        torch.manual_seed(0)
+        reference(noisy, x)
+        torch.testing.assert_close(torch.get_rng_state(), after_forward)
+
+    def test_maps_carry_no_graph(self, net, x):
+        maps = reference(net, x)
+        assert not maps.requires_grad
+        assert maps.numpy().shape == (3, 1, 7, 7)
+
+    def test_nothing_behind_a_thousand_calls(self, net, x):
+        """No hook stays, no tensor stays alive."""
+        cam = LayerDiffGradCam(net, net.features)
+
+        def alive():
+            gc.collect()
+            return sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())
+
+        cam.attribute(x, target=1)
+        before = alive()
+        for _ in range(1000):
+            cam.attribute(x[:1], target=1)
+        assert alive() <= before
+        assert all(not m._forward_hooks and not m._forward_pre_hooks for m in net.modules())
+
+    @staticmethod
+    def state(net, x):
+        return {
+            "weights": copy.deepcopy(net.state_dict()),
+            "requires_grad": [t.requires_grad for t in (*net.parameters(), x)],
+            "grad": [t.grad if t.grad is None else t.grad.clone() for t in (*net.parameters(), x)],
+            "training": [m.training for m in net.modules()],
+            "hooks": [
+                (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in net.modules()
+            ],
+            "modes": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+            "random": torch.get_rng_state(),
+            "x": x.detach().clone(),
+        }
+
+    @staticmethod
+    def assert_same(after, before):
+        torch.testing.assert_close(after, before, rtol=0, atol=0, allow_subclasses=False)
+
+
+def test_autocast_goes_on_training(net, x):
+    """Weights that autocast had cast without a graph would get no gradient from what follows in the block."""
+    with torch.autocast("cpu", torch.bfloat16):
+        reference(net, x)
+        assert torch.is_autocast_cache_enabled()
+        net(x).float().logsumexp(1).sum().backward()
+    assert all(p.grad is not None for p in net.parameters())

@@ -1,0 +1,39 @@
+"""Measures of maps, against closed forms and NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captum_diffcam.metrics import cam_entropy, pearson
+
+
+@settings(deadline=None, max_examples=50)
+@given(lit=st.integers(1, 49), level=st.floats(1e-6, 1e6))
+def test_entropy_counts_even_cells(lit, level):
+    maps = -torch.ones(2, 1, 7, 7)
+    maps.view(2, -1)[:, :lit] = level
+    torch.testing.assert_close(cam_entropy(maps), torch.tensor([float(lit)] * 2).log(), atol=1e-5, rtol=1e-5)
+
+
+def test_entropy_of_a_map_without_positive_values_is_zero():
+    assert cam_entropy(torch.tensor([[[[-1.0, 0.0]]]])).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("size", [1e-20, 1.0, 1e20])
+def test_correlation_whatever_the_size(size):
+    generator = torch.Generator().manual_seed(0)
+    maps, others = torch.randn(2, 3, 4, 5, generator=generator)
+    expected = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(maps.numpy(), others.numpy(), strict=True)]
+    assert pearson(size * maps, others).tolist() == pytest.approx(expected, abs=1e-5)
+    same = [np.corrcoef(a.ravel(), others[0].numpy().ravel())[0, 1] for a in maps.numpy()]
+    assert pearson(maps, others[:1]).tolist() == pytest.approx(same, abs=1e-5)
+
+
+@pytest.mark.parametrize("level", [0.0, 3.7])
+def test_a_constant_map_has_no_correlation(level):
+    maps = torch.full((1, 7, 7), level)
+    assert pearson(maps, torch.arange(49.0).reshape(1, 7, 7)).tolist() == [0.0]

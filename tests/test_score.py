@@ -1,0 +1,175 @@
+"""The score of every class: against a literal computation, and where floating point could lie."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from nets import conv_net, images
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from captum_diffcam import ContrastScore, top_rivals
+
+REDUCTIONS = ["logsumexp", "mean", "max"]
+
+
+class TestContrastScore:
+    """Column c is the score of class c; a column in the set is scored against the set without it."""
+
+    LOGITS = torch.randn(4, 7, generator=torch.Generator().manual_seed(0))
+
+    @pytest.mark.parametrize("reduction", ["logsumexp", "mean", "max"])
+    @pytest.mark.parametrize("k", [1, 3, 6])
+    def test_top_rivals_of_every_column(self, k, reduction):
+        scores = ContrastScore(lambda x: x, top_rivals(k), reduction)(self.LOGITS)
+        for row, z in zip(scores, self.LOGITS.double(), strict=True):
+            for c in range(7):
+                rivals = torch.cat([z[:c], z[c + 1 :]]).topk(k).values
+                reduced = {"logsumexp": rivals.logsumexp(0), "mean": rivals.mean(), "max": rivals.max()}[reduction]
+                assert row[c].item() == pytest.approx((z[c] - reduced).item(), abs=1e-5)
+
+    @pytest.mark.parametrize(
+        "contrast", [top_rivals(5), lambda logits, target: torch.zeros_like(logits, dtype=torch.bool)]
+    )
+    @pytest.mark.parametrize("shape", [(3, 1), (0, 4)])
+    def test_callables_with_nothing_to_choose_from(self, contrast, shape):
+        logits = torch.randn(shape)
+        torch.testing.assert_close(ContrastScore(lambda x: x, contrast)(logits), logits)
+
+    @pytest.mark.parametrize("reduction", ["logsumexp", "mean", "max"])
+    def test_a_callable_of_ones_own_is_asked_for_every_class(self, reduction):
+        own = ContrastScore(lambda x: x, lambda logits, target: top_rivals(3)(logits, target), reduction)
+        torch.testing.assert_close(own(self.LOGITS), ContrastScore(lambda x: x, top_rivals(3), reduction)(self.LOGITS))
+
+    def test_sets_per_example(self):
+        scores = ContrastScore(lambda x: x, [[0], [1], [2], [3, 4]], "mean")(self.LOGITS)
+        for n, (row, z) in enumerate(zip(scores, self.LOGITS, strict=True)):
+            reduced = z[n] if n < 3 else (z[3] + z[4]) / 2
+            torch.testing.assert_close(row[6], z[6] - reduced)
+
+    def test_positions(self):
+        """Each position of a segmentation is scored by itself."""
+        logits = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
+        for contrast in (None, [1, 2], [[1], [2, 3]], top_rivals(2)):
+            scores = ContrastScore(lambda x: x, contrast)(logits)
+            assert scores.shape == logits.shape
+            single = contrast if not isinstance(contrast, list) or contrast == [1, 2] else contrast[1]
+            alone = ContrastScore(lambda x: x, single)(logits[1:, :, 2, 3])
+            torch.testing.assert_close(scores[1:, :, 2, 3], alone)
+
+    @pytest.mark.parametrize("shape", [(3,), (3, 1)])
+    def test_a_single_logit_is_its_own_score(self, shape):
+        logits = torch.tensor([1.0, -2.0, 3.0]).reshape(shape)
+        torch.testing.assert_close(ContrastScore(lambda x: x)(logits), logits)
+
+    def test_repeated_batches_are_refused_for_sets_per_example(self):
+        """IntegratedGradients repeats a batch as a whole, infidelity example by example: no order can be assumed."""
+        score = ContrastScore(lambda x: x, [[0], [1], [2], [3]])
+        with pytest.raises(ValueError, match="contrast: got sets for 4 examples; the batch has 8"):
+            score(self.LOGITS.repeat(2, 1))
+
+    def test_arguments_pass_through(self):
+        score = ContrastScore(lambda x, factor, *, offset: factor * x + offset)
+        torch.testing.assert_close(score(self.LOGITS, 2.0, offset=1.0), ContrastScore(lambda x: x)(2 * self.LOGITS))
+
+    def test_it_is_a_module_around_the_model(self):
+        net = conv_net()
+        score = ContrastScore(net)
+        assert [id(p) for p in score.parameters()] == [id(p) for p in net.parameters()]
+        assert not score.training
+        restored = pickle.loads(pickle.dumps(ContrastScore(net.head, top_rivals(2))))
+        a = net.features(images())
+        torch.testing.assert_close(restored(a), ContrastScore(net.head, top_rivals(2))(a))
+
+    def test_bad_arguments(self):
+        with pytest.raises(TypeError, match="forward_func: got int"):
+            ContrastScore(3)
+        with pytest.raises(ValueError, match="reduction: got 'median'; allowed are 'logsumexp', 'mean', 'max'"):
+            ContrastScore(lambda x: x, reduction="median")
+        with pytest.raises(IndexError, match="contrast: class 7 is out of range"):
+            ContrastScore(lambda x: x, [7])(self.LOGITS)
+        with pytest.raises(ValueError, match="forward_func: returned the logit nan"):
+            ContrastScore(lambda x: x / 0)(torch.zeros(1, 3))
+        with pytest.raises(TypeError, match="forward_func: returned dict"):
+            ContrastScore(lambda x: {"out": x})(self.LOGITS)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_scores_are_exact_where_one_class_holds_all_probability(reduction):
+    logits = torch.tensor([[5000.0, 1.25, -2.5, 3.0], [-7.0, -4000.0, 1e-3, -4000.5]])
+    scores = ContrastScore(lambda x: x, reduction=reduction)(logits)
+    exact = ContrastScore(lambda x: x, reduction=reduction)(logits.double())
+    torch.testing.assert_close(scores.double(), exact, rtol=2e-7, atol=0)
+    for row, z in zip(exact, logits.double(), strict=True):
+        for c in range(4):
+            rest = torch.cat([z[:c], z[c + 1 :]])
+            expected = {"logsumexp": rest.logsumexp(0), "mean": rest.mean(), "max": rest.max()}[reduction]
+            assert row[c].item() == pytest.approx((z[c] - expected).item(), rel=1e-12)
+
+
+def test_weights_of_the_rest_survive_a_dominant_class():
+    """The dominant class's rivals are told apart although each is 5000 below it."""
+    logits = torch.tensor([[5000.0, 1.0, 2.0, 3.0]], requires_grad=True)
+    ContrastScore(lambda x: x)(logits)[0, 0].backward()
+    expected = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64).softmax(0)
+    torch.testing.assert_close(-logits.grad[0, 1:].double(), expected, rtol=1e-6, atol=0)
+
+
+def test_ties_are_told_apart_by_the_last_bit():
+    logits = torch.tensor([[1000.0, 1.0, 1.0 + 2**-23, 0.0]], requires_grad=True)
+    ContrastScore(lambda x: x, reduction="max")(logits)[0, 0].backward()
+    assert logits.grad.tolist() == [[1.0, 0.0, -1.0, 0.0]]
+
+
+def test_ties_share_the_gradient_of_every_column():
+    logits = torch.tensor([[2.0, 2.0, 2.0, 1.0]])
+    jacobian = torch.autograd.functional.jacobian(lambda z: ContrastScore(lambda x: x, reduction="max")(z)[0], logits)
+    third, half = -1 / 3, -1 / 2
+    expected = [[1, half, half, 0], [half, 1, half, 0], [half, half, 1, 0], [third, third, third, 1]]
+    torch.testing.assert_close(jacobian.squeeze(1), torch.tensor(expected))
+
+
+@pytest.mark.parametrize("classes", [1000, 21_000])
+def test_the_mean_of_many_is_exact_beside_a_dominant_class(classes):
+    logits = torch.randn(1, classes, generator=torch.Generator().manual_seed(0))
+    logits[0, 7] = 5000.0
+    scores = ContrastScore(lambda x: x, reduction="mean")(logits)
+    exact = ContrastScore(lambda x: x, reduction="mean")(logits.double())
+    torch.testing.assert_close(scores.double(), exact, rtol=1e-5, atol=1e-5)
+    z = logits[0].double()
+    assert exact[0, 3].item() == pytest.approx((z[3] - (z.sum() - z[3]) / (classes - 1)).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_top_rivals_of_21000_classes(reduction):
+    logits = torch.randn(4, 21_000, generator=torch.Generator().manual_seed(0))
+    scores = ContrastScore(lambda x: x, top_rivals(5), reduction)(logits)
+    z = logits[2].double()
+    for c in (*z.topk(7).indices.tolist(), 11):
+        rivals = torch.cat([z[:c], z[c + 1 :]]).topk(5).values
+        expected = {"logsumexp": rivals.logsumexp(0), "mean": rivals.mean(), "max": rivals.max()}[reduction]
+        assert scores[2, c].item() == pytest.approx((z[c] - expected).item(), rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_21000_classes_need_no_square_tensor(reduction):
+    class Largest(TorchDispatchMode):
+        elements = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor):
+                self.elements = max(self.elements, out.numel())
+            return out
+
+    logits = torch.randn(2, 21_000, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    with Largest() as largest:
+        scores = ContrastScore(lambda x: x, reduction=reduction)(logits)
+        scores[:, 5].sum().backward()
+    assert largest.elements <= logits.numel()
+    z = logits.detach().double()
+    for c in (5, int(z[0].argmax())):
+        rest = torch.cat([z[0, :c], z[0, c + 1 :]])
+        expected = {"logsumexp": rest.logsumexp(0), "mean": rest.mean(), "max": rest.max()}[reduction]
+        assert scores[0, c].item() == pytest.approx((z[0, c] - expected).item(), rel=1e-5)
