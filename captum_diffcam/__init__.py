@@ -5,6 +5,7 @@ from captum_diffcam.contrast import top_rivals
 from captum_diffcam.guided import GuidedDiffGradCam
 from captum_diffcam.input_space import InputAttribution
 from captum_diffcam.layouts import vit_layout
+from captum_diffcam.logits import predicted
 from captum_diffcam.score import ContrastScore
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "InputAttribution",
     "LayerDiffGradCam",
     "LayerDiffGradCamPlusPlus",
+    "predicted",
     "top_rivals",
     "vit_layout",
 ]

@@ -1,16 +1,15 @@
-"""One run of the model, cut at a layer: the output, and the layer's tensors with the gradients to them.
+"""One run of the model, cut at its layers: the output, and the layers' tensors with the gradients to them.
 
 A map needs the gradient at a layer's output, so nothing before the layer needs a graph. The run therefore goes
-unrecorded until the layer's hook fires, and is recorded from there on. Where that is not enough the whole graph is
-recorded, if need be in a second run. Whoever calls does not know which way was taken.
+unrecorded until the first layer's hook fires, and is recorded from there on. Where that is not enough, because the
+tensor was read before, say, the model runs once more and the whole graph is recorded. Whoever calls does not know
+which way was taken: the map is the one of the whole graph.
 
 This is the only module that uses ``captum._utils``, which is private to Captum.
 """
 
 from __future__ import annotations
 
-import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,187 +21,192 @@ from captum._utils.common import _run_forward, _sort_key_list
 from torch import Tensor
 from torch.nn import DataParallel, Module
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils._pytree import tree_map
+
+from captum_diffcam._model_state import is_compiled, left_as_it_was, modules_of, of_train_mode
+from captum_diffcam._taps import Taps, as_normal
+from captum_diffcam._watch import Watch
 
 
 @contextmanager
 def recording() -> Iterator[None]:
     """Record inside, whatever the caller's grad mode and inference mode, and leave both as they were."""
-    cache = torch.is_autocast_cache_enabled()
+    cache, fast_path = torch.is_autocast_cache_enabled(), torch.backends.mha.get_fastpath_enabled()
     # Weights that autocast casts in an unrecorded run would stay in its cache, cut off from their gradients.
     torch.set_autocast_cache_enabled(False)
+    # The fast path of nn.TransformerEncoder has no graph, and its nested tensors meet the gradients half-way.
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         with torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
         torch.set_autocast_cache_enabled(cache)
 
 
 @dataclass(frozen=True)
 class LayerRun:
-    """What a run left: the model's output, and the layer's tensors on every device, in the order of the batch."""
+    """What a run left: the model's output, and the tensors of each layer on every device, in the order of the batch."""
 
     output: Any
-    parts: list[list[Tensor]]
+    parts: list[list[list[Tensor]]]
+    """By layer, by device, the layer's tensors."""
+    notes: list[str]
+    """What the caller should know of this run."""
 
     @property
-    def activations(self) -> tuple[Tensor, ...]:
-        """The layer's tensors for the whole batch."""
-        return _gather(self.parts)
+    def activations(self) -> list[tuple[Tensor, ...]]:
+        """Each layer's tensors for the whole batch."""
+        return [_gather(parts) for parts in self.parts]
 
-    def gradients(self, scores: Tensor, grad_kwargs: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    def gradients(self, scores: Tensor, grad_kwargs: Mapping[str, Any]) -> list[tuple[Tensor, ...]]:
         """The gradients of each example's score, shaped like :attr:`activations`. Shape: scores (N,)."""
-        tensors = list(chain(*self.parts))
+        tensors = [tensor for parts in self.parts for part in parts for tensor in part]
         gradients: Sequence[Tensor | None] = [None] * len(tensors)
         if scores.requires_grad:
             # An empty batch unbinds into nothing, which autograd refuses; its sum has the empty gradient.
             outputs = scores.unbind() or (scores.sum(),)
             gradients = torch.autograd.grad(outputs, tensors, **{"allow_unused": True, **grad_kwargs})
-        may_be_unused = grad_kwargs.get("allow_unused") or grad_kwargs.get("materialize_grads")
-        if not may_be_unused and any(gradient is None for gradient in gradients):
+        remaining = iter(gradients)
+        by_layer = [[[next(remaining) for _ in part] for part in parts] for parts in self.parts]
+        if not (grad_kwargs.get("allow_unused") or grad_kwargs.get("materialize_grads")):
+            _refuse_unused(by_layer)
+        return [
+            _gather([list(map(_or_zeros, part, its)) for part, its in zip(parts, given, strict=True)])
+            for parts, given in zip(self.parts, by_layer, strict=True)
+        ]
+
+
+def _refuse_unused(by_layer: list[list[list[Tensor | None]]]) -> None:
+    for parts in by_layer:
+        unused = sorted({i for part in parts for i, gradient in enumerate(part) if gradient is None})
+        if unused:
+            several = len(parts[0]) > 1
+            which = f" (number {', '.join(map(str, unused))} of 0 to {len(parts[0]) - 1})" if several else ""
+            choose = ", or tensor_index, to explain one of them" if several else ""
             raise ValueError(
-                "layer: the score does not depend on all of the layer's tensors; allowed is a layer whose tensors "
-                "reach the output of forward_func through operations that autograd records, outside of inference_mode "
-                "and reentrant checkpoints (grad_kwargs={'materialize_grads': True} takes missing gradients as zero)"
+                f"layer: the score does not depend on all of the layer's tensors{which}; allowed is a layer whose "
+                "tensors reach the output of forward_func through operations that autograd records, outside of "
+                f"inference_mode and reentrant checkpoints{choose} (grad_kwargs={{'materialize_grads': True}} takes "
+                "missing gradients as zero)"
             )
-        filled = [torch.zeros_like(t) if g is None else g for t, g in zip(tensors, gradients, strict=True)]
-        width = len(self.parts[0])
-        return _gather([filled[i : i + width] for i in range(0, len(filled), width)])
 
 
-def run_at_layer(
+def _or_zeros(tensor: Tensor, gradient: Tensor | None) -> Tensor:
+    return torch.zeros_like(tensor) if gradient is None else gradient
+
+
+def run_at_layers(
     forward_func: Callable[..., Any],
-    layer: Module,
+    layers: Sequence[Module],
     inputs: tuple[Tensor, ...],
     additional_forward_args: object,
     *,
     at_input: bool,
+    tensor_index: int | None,
     device_ids: list[int] | None,
     create_graph: bool,
 ) -> LayerRun:
-    """Run the model once, ready for gradients at the layer's output (or input). Call it within :func:`recording`.
+    """Run the model once, ready for gradients at the layers' outputs (or inputs). Call it within :func:`recording`.
 
     With ``create_graph`` the gradients are differentiable down to the weights, and to inputs that require gradients.
     """
-    inputs = tuple(_as_normal(tensor) for tensor in inputs)
+    inputs = tuple(as_normal(tensor) for tensor in inputs)
     if isinstance(additional_forward_args, tuple):
-        additional_forward_args = tuple(_as_normal(value) for value in additional_forward_args)
+        additional_forward_args = tuple(as_normal(value) for value in additional_forward_args)
     else:
-        additional_forward_args = _as_normal(additional_forward_args)
-    module = forward_func if isinstance(forward_func, Module) else layer
-    normalize = any(tensor.is_inference() for tensor in chain(module.parameters(), module.buffers()))
+        additional_forward_args = as_normal(additional_forward_args)
+    modules = modules_of(forward_func, layers)
+    weights = (t for m in modules for t in chain(m._parameters.values(), m._buffers.values()) if t is not None)
+    normalize = any(tensor.is_inference() for tensor in weights)
 
-    def attempt(whole_graph: bool) -> tuple[Any, _Tap]:
-        tap = _Tap(layer, at_input)
-        with _NormalTensors() if normalize else nullcontext(), torch.set_grad_enabled(whole_graph), tap:
-            seen = tuple(x if create_graph and x.requires_grad else _stand_in(x, at_input) for x in inputs)
+    def attempt(whole_graph: bool) -> tuple[Any, Taps]:
+        taps = Taps(layers, at_input, None if whole_graph else Watch())
+        with (
+            _NormalTensors() if normalize else nullcontext(),
+            left_as_it_was(modules),
+            torch.set_grad_enabled(whole_graph),
+            taps,
+        ):
+            seen = tuple(_stand_in(x, create_graph, whole_graph) for x in inputs)
             output = _run_forward(forward_func, seen, None, additional_forward_args)
-            tap.is_complete = torch.is_grad_enabled()
-        return output, tap
+            # Behind the layer, the end of a no_grad block around it switches the recording off again.
+            taps.is_complete &= torch.is_grad_enabled()
+        return output, taps
 
-    tap = None
-    # What goes into a layer may be read elsewhere too, by a skip connection, say; what comes out is read where it is
-    # returned. DataParallel joins the outputs of its replicas outside the threads in which the layer's hooks run.
-    if not (create_graph or at_input or isinstance(forward_func, DataParallel)):
+    taps = None
+    # DataParallel joins the outputs of its replicas outside the threads in which the layers' hooks run. What compiled
+    # code reads cannot be watched.
+    if not (create_graph or isinstance(forward_func, DataParallel) or is_compiled(modules, forward_func)):
         put_back = _random_state(inputs)
         try:
-            output, tap = attempt(whole_graph=False)
+            output, taps = attempt(whole_graph=False)
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError:
             # The forward needs a graph before the layer, for a tensor's register_hook, say; or it has weights that were
             # made in inference mode, where they cannot be seen from here.
             normalize = True
-        if tap is None or not tap.is_complete:
+        if taps is None or not taps.is_complete:
             put_back()
-    # Not complete: behind the layer, the end of a no_grad block around it has switched the recording off again.
-    if tap is None or not tap.is_complete:
-        output, tap = attempt(whole_graph=True)
-    if not tap.tensors:
-        copied = isinstance(forward_func, Module) and all(layer is not module for module in forward_func.modules())
-        hint = " and is not one of its modules: a copy of a model has layers of its own" if copied else ""
-        raise ValueError(f"layer: {type(layer).__name__} did not run in forward_func{hint}")
-    if tap.ran_again:
-        message = f"layer: {type(layer).__name__} runs more than once in one forward; its last run is explained"
-        warnings.warn(message, stacklevel=5)
-    devices = _in_order(list(tap.tensors), forward_func, device_ids)
-    return LayerRun(output, [tap.tensors[device] for device in devices])
+    if taps is None or not taps.is_complete:
+        output, taps = attempt(whole_graph=True)
+    return _what_ran(taps, output, forward_func, modules, device_ids, tensor_index)
 
 
-class _Tap:
-    """A hook on the layer for the time of one run: it keeps the layer's tensors by device and starts the recording."""
-
-    def __init__(self, layer: Module, at_input: bool) -> None:
-        self.layer, self.at_input = layer, at_input
-        self.thread = threading.get_ident()
-        self.tensors: dict[torch.device, list[Tensor]] = {}
-        self.ran_again = self.is_complete = False
-
-    def __enter__(self) -> None:
-        try:
-            if self.at_input:
-                self.handle = self.layer.register_forward_pre_hook(self._on_input, with_kwargs=True)
-            else:
-                self.handle = self.layer.register_forward_hook(self._on_output)
-        except RuntimeError as error:  # a scripted module
-            raise TypeError(f"layer: {error}") from error
-
-    def __exit__(self, *error: object) -> None:
-        self.handle.remove()
-
-    def _on_input(self, module: Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        has_tensors = any(isinstance(leaf, Tensor) for leaf in tree_flatten(args)[0])
-        return (self._keep(module, args), kwargs) if has_tensors else (args, self._keep(module, kwargs))
-
-    def _on_output(self, module: Module, args: Any, output: Any) -> Any:
-        return self._keep(module, output)
-
-    def _keep(self, module: Module, value: Any) -> Any:
-        # Replicas of DataParallel are other modules; the layer itself in another thread is somebody else's run.
-        if module is self.layer and not torch.compiler.is_compiling() and threading.get_ident() != self.thread:
-            return value
-        leaves, structure = tree_flatten(value)
-        tensors = []
-        for i, leaf in enumerate(leaves):
-            if isinstance(leaf, Tensor) and leaf.is_floating_point():
-                tensor, leaves[i] = self._cut(leaf)
-                tensors.append(tensor)
+def _what_ran(
+    taps: Taps,
+    output: Any,
+    forward_func: Callable[..., Any],
+    modules: Sequence[Module],
+    device_ids: list[int] | None,
+    tensor_index: int | None,
+) -> LayerRun:
+    notes, parts = of_train_mode(modules), []
+    for layer, tensors, ran_again in zip(taps.layers, taps.tensors, taps.ran_again, strict=True):
+        name = type(layer).__name__
         if not tensors:
-            side = "input" if self.at_input else "output"
-            raise TypeError(f"layer: {type(module).__name__} has no floating-point tensor at its {side}")
-        self.ran_again |= tensors[0].device in self.tensors
-        self.tensors[tensors[0].device] = tensors
-        torch.set_grad_enabled(True)
-        return tree_unflatten(leaves, structure)
-
-    def _cut(self, tensor: Tensor) -> tuple[Tensor, Tensor]:
-        """The tensor to take gradients at, and the one that the model goes on with."""
-        with recording():
-            # The tensor itself, because the model may have put it aside; and a clone, because what follows may work in
-            # place.
-            tensor = _as_normal(tensor).requires_grad_()
-            return tensor, tensor.clone()
+            copied = isinstance(forward_func, Module) and all(layer is not module for module in forward_func.modules())
+            hint = " and is not one of its modules: a copy of a model has layers of its own" if copied else ""
+            raise ValueError(f"layer: {name} did not run in forward_func{hint}")
+        if ran_again:
+            notes.append(f"layer: {name} runs more than once in one forward; its last run is explained")
+        devices = _in_order(list(tensors), forward_func, device_ids)
+        parts.append([_chosen(tensors[device], tensor_index, layer) for device in devices])
+    return LayerRun(output, parts, notes)
 
 
-def _stand_in(tensor: Tensor, require_grad: bool) -> Tensor:
+def _chosen(tensors: list[Tensor], tensor_index: int | None, layer: Module) -> list[Tensor]:
+    if tensor_index is None:
+        return tensors
+    if not 0 <= tensor_index < len(tensors):
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+        raise IndexError(
+            f"tensor_index: got {tensor_index}; {type(layer).__name__} has {len(tensors)} floating-point tensor(s), of "
+            f"shape {shapes}; allowed are 0 to {len(tensors) - 1}"
+        )
+    return [tensors[tensor_index]]
+
+
+def _stand_in(tensor: Tensor, create_graph: bool, whole_graph: bool) -> Tensor:
     """The caller's tensor under another name, so that its ``requires_grad`` stays as it is.
 
-    With ``require_grad`` all that is made of it is recorded, frozen weights or not.
+    For the whole graph it requires gradients, so that all that is made of it is recorded, frozen weights or not.
     """
+    if create_graph and tensor.requires_grad:
+        return tensor
     tensor = tensor.detach()
-    return tensor.requires_grad_().clone() if require_grad and tensor.is_floating_point() else tensor
-
-
-def _as_normal(value: Any) -> Any:
-    """A tensor made in inference mode as one that autograd accepts; anything else as it is."""
-    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
+    if not whole_graph or not (tensor.is_floating_point() or tensor.is_complex()):
+        return tensor
+    # A clone, because models may work in place on their input, which a leaf does not allow.
+    return tensor.requires_grad_().clone()
 
 
 class _NormalTensors(TorchFunctionMode):
     """Makes weights that were made in inference mode usable for autograd, operation by operation."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return func(*tree_map(_as_normal, args), **tree_map(_as_normal, kwargs or {}))
+        return func(*tree_map(as_normal, args), **tree_map(as_normal, kwargs or {}))
 
 
 def _random_state(tensors: tuple[Tensor, ...]) -> Callable[[], None]:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from captum.attr import LayerAttribution
-from captum.attr._utils.attribution import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor
-from torch.nn import Module
 
-from captum_diffcam._arguments import as_grad_kwargs, as_inputs
-from captum_diffcam._capture import LayerRun, recording, run_at_layer
+from captum_diffcam._arguments import as_grad_kwargs
+from captum_diffcam._capture import LayerRun
+from captum_diffcam._layer_maps import Inputs, LayerMaps
 from captum_diffcam.contrast import Contrast, contrast_members, top_rivals
-from captum_diffcam.layouts import Layout, convolutional, find_layout, looks_like_tokens, to_positions
-from captum_diffcam.logits import Target, as_logits, at_least_float32, select_target
-from captum_diffcam.rivals import RivalMaps, rank_rivals
+from captum_diffcam.logits import Target, predicted
+from captum_diffcam.results import Explanation, Maps, RivalMaps
+from captum_diffcam.rivals import rank_rivals
 from captum_diffcam.score import Reduction, check_reduction, explained_score
 from captum_diffcam.weighting import grad_cam_plus_plus_weights, grad_cam_weights
 
 
-class LayerDiffGradCam(LayerAttribution, GradientAttribution):
+class LayerDiffGradCam(LayerMaps):
     r"""DiffGradCAM: Grad-CAM of the difference between the target's logit and those it competes with.
 
     With activations :math:`A` of the layer, the target class :math:`c` and a contrast set :math:`K` of other classes,
@@ -43,13 +39,16 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
 
     Args:
         forward_func: the model, or any function of the inputs that returns logits, not probabilities.
-        layer: the layer to explain, usually the last one with positions. A layer that runs several times in one forward
-            is explained at its last run.
+        layer: the layer to explain, usually the last one with positions, or a list of layers, all explained from one
+            forward and one backward pass. A layer that runs several times in one forward is explained at its last run.
         device_ids: the device order of a DataParallel model, where ``forward_func`` is not that model itself.
         layout: where the layer keeps channels and positions. None: ``(N, channels, *positions)``, as convolutions do.
             ``"vit"``: tokens (N, T, D), of which class and register tokens are left out, the patches being a square;
             :func:`vit_layout` takes another grid. ``"swin"``: channels last. Or a callable from
-            the layer's tensor to ``(N, channels, *positions)``, which may reorder and leave out, but not mix.
+            the layer's tensor to ``(N, channels, *positions)``, which may reorder and leave out, but not mix. For a
+            list of layers one for all, or a list of one for each.
+        tensor_index: which of the layer's floating-point tensors to explain, counted from 0 in the order in which the
+            layer returns them, where it returns several (attention with its weights). None: all of them.
 
     Example:
         >>> import torch
@@ -63,30 +62,14 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
         torch.Size([2, 1, 30, 30])
     """
 
-    channel_weights: Callable[[Tensor, Tensor], Tensor] = staticmethod(grad_cam_weights)
+    channel_weights = staticmethod(grad_cam_weights)
     """The weighting rule: ``(activations, gradients) -> weights``; a subclass sets its own."""
-
-    def __init__(
-        self,
-        forward_func: Callable[..., Any],
-        layer: Module,
-        device_ids: list[int] | None = None,
-        *,
-        layout: Layout | None = None,
-    ) -> None:
-        if not callable(forward_func):
-            raise TypeError(f"forward_func: got {type(forward_func).__name__}; allowed is a model or another callable")
-        if not isinstance(layer, Module):
-            raise TypeError(f"layer: got {type(layer).__name__}; allowed is a torch.nn.Module")
-        LayerAttribution.__init__(self, forward_func, layer, device_ids)
-        GradientAttribution.__init__(self, forward_func)
-        self.layout = find_layout(layout)
 
     # NoiseTunnel calls ``attribute.__wrapped__``, which this decorator sets.
     @log_usage(part_of_slo=True)
     def attribute(
         self,
-        inputs: Tensor | tuple[Tensor, ...],
+        inputs: Inputs,
         target: Target = None,
         additional_forward_args: object = None,
         attribute_to_layer_input: bool = False,
@@ -96,14 +79,16 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
         *,
         contrast: Contrast = None,
         reduction: Reduction = "logsumexp",
-    ) -> Tensor | tuple[Tensor, ...]:
+    ) -> Maps | list[Maps]:
         r"""Explain why the model prefers the target to the classes of the contrast set.
 
         Args:
             inputs: the model's input, or a tuple of inputs; examples along dimension 0.
             target: the class to explain, an integer or a tensor or list of one per example. For outputs (N, C, ...)
                 with more than two dimensions a tuple (class, position, ...) or a list of one such tuple per example.
-                None where the model returns one number per example.
+                None where the model returns one number per example. Or a callable ``(logits (N, C)) -> classes (N,)``,
+                asked in the same forward: :func:`predicted` is each example's own prediction (under NoiseTunnel that
+                of each noisy copy).
             additional_forward_args: further arguments of ``forward_func``, one or a tuple.
             attribute_to_layer_input: explain the input of the layer instead of its output.
             relu_attributions: keep the positive part of the map only, as the Grad-CAM paper does.
@@ -129,23 +114,84 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
         Returns:
             The map, ``(N, 1, *positions)``, or ``(N, channels, *positions)`` with ``attr_dim_summation=False``. In
             float32 or better, without a graph unless ``create_graph=True``. A tuple of maps where the layer has several
-            tensors.
+            tensors. A list of these, in the order of the layers, where ``layer`` is a list.
 
         Raises:
             TypeError, ValueError, IndexError: the argument is named with what was given and what is allowed. The model
                 and the caller's state are then as before.
         """
+        explanation: Explanation = self.explain(
+            inputs,
+            target,
+            additional_forward_args,
+            attribute_to_layer_input,
+            relu_attributions,
+            attr_dim_summation,
+            grad_kwargs,
+            contrast=contrast,
+            reduction=reduction,
+        )
+        return explanation.maps
+
+    @log_usage(part_of_slo=True)
+    def explain(
+        self,
+        inputs: Inputs,
+        target: Target = predicted,
+        additional_forward_args: object = None,
+        attribute_to_layer_input: bool = False,
+        relu_attributions: bool = False,
+        attr_dim_summation: bool = True,
+        grad_kwargs: dict[str, Any] | None = None,
+        *,
+        contrast: Contrast = None,
+        reduction: Reduction = "logsumexp",
+    ) -> Explanation:
+        r"""Classify and explain, from one forward pass.
+
+        Args:
+            inputs: as in :meth:`attribute`, and so are all other arguments.
+            target: the class to explain, in any form of :meth:`attribute`; the model's own prediction if not said.
+            additional_forward_args: further arguments of ``forward_func``.
+            attribute_to_layer_input: explain the input of the layer instead of its output.
+            relu_attributions: keep the positive part of the map only.
+            attr_dim_summation: sum over channels.
+            grad_kwargs: keyword arguments of :func:`torch.autograd.grad`.
+            contrast: the classes to explain the target against.
+            reduction: how their logits become one.
+
+        Returns:
+            Explanation: ``maps`` as :meth:`attribute` gives them, ``target`` (N,), the classes that they explain, and
+            ``logits``, what the model returned, without a graph.
+
+        Raises:
+            TypeError, ValueError, IndexError: as :meth:`attribute`.
+
+        Example:
+            >>> import torch
+            >>> from captum_diffcam import LayerDiffGradCam
+            >>> _ = torch.manual_seed(0)
+            >>> conv = torch.nn.Conv2d(3, 8, 3)
+            >>> pool = torch.nn.AdaptiveAvgPool2d(1)
+            >>> model = torch.nn.Sequential(conv, pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
+            >>> maps, classes, logits = LayerDiffGradCam(model, conv).explain(torch.rand(2, 3, 32, 32))
+            >>> maps.shape, classes.equal(logits.argmax(dim=1))
+            (torch.Size([2, 1, 30, 30]), True)
+        """
         check_reduction(reduction)
         options = as_grad_kwargs(grad_kwargs)
-        with recording():
-            run, logits, classes = self._run(inputs, target, additional_forward_args, attribute_to_layer_input, options)
+
+        def explained(run: LayerRun, logits: Tensor, classes: Tensor) -> Explanation:
             score = explained_score(logits, classes, contrast, reduction)
-            return _unpack(self._maps(run, score, relu_attributions, attr_dim_summation, options))
+            maps = self._maps(run, score, relu_attributions, attr_dim_summation, options)
+            return Explanation(self._unpack(maps), classes, run.output.detach())
+
+        return self._run(inputs, target, additional_forward_args, attribute_to_layer_input, options, explained)
 
     @log_usage(part_of_slo=True)
     def attribute_rivals(
         self,
-        inputs: Tensor | tuple[Tensor, ...],
+        inputs: Inputs,
         target: Target = None,
         rivals: Contrast = top_rivals(5),
         additional_forward_args: object = None,
@@ -170,67 +216,27 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution):
             grad_kwargs: keyword arguments of :func:`torch.autograd.grad`.
 
         Returns:
-            RivalMaps: ``maps``, ``rivals`` and ``weights`` :math:`\operatorname{softmax}(z_K)`, the strongest first.
+            RivalMaps: ``maps``, ``rivals`` and ``weights`` :math:`\operatorname{softmax}(z_K)`, the strongest first;
+            then ``target`` and ``logits`` as in :meth:`explain`.
 
         Raises:
             TypeError, ValueError, IndexError: as :meth:`attribute`.
         """
         options = {**as_grad_kwargs(grad_kwargs), "retain_graph": True}
-        with recording():
-            run, logits, classes = self._run(inputs, target, additional_forward_args, attribute_to_layer_input, options)
+
+        def explained(run: LayerRun, logits: Tensor, classes: Tensor) -> RivalMaps:
             members = contrast_members(rivals, logits, classes)
             ranked, weights, margins = rank_rivals(logits, classes, members)
             # Without any rival, a margin of zero still tells the shape of a map.
             columns = margins.unbind(dim=1) or (0 * logits.sum(dim=1),)
-            pairwise = [self._maps(run, m, relu_attributions, attr_dim_summation, options) for m in columns]
-            maps = tuple(torch.stack(same, dim=1)[:, : ranked.shape[1]] for same in zip(*pairwise, strict=True))
-            return RivalMaps(_unpack(maps), ranked, weights)
+            pairwise = [self._maps(run, each, relu_attributions, attr_dim_summation, options) for each in columns]
+            maps = [
+                tuple(torch.stack(same, dim=1)[:, : ranked.shape[1]] for same in zip(*layer, strict=True))
+                for layer in zip(*pairwise, strict=True)
+            ]
+            return RivalMaps(self._unpack(maps), ranked, weights, classes, run.output.detach())
 
-    def _run(
-        self,
-        inputs: Tensor | tuple[Tensor, ...],
-        target: Target,
-        additional_forward_args: object,
-        at_input: bool,
-        grad_kwargs: dict[str, Any],
-    ) -> tuple[LayerRun, Tensor, Tensor]:
-        """One run of the model, with the logits (N, C) at the target's position and the target classes (N,)."""
-        given = as_inputs(inputs)
-        run = run_at_layer(
-            self.forward_func,
-            self.layer,
-            given,
-            additional_forward_args,
-            at_input=at_input,
-            device_ids=self.device_ids,
-            create_graph=bool(grad_kwargs.get("create_graph")),
-        )
-        for tensor in run.activations if self.layout is convolutional else ():
-            if hint := looks_like_tokens(tensor, given[0]):
-                shape = tuple(tensor.shape)
-                message = f"layer: {shape} looks like tokens, whose channels come last; layout={hint!r} takes them so"
-                warnings.warn(message, stacklevel=4)
-        return run, *select_target(as_logits(run.output), target)
-
-    def _maps(
-        self, run: LayerRun, score: Tensor, rectify: bool, sum_channels: bool, grad_kwargs: dict[str, Any]
-    ) -> tuple[Tensor, ...]:
-        """The map of every tensor of the layer for one score (N,)."""
-        gradients = run.gradients(score, grad_kwargs)
-        with torch.set_grad_enabled(bool(grad_kwargs.get("create_graph"))):
-            maps = []
-            for activation, gradient in zip(run.activations, gradients, strict=True):
-                activation, gradient = to_positions(self.layout, activation, gradient)
-                activation, gradient = at_least_float32(activation), at_least_float32(gradient)
-                attribution = self.channel_weights(activation, gradient) * activation
-                if sum_channels:
-                    attribution = attribution.sum(dim=1, keepdim=True)
-                maps.append(attribution.relu() if rectify else attribution)
-        return tuple(maps)
-
-
-def _unpack(maps: tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
-    return maps if len(maps) > 1 else maps[0]
+        return self._run(inputs, target, additional_forward_args, attribute_to_layer_input, options, explained)
 
 
 class LayerDiffGradCamPlusPlus(LayerDiffGradCam):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias, Union
 
 import torch
@@ -9,13 +10,34 @@ from torch import Tensor
 
 from captum_diffcam._arguments import as_index
 
-Target: TypeAlias = Union[int, tuple[int, ...], Tensor, list[int], list[tuple[int, ...]], None]
-"""Captum's forms of a target; see :meth:`captum_diffcam.LayerDiffGradCam.attribute`."""
+TargetFunction: TypeAlias = Callable[[Tensor], Tensor]
+"""``(logits (N, C)) -> classes (N,)``."""
+
+Target: TypeAlias = Union[int, tuple[int, ...], Tensor, list[int], list[tuple[int, ...]], TargetFunction, None]
+"""Captum's forms of a target, and a function of the logits; see :meth:`captum_diffcam.LayerDiffGradCam.attribute`."""
 
 _ALLOWED = (
     "allowed are a class, a tensor or list of one class per example, and for outputs with more than two dimensions a "
-    "tuple (class, position, ...) or a list of one such tuple per example"
+    "tuple (class, position, ...) or a list of one such tuple per example; or a callable from logits (N, C) "
+    "to classes (N,)"
 )
+
+
+def predicted(logits: Tensor) -> Tensor:
+    """The target that is each example's own prediction, the class with the largest logit.
+
+    Give the function itself: ``attribute(images, target=predicted)`` explains what the same forward decides. A model
+    with one logit per example has one class, which is always the one explained.
+
+    Shape: logits (N, C) -> (N,) int64.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam import predicted
+        >>> predicted(torch.tensor([[0.1, 2.0], [3.0, 1.0]]))
+        tensor([1, 0])
+    """
+    return logits.argmax(dim=1)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -52,6 +74,8 @@ def select_target(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
             raise ValueError(f"target: got {target!r}; an output of shape (N,) has no classes, so allowed is None")
         logits = logits[:, None]
     shape = logits.shape[1:]
+    if callable(target):
+        target = _ask(target, logits)
     if target is None:
         if shape.numel() != 1:
             raise ValueError(
@@ -63,6 +87,21 @@ def select_target(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
     where = torch.tensor(indices, dtype=torch.int64, device=logits.device).reshape(-1, len(shape))
     rows = torch.arange(len(logits), device=logits.device)
     return logits.movedim(1, -1)[(rows, *where[:, 1:].T)], where[:, 0]
+
+
+def _ask(target: TargetFunction, logits: Tensor) -> Tensor:
+    """The classes that a callable answers with, checked. Shape: logits (N, C) -> (N,)."""
+    if logits.shape[2:].numel() != 1:
+        shape = tuple(logits.shape)
+        raise ValueError(f"target: got a callable for an output of shape {shape}, where a position must be named too")
+    classes = target(logits.detach().flatten(1))
+    expected = f"allowed is an integer tensor of shape ({len(logits)},)"
+    if not isinstance(classes, Tensor) or classes.is_floating_point() or classes.dtype == torch.bool:
+        got = classes.dtype if isinstance(classes, Tensor) else type(classes).__name__
+        raise TypeError(f"target: the callable returned {got}; {expected}")
+    if classes.shape != logits.shape[:1]:
+        raise ValueError(f"target: the callable returned shape {tuple(classes.shape)}; {expected}")
+    return classes
 
 
 def _per_example(target: Target, examples: int) -> list[Any]:

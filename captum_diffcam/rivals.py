@@ -2,26 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
-
-
-class RivalMaps(NamedTuple):
-    r"""What :meth:`captum_diffcam.LayerDiffGradCam.attribute_rivals` returns, for N examples and up to K rivals each.
-
-    An example with fewer rivals is filled up with zero maps of class -1 and weight 0.
-    """
-
-    maps: Tensor | tuple[Tensor, ...]
-    r"""(N, K, 1, \*positions), a pairwise map per rival; a tuple of them where the layer has several tensors."""
-
-    rivals: Tensor
-    """(N, K) int64, the rivals' classes, the strongest first."""
-
-    weights: Tensor
-    """(N, K), the rivals' shares in the logsumexp contrast."""
 
 
 def rank_rivals(logits: Tensor, target: Tensor, members: Tensor) -> tuple[Tensor, Tensor, Tensor]:

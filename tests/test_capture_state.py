@@ -53,6 +53,7 @@ class TestWhatItLeaves:
             reference(model, x)
         self.assert_same(self.state(model, x), before)
 
+    @pytest.mark.filterwarnings("ignore:forward_func. Dropout in train mode")
     @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
     def test_random_numbers_are_drawn_as_by_one_forward(self, net, x, mode):
         """Also where the model has to run again with the whole graph."""

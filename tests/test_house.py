@@ -25,10 +25,16 @@ ALLOWED = {
     "layouts": ({"torch"}, set()),
     "metrics": ({"torch"}, {"logits"}),
     "rivals": ({"torch"}, set()),
-    "_capture": ({"captum", "torch"}, set()),
+    "results": ({"torch"}, set()),
+    "_warnings": ({"captum"}, set()),
+    "_model_state": ({"torch"}, set()),
+    "_watch": ({"torch"}, set()),
+    "_taps": ({"torch"}, {"_watch"}),
+    "_capture": ({"captum", "torch"}, {"_model_state", "_taps", "_watch"}),
+    "_layer_maps": ({"captum", "torch"}, {"_arguments", "_capture", "_warnings", "layouts", "logits", "results"}),
     "attribution": (
         {"captum", "torch"},
-        {"_arguments", "_capture", "contrast", "layouts", "logits", "rivals", "score", "weighting"},
+        {"_arguments", "_capture", "_layer_maps", "contrast", "logits", "results", "rivals", "score", "weighting"},
     ),
     "input_space": ({"captum", "torch"}, {"logits"}),
     "guided": (
@@ -56,7 +62,7 @@ ALLOWED = {
         | {"sham/witness"},
     ),
     # The classes of attribution know nothing of attacks.
-    "__init__": (set(), {"attribution", "contrast", "guided", "input_space", "layouts", "score"}),
+    "__init__": (set(), {"attribution", "contrast", "guided", "input_space", "layouts", "logits", "score"}),
 }
 
 
@@ -120,6 +126,7 @@ def test_the_public_names():
         "InputAttribution",
         "LayerDiffGradCam",
         "LayerDiffGradCamPlusPlus",
+        "predicted",
         "top_rivals",
         "vit_layout",
     ]

@@ -28,13 +28,13 @@ def test_each_map_is_the_map_against_that_rival(net, x, method, rivals):
 @pytest.mark.parametrize("rivals", [None, [1, 3, 4], top_rivals(3), [[0], [1, 3, 5], [0, 1]]], ids=str)
 def test_the_weighted_sum_is_the_map_against_the_whole_set(net, x, rivals):
     cam = LayerDiffGradCam(net, net.features)
-    maps, _, weights = cam.attribute_rivals(x, TARGETS, rivals)
+    maps, _, weights, *_ = cam.attribute_rivals(x, TARGETS, rivals)
     whole = cam.attribute(x, target=TARGETS, contrast=rivals)
     torch.testing.assert_close((weights[:, :, None, None, None] * maps).sum(1), whole)
 
 
 def test_the_strongest_rival_comes_first(net, x):
-    _, rivals, weights = LayerDiffGradCam(net, net.features).attribute_rivals(x, TARGETS, [1, 3, 4])
+    _, rivals, weights, *_ = LayerDiffGradCam(net, net.features).attribute_rivals(x, TARGETS, [1, 3, 4])
     logits = net(x).detach()
     for i in range(3):
         assert sorted(rivals[i].tolist()) == [1, 3, 4]
@@ -44,7 +44,7 @@ def test_the_strongest_rival_comes_first(net, x):
 
 
 def test_shorter_sets_are_filled_up(net, x):
-    maps, rivals, weights = LayerDiffGradCam(net, net.features).attribute_rivals(x, TARGETS, [[4], [1, 3], []])
+    maps, rivals, weights, *_ = LayerDiffGradCam(net, net.features).attribute_rivals(x, TARGETS, [[4], [1, 3], []])
     assert (rivals == -1).tolist() == [[False, True], [False, False], [True, True]]
     assert weights.sum(1).tolist() == pytest.approx([1, 1, 0])
     assert weights[rivals == -1].tolist() == [0, 0, 0]
@@ -57,7 +57,7 @@ def test_shorter_sets_are_filled_up(net, x):
 )
 def test_nothing_to_explain(net, x, inputs, rivals):
     x = x[inputs]
-    maps, classes, weights = LayerDiffGradCam(net, net.features).attribute_rivals(x, 1, rivals)
+    maps, classes, weights, *_ = LayerDiffGradCam(net, net.features).attribute_rivals(x, 1, rivals)
     assert maps.shape == (len(x), 0, 1, 7, 7)
     assert classes.shape == weights.shape == (len(x), 0)
 
@@ -105,7 +105,7 @@ def test_layers_with_several_tensors(x):
 
     model = Model()
     cam = LayerDiffGradCam(model, model.two)
-    maps, _, _ = cam.attribute_rivals(x, 1, 4)
+    maps, *_ = cam.attribute_rivals(x, 1, 4)
     whole = cam.attribute(x, 1, contrast=4)
     assert isinstance(maps, tuple)
     for pairwise, single in zip(maps, whole, strict=True):

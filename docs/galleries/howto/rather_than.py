@@ -32,7 +32,7 @@ with torch.no_grad():
     target = model(images).argmax(dim=1)
 
 cam = LayerDiffGradCam(model, model._avg_pooling)
-maps, rivals, shares = cam.attribute_rivals(
+maps, rivals, shares, *_ = cam.attribute_rivals(
     images, target, top_rivals(3), attribute_to_layer_input=True
 )
 print(maps.shape, rivals.tolist())

@@ -1,0 +1,104 @@
+"""What a run of the model would leave behind in it, and what the maps of its present state are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import FunctionType
+from typing import Any
+
+from torch import Tensor
+from torch.jit import ScriptModule
+from torch.nn import Module
+from torch.nn.modules.batchnorm import _NormBase
+
+_OF_EVERY_MODULE = frozenset(vars(Module()))
+_RUNNING = ("running_mean", "running_var", "num_batches_tracked")
+_PROBABILITIES_TO_DROP = ("p", "dropout", "drop_prob")
+"""What the modules of torch, torchvision and timm call it: dropout, attention, stochastic depth."""
+
+
+def modules_of(forward_func: Callable[..., Any], layers: Sequence[Module]) -> list[Module]:
+    """The modules that a run may reach: the model's, or those that a function around it holds, and the layers."""
+    found: dict[int, Module] = {}
+    for module in (*_held_by(forward_func, depth=3), *layers):
+        if id(module) not in found:
+            found.update((id(inner), inner) for inner in module.modules())
+    return list(found.values())
+
+
+def _held_by(value: Any, depth: int) -> Iterator[Module]:
+    """The models that a callable refers to: itself, its owner, an argument, in its closure or by a global name."""
+    if isinstance(value, Module):
+        yield value
+    elif depth and callable(value) and not isinstance(value, type):
+        for held in _references(value):
+            yield from _held_by(held, depth - 1)
+
+
+def _references(function: Any) -> Iterator[Any]:
+    if isinstance(function, partial):
+        yield from (function.func, *function.args, *function.keywords.values())
+    yield getattr(function, "__self__", None)
+    yield from getattr(function, "__dict__", {}).values()
+    if isinstance(function, FunctionType):
+        yield from map(function.__globals__.get, function.__code__.co_names)
+        for cell in function.__closure__ or ():
+            with suppress(ValueError):  # a name that is not set yet
+                yield cell.cell_contents
+
+
+def of_train_mode(modules: Sequence[Module]) -> list[str]:
+    """A warning where modules in train mode make maps depend on the other examples of the batch, or on chance."""
+    names = sorted({type(module).__name__ for module in modules if module.training and _couples_or_drops(module)})
+    if not names:
+        return []
+    return [
+        f"forward_func: {', '.join(names)} in train mode, so a map depends on the other examples of its batch "
+        "(normalisation) or on chance (dropout); model.eval() makes it that of the deployed model"
+    ]
+
+
+def _couples_or_drops(module: Module) -> bool:
+    probabilities = (getattr(module, name, None) for name in _PROBABILITIES_TO_DROP)
+    return isinstance(module, _NormBase) or any(isinstance(p, float) and 0 < p <= 1 for p in probabilities)
+
+
+@contextmanager
+def left_as_it_was(modules: Sequence[Module]) -> Iterator[None]:
+    """Run the model inside, without a trace: running statistics do not move, and caches are emptied again.
+
+    A cache that is filled here holds tensors of our run, from which no later backward pass could go on.
+    """
+    norms = [module for module in modules if module.training and isinstance(module, _NormBase)]
+    statistics = [{name: module._buffers.get(name) for name in _RUNNING} for module in norms]
+    dictionaries = [
+        value
+        for module in modules
+        if not type(module).__module__.startswith("torch.nn.")
+        for name, value in vars(module).items()
+        if name not in _OF_EVERY_MODULE and isinstance(value, dict)
+    ]
+    entries = [dict(dictionary) for dictionary in dictionaries]
+    for module, buffers in zip(norms, statistics, strict=True):
+        # Lent, not put back by value: that would count as a change of what the caller's graphs have saved.
+        module._buffers.update({name: buffer.clone() for name, buffer in buffers.items() if buffer is not None})
+    try:
+        yield
+    finally:
+        for module, buffers in zip(norms, statistics, strict=True):
+            module._buffers.update(buffers)
+        for dictionary, before in zip(dictionaries, entries, strict=True):
+            for key, value in list(dictionary.items()):
+                if isinstance(value, Tensor) and value is not before.get(key):
+                    dictionary.pop(key)
+                    dictionary.update({key: before[key]} if key in before else {})
+
+
+def is_compiled(modules: Sequence[Module], forward_func: Callable[..., Any]) -> bool:
+    """Whether any of it runs outside of Python, by :func:`torch.compile` or TorchScript."""
+    return hasattr(forward_func, "_torchdynamo_orig_callable") or any(
+        isinstance(module, ScriptModule) or "_orig_mod" in module._modules or module._compiled_call_impl is not None
+        for module in modules
+    )

@@ -1,0 +1,97 @@
+"""Hooks on layers for the time of one run: what the layers return is kept, and recorded from there on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from captum_diffcam._watch import Watch
+
+
+class Taps:
+    """The layers' tensors by device, once the model has run inside.
+
+    With a watch, nothing is recorded before the first of the layers; without, the caller records everything.
+    """
+
+    def __init__(self, layers: Sequence[Module], at_input: bool, watch: Watch | None) -> None:
+        self.layers, self.at_input, self.watch = layers, at_input, watch
+        self.thread = threading.get_ident()
+        self.tensors: list[dict[torch.device, list[Tensor]]] = [{} for _ in layers]
+        self.ran_again = [False] * len(layers)
+        self.is_complete = True
+        self.hooks = ExitStack()
+
+    def __enter__(self) -> None:
+        with ExitStack() as hooks:
+            for i, layer in enumerate(self.layers):
+                try:
+                    if self.at_input:
+                        handle = layer.register_forward_pre_hook(partial(self._on_input, i), with_kwargs=True)
+                    else:
+                        handle = layer.register_forward_hook(partial(self._on_output, i))
+                except RuntimeError as error:  # a scripted module
+                    raise TypeError(f"layer: {error}") from error
+                hooks.callback(handle.remove)
+            if self.watch:
+                hooks.enter_context(self.watch.over(self.layers, self.at_input))
+            self.hooks = hooks.pop_all()
+
+    def __exit__(self, *error: object) -> None:
+        self.hooks.close()
+
+    def _on_input(self, i: int, module: Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        has_tensors = any(isinstance(leaf, Tensor) for leaf in tree_flatten(args)[0])
+        return (self._keep(i, module, args), kwargs) if has_tensors else (args, self._keep(i, module, kwargs))
+
+    def _on_output(self, i: int, module: Module, args: Any, output: Any) -> Any:
+        return self._keep(i, module, output)
+
+    def _keep(self, i: int, module: Module, value: Any) -> Any:
+        # Replicas of DataParallel are other modules; the layer itself in another thread is somebody else's run.
+        its_own = module is self.layers[i] and not torch.compiler.is_compiling()
+        if its_own and threading.get_ident() != self.thread:
+            return value
+        leaves, structure = tree_flatten(value)
+        places = [j for j, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+        if not places:
+            side = "input" if self.at_input else "output"
+            raise TypeError(f"layer: {type(module).__name__} has no floating-point tensor at its {side}")
+        if self.watch:
+            # Behind a layer that ran before, all that has a graph has it whole.
+            behind = any(self.tensors)
+            for tensor in (leaves[j] for j in places):
+                self.is_complete &= (behind and tensor.requires_grad) or self.watch.is_unread(tensor)
+            self.watch.is_over = True
+        tensors = []
+        for j in places:
+            tensor, leaves[j] = _tap(leaves[j])
+            tensors.append(tensor)
+        device = tensors[0].device
+        self.ran_again[i] |= device in self.tensors[i]
+        self.tensors[i][device] = tensors
+        torch.set_grad_enabled(True)
+        return tree_unflatten(leaves, structure)
+
+
+def _tap(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """The tensor to take gradients at, and the one that the model goes on with."""
+    # The tensor itself, because the model may have put it aside; and a clone, because what follows may work in place.
+    if tensor.requires_grad and torch.is_grad_enabled():
+        return tensor, tensor.clone()
+    with torch.inference_mode(False), torch.enable_grad():
+        tensor = as_normal(tensor).requires_grad_()
+        return tensor, tensor.clone()
+
+
+def as_normal(value: Any) -> Any:
+    """A tensor made in inference mode as one that autograd accepts; anything else as it is."""
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value

@@ -1,0 +1,142 @@
+"""Who has read a tensor before the recording starts at it: what a map without the whole graph must know.
+
+A tensor has a gradient through everything that reads it. Where only what follows a layer's hook is recorded, readers
+that came before are missed. The watch sees the calls of PyTorch while nothing is recorded, and tells whether there were
+any.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+_MAY_RETURN_THEIR_INPUT = (nn.Identity, nn.modules.dropout._DropoutNd)
+
+
+class Watch(TorchFunctionMode):
+    """Follows every tensor that is made inside. Identities are enough: a tensor's is free again only after its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_begun = False
+        self.is_over = False
+        """What comes is recorded, and of no interest."""
+        self._made: set[int] = set()
+        self._read: set[int] = set()
+        self._viewed: set[int] = set()
+
+    @contextmanager
+    def over(self, layers: Sequence[nn.Module], at_input: bool) -> Iterator[None]:
+        """Watch inside: from where the layers' tensors are made, or from the start if that is unknown."""
+        starts = [None if at_input else _last_maker(layer) for layer in layers]
+        with ExitStack() as hooks:
+            if None in starts:
+                hooks.enter_context(self)
+            else:
+                for layer, start in zip(layers, starts, strict=True):
+                    for handle in _Window(self).hooks(layer, start or layer):
+                        hooks.callback(handle.remove)
+            yield
+
+    def is_unread(self, tensor: Tensor) -> bool:
+        """Whether nobody has read the tensor: it was made inside, and is no argument of any call."""
+        return id(tensor) in self._made and id(tensor) not in self._read | self._viewed
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.is_over:
+            return func(*args, **(kwargs or {}))
+        given = list(_tensors((args, kwargs)))
+        versions = [_version(tensor) for tensor in given]
+        result = func(*args, **(kwargs or {}))
+        made = list(_tensors(result))
+        for tensor, version in zip(given, versions, strict=True):
+            if not any(tensor is other for other in made):
+                # A call that answers with numbers, a shape, say, is no reader; one that answers nothing may have
+                # written the tensor elsewhere.
+                if made or result is None:
+                    self._read.add(id(tensor))
+                if any(_share_memory(tensor, other) for other in made):
+                    self._viewed.add(id(tensor))
+            elif _version(tensor) != version:
+                # Changed in place, it is another tensor to autograd, which only its views have read.
+                self._made.add(id(tensor))
+                self._read.discard(id(tensor))
+        for tensor in made:
+            if not any(tensor is other for other in given):
+                self._made.add(id(tensor))
+                self._read.discard(id(tensor))
+                self._viewed.discard(id(tensor))
+                if isinstance(func, FunctionType) and len(made) > 1:
+                    # One of several results may have been made from another, in Python that is not seen here.
+                    self._read.add(id(tensor))
+        return result
+
+
+class _Window:
+    """The time from where a layer's last module starts to where the layer ends."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch, self.thread = watch, threading.get_ident()
+        self.layer_runs = self.is_open = False
+
+    def hooks(self, layer: nn.Module, start: nn.Module) -> Iterator[RemovableHandle]:
+        """Hooks that open and close it. Modes are a stack: what is opened within a module is closed there."""
+        yield layer.register_forward_pre_hook(self._enter)
+        yield start.register_forward_pre_hook(self._open)
+        yield layer.register_forward_hook(self._close, always_call=True)
+
+    def _enter(self, *_: object) -> None:
+        self.layer_runs |= threading.get_ident() == self.thread
+
+    def _open(self, *_: object) -> None:
+        if threading.get_ident() == self.thread and self.layer_runs and not self.watch.has_begun:
+            self.watch.has_begun = self.is_open = True
+            self.watch.__enter__()  # type: ignore[no-untyped-call]
+
+    def _close(self, *_: object) -> None:
+        if threading.get_ident() == self.thread:
+            if self.is_open:
+                self.watch.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self.layer_runs = self.is_open = False
+
+
+def _last_maker(layer: nn.Module) -> nn.Module | None:
+    """The module within the layer that makes the tensor which the layer returns; None where it may be its input."""
+    while type(layer).forward is nn.Sequential.forward:
+        makers = [child for child in layer.children() if not _may_return_its_input(child)]
+        if not makers:
+            return None
+        layer = makers[-1]
+    return None if _may_return_its_input(layer) else layer
+
+
+def _may_return_its_input(module: nn.Module) -> bool:
+    return isinstance(module, _MAY_RETURN_THEIR_INPUT) or bool(getattr(module, "inplace", False))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for inner in value:
+            yield from _tensors(inner)
+    elif isinstance(value, dict):
+        yield from _tensors(tuple(value.values()))
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _share_memory(tensor: Tensor, other: Tensor) -> bool:
+    if tensor.layout is not torch.strided or other.layout is not torch.strided:
+        return False
+    return tensor.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
