@@ -1,1 +1,1 @@
-"""One file a question, one command line: ``python -m benchmarks --help``."""
+"""A folder for each question, and one command line: ``python -m benchmarks --help``."""

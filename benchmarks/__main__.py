@@ -6,33 +6,20 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Protocol
-
-import torch
+from importlib import import_module
+from types import ModuleType
 
 from benchmarks import compare, cost, faithfulness, sham, zoo
-from benchmarks.options import Parser, UsageError, add_common_arguments
+from benchmarks.common.options import Parser, UsageError, add_common_arguments
 
-
-class Benchmark(Protocol):
-    """What a benchmark's module offers; the first line of its docstring is its entry in the list."""
-
-    __doc__: str | None
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the benchmark's own options."""
-
-    def run(self, args: argparse.Namespace) -> None:
-        """Measure, print and write."""
-
-
-BENCHMARKS: dict[str, Benchmark] = {
+BENCHMARKS: dict[str, ModuleType] = {
     "compare": compare,
     "cost": cost,
     "faithfulness": faithfulness,
     "sham": sham,
     "zoo": zoo,
 }
+"""Packages whose docstring is their help, with ``options.add_arguments`` and ``run.run``."""
 DEFAULT = "compare"
 
 
@@ -43,15 +30,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         description=f"Without a NAME: {DEFAULT}. Options of a benchmark: python -m benchmarks NAME --help",
     )
     names = parser.add_subparsers(metavar="NAME", dest="benchmark", required=True, title="benchmarks")
-    for name, module in BENCHMARKS.items():
-        summary, _, details = (module.__doc__ or "").partition("\n")
+    for name, package in BENCHMARKS.items():
+        summary, _, details = (package.__doc__ or "").partition("\n")
         benchmark = names.add_parser(
             name,
             help=summary,
             description=f"{summary}\n{details}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add_arguments(benchmark)
+        import_module(f"benchmarks.{name}.options").add_arguments(benchmark)
         add_common_arguments(benchmark, name)
     named = bool(argv) and (not argv[0].startswith("-") or argv[0] in ("-h", "--help"))
     args = parser.parse_args([*([] if named else [DEFAULT]), *argv])
@@ -71,10 +58,7 @@ def _without_output(argv: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a benchmark. Returns the exit code: 2 where it cannot be done as asked, 130 where it was interrupted."""
     try:
-        args = parse(sys.argv[1:] if argv is None else argv)
-        torch.manual_seed(args.seed)
-        torch.set_num_threads(args.threads)
-        BENCHMARKS[args.benchmark].run(args)
+        _run(parse(sys.argv[1:] if argv is None else argv))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -82,6 +66,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _run(args: argparse.Namespace) -> None:
+    # Imported only now: PyTorch takes seconds, for which help and a misspelt option need not wait.
+    import torch
+
+    from benchmarks.common.device import available_device
+
+    run = import_module(f"benchmarks.{args.benchmark}.run").run
+    args.device = available_device(args.device)
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    run(args)
 
 
 if __name__ == "__main__":

@@ -45,8 +45,9 @@ class LayerMaps(LayerAttribution, GradientAttribution):
                 raise TypeError(f"layer: got {type(each).__name__}; allowed is a torch.nn.Module or a list of them")
         if not layers:
             raise ValueError("layer: got an empty list; allowed is a torch.nn.Module or a list of them")
-        several = isinstance(layer, list) and isinstance(layout, (list, tuple))
-        layouts: list[Any] = list(layout) if several else [layout] * len(layers)
+        layouts: list[Any] = [layout] * len(layers)
+        if isinstance(layer, list) and isinstance(layout, list):
+            layouts = layout
         if len(layouts) != len(layers):
             raise ValueError(
                 f"layout: got {len(layouts)} for {len(layers)} layer(s); allowed is one for all or for each"
@@ -55,7 +56,7 @@ class LayerMaps(LayerAttribution, GradientAttribution):
             tensor_index = as_index("tensor_index", tensor_index, "allowed are None and an integer from 0 on")
         LayerAttribution.__init__(self, forward_func, layer, device_ids)  # type: ignore[type-var]
         GradientAttribution.__init__(self, forward_func)
-        self.layouts = [find_layout(each) for each in layouts]  # type: ignore[arg-type]
+        self.layouts = [find_layout(each) for each in layouts]
         self.tensor_index = tensor_index
 
     def _run(

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks
 import captum_diffcam
 import captum_diffcam.sham
+from benchmarks.__main__ import BENCHMARKS
 
 PACKAGE = Path(captum_diffcam.__file__).parent
 
@@ -64,6 +66,12 @@ ALLOWED = {
     # The classes of attribution know nothing of attacks.
     "__init__": (set(), {"attribution", "contrast", "guided", "input_space", "layouts", "logits", "score"}),
 }
+
+
+BENCH = Path(benchmarks.__file__).parent
+BENCH_FILES = sorted(BENCH.rglob("*.py"))
+PUBLIC = ("captum_diffcam", "captum_diffcam.metrics", "captum_diffcam.sham")
+"""What benchmarks may use of the library."""
 
 
 def imports(path: Path) -> set[str]:
@@ -144,3 +152,48 @@ def test_the_public_names():
         "occlusion_witness",
     ]
     assert all(getattr(captum_diffcam.sham, name).__doc__ for name in captum_diffcam.sham.__all__)
+
+
+# Benchmarks: a folder for each question, and one for what several of them need.
+
+
+def within(path: Path) -> set[str]:
+    """The modules of benchmarks that a file imports; of ``from package import module`` the module."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                is_module = (BENCH.parent / inner.replace(".", "/")).with_suffix(".py").exists()
+                found.add(inner if is_module else node.module)
+    return {name for name in found if name.startswith("benchmarks")}
+
+
+def test_every_question_has_a_folder():
+    assert {path.name for path in BENCH.glob("*.py")} == {"__init__.py", "__main__.py"}
+    assert {path.parent.name for path in BENCH_FILES if path.parent != BENCH} == {"common", *BENCHMARKS}
+
+
+@pytest.mark.parametrize("path", BENCH_FILES, ids=lambda path: path.relative_to(BENCH).as_posix())
+def test_a_question_imports_itself_and_what_is_common(path):
+    folder = path.parent.name
+    allowed = {"common"} if folder == "common" else {"common", folder}
+    if path.name == "__main__.py":
+        allowed = {"common", *BENCHMARKS}
+    for name in within(path):
+        assert name == "benchmarks" or name.split(".")[1] in allowed, name
+    library = {name for name in imports(path) if name.startswith("captum_diffcam")}
+    assert library <= set(PUBLIC)
+
+
+def test_files_of_benchmarks_import_one_way():
+    """Taking away files that import nothing of what is left, again and again, leaves nothing."""
+    uses = {".".join(path.relative_to(BENCH.parent).with_suffix("").parts): within(path) for path in BENCH_FILES}
+    while uses:
+        free = [name for name, used in uses.items() if not used & (set(uses) - {name})]
+        assert free, f"these import each other: {sorted(uses)}"
+        for name in free:
+            del uses[name]

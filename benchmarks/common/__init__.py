@@ -1,0 +1,1 @@
+"""What several questions need. It knows none of them."""

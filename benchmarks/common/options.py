@@ -1,0 +1,66 @@
+"""What every benchmark asks of the command line, and how it says what it cannot do.
+
+Nothing that the command line needs to be understood takes time to import.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from tqdm import tqdm
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+class UsageError(Exception):
+    """What was asked cannot be done; the message is one line that tells the user what can."""
+
+
+class SkippedError(Exception):
+    """One of many inputs cannot be used; the rest can go on."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are usage errors like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and leaving."""
+        raise UsageError(message)
+
+
+def warn(line: str) -> None:
+    """A line for the user that leaves a progress bar intact."""
+    tqdm.write(f"warning: {line}", file=sys.stderr)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser, benchmark: str) -> None:
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps ...")
+    # One by default: numbers then do not depend on how many cores there are, nor times on who else uses them.
+    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of PyTorch (default 1)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default 0)")
+    parser.add_argument(
+        "--output",
+        type=_folder,
+        default=str(RESULTS / benchmark),
+        metavar="DIR",
+        help=f"where results go (default benchmarks/results/{benchmark})",
+    )
+
+
+def positive(text: str) -> int:
+    """The type of an option that counts."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed is an integer of at least 1")
+    return int(text)
+
+
+def _folder(text: str) -> Path:
+    folder = Path(text)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot make the folder {text!r}: {error.strerror}") from error
+    return folder

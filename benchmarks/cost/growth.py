@@ -1,0 +1,77 @@
+"""How the cost of a map grows: with classes, image size, the contrast set and the number of rivals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from tqdm import tqdm
+
+from benchmarks.common.names import DIFF, DIFF_PLUS_PLUS, GRAD_CAM
+from benchmarks.cost.cases import Case
+from benchmarks.cost.methods import FORWARD, Action, action
+from benchmarks.cost.timing import interleaved_seconds, ratio, spread
+from captum_diffcam import LayerDiffGradCam, top_rivals
+
+ONE_MAP = "one map"
+CLASSES = (10, 1000, 21_000)
+SIZES = (128, 224, 448)
+CONTRASTS = {1: 999, 5: top_rivals(5), 100: top_rivals(100), 999: None}
+"""Sets of so many classes, of 1000."""
+RIVALS = (1, 10, 100)
+PLAIN_RUNS = (1, 10)
+"""So often LayerGradCam is run; a hundred runs would tell nothing new."""
+
+
+def growth(case: Case, rounds: int) -> list[dict[str, Any]]:
+    """Records of seconds, and of ratios to LayerGradCam, to one rival, or to one map, by what grows."""
+    found = []
+    for name, values in (("classes", CLASSES), ("size", SIZES)):
+        for value in tqdm(values, desc=f"growth with {name}", leave=False):
+            grown = replace(case, **{name: value}, batch=1 if name == "size" else case.batch)
+            workload = grown.build()
+            actions = {method: action(method, workload) for method in (FORWARD, GRAD_CAM, DIFF, DIFF_PLUS_PLUS)}
+            found += _records(name, dict.fromkeys(actions, value), actions, GRAD_CAM, rounds, case.device)
+
+    workload = case.build()
+    model, layer, images, targets, layout = workload
+    cam = LayerDiffGradCam(model, layer, layout=layout)
+    sets = {f"{n} rivals": partial(cam.attribute, images, targets, contrast=c) for n, c in CONTRASTS.items()}
+    # They differ by little, and so need more turns.
+    found += _records("contrast", dict(zip(sets, CONTRASTS, strict=True)), sets, "1 rivals", 4 * rounds, case.device)
+
+    plain = action(GRAD_CAM, workload)
+    asked: dict[str, Action] = {ONE_MAP: partial(cam.attribute, images, targets)}
+    counts = {ONE_MAP: 1}
+    for n in RIVALS:
+        asked[f"{DIFF}, {n} rivals"] = partial(cam.attribute_rivals, images, targets, top_rivals(n))
+        counts[f"{DIFF}, {n} rivals"] = n
+    for n in PLAIN_RUNS:
+        asked[f"{GRAD_CAM}, {n} runs"] = partial(_repeat, plain, n)
+        counts[f"{GRAD_CAM}, {n} runs"] = n
+    found += _records("rivals", counts, asked, ONE_MAP, rounds, case.device)
+    return found
+
+
+def _repeat(do: Action, times: int) -> None:
+    for _ in range(times):
+        do()
+
+
+def _records(
+    grows: str, to: Mapping[str, int], actions: Mapping[str, Action], base: str, rounds: int, device: str
+) -> list[dict[str, Any]]:
+    seconds = interleaved_seconds(actions, rounds, device)
+    return [
+        {
+            "grows": grows,
+            "to": to[method],
+            "method": method,
+            "seconds": spread(seconds[method]),
+            "base": base,
+            "to_base": ratio(seconds, method, base),
+        }
+        for method in actions
+    ]

@@ -1,0 +1,20 @@
+"""What can be asked: which models, how often, how large."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks.common.options import positive
+from benchmarks.cost.layers import LAYERS
+
+LARGE_BATCH = 32
+QUICK_MODEL = "mobilenet_v3_small"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--models", nargs="+", choices=LAYERS, default=list(LAYERS), help="models of torchvision")
+    parser.add_argument(
+        "--rounds", type=positive, default=5, help=f"turns (default 5; batches of {LARGE_BATCH}: 3 at most)"
+    )
+    parser.add_argument("--size", type=positive, default=224, help="width and height of the images (default 224)")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_MODEL} alone with 3 rounds, under a minute")

@@ -1,0 +1,51 @@
+"""How long something takes beside its rivals."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from statistics import median, quantiles
+from time import perf_counter
+
+import torch
+
+from benchmarks.cost.methods import Action
+
+
+def interleaved_seconds(actions: Mapping[str, Action], rounds: int, device: str) -> dict[str, list[float]]:
+    """Seconds of every action in every round. They take turns, so that a busy machine slows all of them alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    for turn in range(-1, rounds):
+        for name, do in actions.items():
+            _synchronize(device)
+            start = perf_counter()
+            do()
+            _synchronize(device)
+            # The first round warms up.
+            if turn >= 0:
+                seconds[name].append(perf_counter() - start)
+    return seconds
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """The median and the quartiles."""
+    lower, _, upper = quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return {"median": median(values), "lower": lower, "upper": upper}
+
+
+def ratio(seconds: Mapping[str, list[float]], name: str, base: str) -> dict[str, float]:
+    """How many times as long it takes as the base, round by round."""
+    return spread([a / b for a, b in zip(seconds[name], seconds[base], strict=True)])
+
+
+def import_seconds(statement: str) -> float:
+    """Seconds that a fresh interpreter needs for an import."""
+    code = f"import time; start = time.perf_counter(); {statement}; print(time.perf_counter() - start)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def _synchronize(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize(device)

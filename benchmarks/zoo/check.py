@@ -1,0 +1,65 @@
+"""Whether the maps of one model agree with those made the long way round."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models import SwinTransformer, VisionTransformer
+
+from benchmarks.common.layers import Layer, choose_layer
+from benchmarks.zoo.long_way import Preset, the_long_way
+from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
+
+FIXED_SIZE = ("vit_", "maxvit")
+"""Models that take images of 224 pixels alone; all others get smaller ones."""
+TOLERANCE = 1e-3
+"""Of the largest value of a map, in float32."""
+
+
+def check(name: str, seed: int = 0) -> dict[str, Any]:
+    """Both methods on one model against the long way round."""
+    start = perf_counter()
+    torch.manual_seed(seed)
+    extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    model = torchvision.models.get_model(name, weights=None, **extra).eval()
+    last = [module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))][-1]
+    nn.init.normal_(last.weight, std=0.1)
+    size = 224 if name.startswith(FIXED_SIZE) else 128
+    _settle(model, size)
+    images, targets = torch.rand(2, 3, size, size), [3, 7]
+    layer, layout = late_layer(model, images[:1])
+    row: dict[str, Any] = {"model": name, "layer": layer.name, "layout": layout, "agrees": True}
+    for method, attribution in (("DiffGradCAM", LayerDiffGradCam), ("DiffGradCAM++", LayerDiffGradCamPlusPlus)):
+        cam = attribution(model, layer.module, layout=layout)
+        maps: Tensor = cam.attribute(images, target=targets, attribute_to_layer_input=layer.at_input)
+        expected = the_long_way(model, layer, layout, images, targets, plus_plus=method.endswith("++"))
+        scale = expected.abs().max()
+        row["map"] = list(maps.shape[2:])
+        row[method] = float((maps - expected).abs().max() / scale)
+        row["agrees"] &= bool(torch.isfinite(maps).all() and scale > 0 and row[method] <= TOLERANCE)
+    row["seconds"] = perf_counter() - start
+    return row
+
+
+def _settle(model: nn.Module, size: int) -> None:
+    """Fit batch normalisation to noise: with the statistics it begins with, activations vanish or explode."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.train().momentum = None  # a plain average
+    with torch.no_grad():
+        model(torch.rand(4, 3, size, size))
+    model.eval()
+
+
+def late_layer(model: nn.Module, images: Tensor) -> tuple[Layer, Preset | None]:
+    """The layer to explain, as the help says, and its layout."""
+    if isinstance(model, VisionTransformer):
+        *_, (name, block) = model.encoder.layers.named_children()
+        return Layer(f"encoder.layers.{name}.ln_1", block.get_submodule("ln_1"), at_input=False), "vit"
+    if isinstance(model, SwinTransformer):
+        return Layer("features", model.features, at_input=False), "swin"
+    return choose_layer(model, images), None

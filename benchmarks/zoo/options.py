@@ -1,0 +1,9 @@
+"""What can be asked: which models."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="classifiers of torchvision (default all)")

@@ -1,0 +1,12 @@
+"""A classifier learns from the drawn images."""
+
+from __future__ import annotations
+
+from benchmarks.common.glyph_classifier import GlyphClassifier, accuracy, train_classifier
+from benchmarks.common.glyphs import draw_scenes
+
+
+def test_a_classifier_learns():
+    held_out = draw_scenes(classes=3, count=200, seed=100)
+    assert accuracy(train_classifier(classes=3, seed=0, images=640), held_out) > 0.6
+    assert accuracy(GlyphClassifier(3).eval(), held_out) < 0.5

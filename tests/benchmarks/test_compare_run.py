@@ -1,0 +1,284 @@
+"""The comparison as a command, run in this process on small inputs."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from captum.attr import LayerGradCam
+from PIL import Image
+from small_models import SMALL
+from torch import nn
+
+from benchmarks.common.images import load_image, packaged_photographs
+from benchmarks.compare import run
+from captum_diffcam import LayerDiffGradCam
+
+CHELSEA, COFFEE = packaged_photographs()[:2]
+
+
+@pytest.fixture
+def small_weights(small_model, tmp_path):
+    torch.save(small_model.state_dict(), tmp_path / "small.pth")
+    return tmp_path / "small.pth"
+
+
+def one_line_error(code, printed):
+    assert code == 2
+    *before, line = printed.err.splitlines()
+    assert line.startswith("error: ")
+    # What may stand before are the progress bar, and warnings of images that were skipped.
+    assert all(other.startswith("warning: ") or "photograph" in other or not other.strip() for other in before)
+    return line
+
+
+def test_what_is_written(compare, tmp_path):
+    code, record, printed = compare("compare", "--model", SMALL, "--images", CHELSEA, COFFEE, "--seed", 5)
+    assert code == 0
+    assert record["complete"]
+    assert record["skipped"] == []
+    assert record["seed"] == 5
+    assert record["command"].startswith(f"python -m benchmarks compare --model {SMALL} --images ")
+    assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert record["machine"]["cores"] >= 1
+    assert len(record["methods"]) == 10
+    assert "warning: shufflenet_v2_x0_5 has random weights" in printed.err
+    # Paths belong to the command as it was given, and to nothing else.
+    assert str(tmp_path) not in json.dumps({**record, "command": ""})
+    for name in ("maps.png", "pairwise.png"):
+        with Image.open(tmp_path / "out" / name) as figure:
+            assert min(figure.size) > 300
+            assert np.asarray(figure.convert("L")).std() > 10
+
+
+def test_numbers_repeat_with_the_seed(compare):
+    def numbers(seed):
+        _, record, _ = compare("--model", SMALL, "--images", CHELSEA, "--seed", seed)
+        for method in record["photographs"][0]["methods"].values():
+            del method["milliseconds"], method["time_ratio"]
+        return record["photographs"]
+
+    first = numbers(1)
+    assert numbers(1) == first
+    assert numbers(2) != first
+
+
+def test_weights_from_a_file(compare, small_model, small_weights):
+    code, record, _ = compare("--model", SMALL, "--weights", small_weights, "--images", CHELSEA)
+    assert code == 0
+    assert record["weights"] == "small.pth"
+    inputs = torchvision.models.get_model_weights(SMALL).DEFAULT.transforms()(Image.open(CHELSEA))[None]
+    with torch.no_grad():
+        p = small_model(inputs).softmax(1)[0]
+    prediction = record["photographs"][0]["prediction"]
+    assert prediction["class"] == int(p.argmax())
+    assert prediction["name"] == f"class {int(p.argmax())}"
+    assert prediction["probability"] == pytest.approx(float(p.max()), rel=1e-4)
+
+
+def test_target_and_contrast_by_name_and_number(compare):
+    options = ["--images", CHELSEA, "--target", "Tabby", "--contrast", "Egyptian cat", 282, "--reduction", "mean"]
+    code, record, _ = compare(*options)
+    assert code == 0
+    (numbers,) = record["photographs"]
+    assert numbers["target"]["name"] == "tabby"
+    assert numbers["prediction"]["name"] == "tiger cat"
+    assert numbers["margin"] < 0
+    assert [rival["name"] for rival in numbers["rivals"]] == ["tiger cat", "Egyptian cat"]
+    assert [method["name"] for method in record["methods"]] == [
+        "LayerGradCam",
+        "DiffGradCAM mean, Egyptian cat, tiger cat",
+        "Grad-CAM++",
+        "DiffGradCAM++ mean, Egyptian cat, tiger cat",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "variants"),
+    [
+        (["--contrast", "top:2"], [f"{r}, top 2 rivals" for r in ("logsumexp", "mean", "max")]),
+        (["--contrast", "3"], [f"{r}, class 3" for r in ("logsumexp", "mean", "max")]),
+        (["--reduction", "max"], ["max, every other class", "max, top 5 rivals"]),
+    ],
+)
+def test_what_is_compared_with_options(compare, small_weights, options, variants):
+    target = ["--target", "6"]
+    code, record, _ = compare("--model", SMALL, "--weights", small_weights, "--images", CHELSEA, *options, *target)
+    assert code == 0
+    names = [f"{family}{v}" for family in ("DiffGradCAM ", "DiffGradCAM++ ") for v in variants]
+    assert [method["name"] for method in record["methods"] if method["contrast"]] == names
+
+
+def test_a_prediction_in_the_contrast_set_is_skipped(compare):
+    code, record, printed = compare("--images", CHELSEA, COFFEE, "--contrast", "espresso", "--reduction", "max")
+    assert code == 0
+    assert [numbers["photograph"] for numbers in record["photographs"]] == ["chelsea.png"]
+    assert record["skipped"] == ["coffee.png: the prediction 'espresso' is in the contrast set"]
+    assert "warning: 1 of 2 photographs skipped" in printed.err
+
+
+def test_a_layer_by_name(compare, small_model, small_weights):
+    options = ["--model", SMALL, "--weights", small_weights, "--images", CHELSEA, "--target", "2"]
+    code, record, _ = compare(*options, "--layer", "stage3")
+    assert code == 0
+    assert record["layer"] == "stage3"
+    inputs = torchvision.models.get_model_weights(SMALL).DEFAULT.transforms()(Image.open(CHELSEA))[None]
+    cams = LayerGradCam(small_model, small_model.stage3), LayerDiffGradCam(small_model, small_model.stage3)
+    maps = [cam.attribute(inputs, 2).detach().flatten().numpy() for cam in cams]
+    found = record["photographs"][0]["methods"]["DiffGradCAM logsumexp, every other class"]["agreement"]
+    assert found["LayerGradCam"]["pearson"] == pytest.approx(np.corrcoef(*maps)[0, 1], abs=1e-4)
+
+
+def test_a_module_that_runs_twice_is_no_layer(compare):
+    code, _, printed = compare("--layer", "_swish")
+    line = one_line_error(code, printed)
+    assert "runs once" in line
+    assert "_bn1, _avg_pooling:input" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--images", "no/such/folder"], "--images: there is no file or folder 'no/such/folder'"),
+        (["--model", "resnet51"], "there is no 'resnet51'; did you mean resnet50, "),
+        (["--model", SMALL, "--layer", "conv55"], "Did you mean conv5? Candidates"),
+        (["--model", SMALL, "--weights", "no.pth"], "there is no file 'no.pth'; weights of shufflenet_v2_x0_5 that"),
+        (["--weights", "DEFAULT"], "there is no file 'DEFAULT'"),
+        (["--target", "tabbby"], "there is no class 'tabbby'; did you mean 'tabby'"),
+        (["--target", "1000"], "there is no class 1000; allowed are 0 to 999"),
+        (["--target", "-1"], "there is no class -1; allowed are 0 to 999"),
+        (["--target", "CARDIGAN"], "several classes are named 'CARDIGAN'; give one of 264, 474"),
+        (["--target", "281", "--contrast", "285", "tabby"], "the target 'tabby' is in its own contrast set"),
+        (["--contrast", "1", "xyzzy"], "--contrast: there is no class 'xyzzy'; allowed are 0 to 999 and names"),
+        (["--contrast", "top:0"], "got 'top:0'; allowed is top:K"),
+        (["--contrast", "top:3", "7"], "got 'top:3 7'; allowed is top:K"),
+        (["--reduction", "median"], "invalid choice: 'median'"),
+        (["--device", "nonsense"], "--device: 'nonsense' is not available here"),
+        (["--device", "meta"], "--device: 'meta' is not available here"),
+        (["--threads", "0"], "--threads: got '0'"),
+        (["nonsense"], "invalid choice: 'nonsense'"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(compare, options, said):
+    code, record, printed = compare(*options)
+    assert said in one_line_error(code, printed)
+    assert record is None
+
+
+class Payload:
+    """What a pickle must not be able to bring along."""
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (pickle.dumps(Payload()), "no file of tensors alone"),
+        (b"", "no file of tensors alone"),
+        (b"not weights", "no file of tensors alone"),
+        ({"fc.weight": torch.zeros(7, 1024)}, "does not fit shufflenet_v2_x0_5: Error(s) in loading"),
+        ([torch.zeros(3)], "holds no state dict"),
+        ({"epoch": 3}, "holds no state dict"),
+        (Payload(), "no file of tensors alone"),
+    ],
+)
+def test_files_that_are_no_weights(compare, tmp_path, content, said):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    code, _, printed = compare("--model", SMALL, "--weights", path, "--images", CHELSEA)
+    assert said in one_line_error(code, printed)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two photographs, a broken one between them, and a text."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    Image.open(CHELSEA).resize((64, 48)).save(folder / "a.png")
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:500])
+    Image.open(COFFEE).convert("L").save(folder / "c.JPG")
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def test_a_broken_image_among_others(compare, folder):
+    code, record, printed = compare("--model", SMALL, "--images", folder)
+    assert code == 0
+    assert record["complete"]
+    assert [numbers["photograph"] for numbers in record["photographs"]] == ["a.png", "c.JPG"]
+    assert record["skipped"] == ["b.png: no readable image"]
+    assert "warning: b.png: no readable image" in printed.err
+    assert "warning: 1 of 3 photographs skipped" in printed.err
+
+
+def test_no_readable_image_at_all(compare, folder):
+    code, record, printed = compare("--model", SMALL, "--images", folder / "b.png", folder / "notes.txt")
+    assert "none of 2 could be explained" in one_line_error(code, printed)
+    assert record is None
+
+
+def test_a_folder_without_images(compare, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, _, printed = compare("--images", tmp_path / "empty")
+    assert "there is no image in the folder" in one_line_error(code, printed)
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, RuntimeError])
+def test_what_was_computed_before_the_end_is_written(compare, tmp_path, monkeypatch, capsys, end):
+    def load(path):
+        if path == COFFEE:
+            raise end
+        return load_image(path)
+
+    monkeypatch.setattr(run, "load_image", load)
+    options = ["--model", SMALL, "--images", CHELSEA, COFFEE, CHELSEA]
+    if end is KeyboardInterrupt:
+        code, _, printed = compare(*options)
+        assert code == 130
+        assert printed.err.splitlines()[-1] == "interrupted"
+    else:
+        with pytest.raises(end):
+            compare(*options)
+    record = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert not record["complete"]
+    assert [numbers["photograph"] for numbers in record["photographs"]] == ["chelsea.png"]
+
+
+def test_weights_that_are_not_finite(compare, small_model, tmp_path):
+    small_model.fc.weight.data[0] = torch.nan
+    torch.save(small_model.state_dict(), tmp_path / "nan.pth")
+    code, _, printed = compare("--model", SMALL, "--weights", tmp_path / "nan.pth", "--images", CHELSEA)
+    assert "returned the logit nan" in one_line_error(code, printed)
+
+
+def test_a_map_without_variation_has_no_correlation(compare, small_model, tmp_path):
+    nn.init.zeros_(small_model.fc.weight)
+    torch.save(small_model.state_dict(), tmp_path / "flat.pth")
+    code, record, printed = compare("--model", SMALL, "--weights", tmp_path / "flat.pth", "--images", CHELSEA)
+    assert code == 0
+    assert record["methods"][1]["median"]["pearson"] is None
+    assert " - " in printed.out
+
+
+def test_weights_by_name(compare, monkeypatch):
+    state = torchvision.models.get_model(SMALL).state_dict()
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: state)
+    code, record, printed = compare("--model", SMALL, "--weights", "DEFAULT", "--images", COFFEE)
+    assert code == 0
+    assert record["weights"] == "IMAGENET1K_V1"
+    assert "random" not in printed.err
+    assert not record["photographs"][0]["prediction"]["name"].startswith("class ")
+
+
+def test_weights_that_cannot_be_downloaded(compare, monkeypatch):
+    def fail(*_, **__):
+        raise URLError("no network")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    code, _, printed = compare("--model", SMALL, "--weights", "DEFAULT")
+    assert "cannot download IMAGENET1K_V1" in one_line_error(code, printed)

@@ -1,0 +1,19 @@
+"""Memory is measured in a process of its own."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from benchmarks.cost.cases import Case
+from benchmarks.cost.memory import peak_mib
+
+CASE = Case("mobilenet_v3_small", "early", 2, 32, 5)
+
+
+def test_memory_is_measured_in_a_process_of_its_own():
+    peak = peak_mib("forward", CASE, threads=1)
+    assert math.isnan(peak) or 0 <= peak < 500
+    with pytest.raises(RuntimeError, match="nobody failed on Case"):
+        peak_mib("nobody", CASE, threads=1)

@@ -1,0 +1,242 @@
+"""Runs of the faithfulness benchmark: one process or several, stopped and resumed, on images of one's own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from small_models import SMALL
+
+import benchmarks
+from benchmarks.__main__ import main
+from benchmarks.common.images import packaged_photographs
+from benchmarks.faithfulness import explained_models, measures, methods, run
+
+# A run of seconds: what is patched here is patched by the same words in the processes that torchrun starts.
+TINY = """
+import torch
+from benchmarks.common.glyph_classifier import GlyphClassifier
+from benchmarks.faithfulness import chunks, explained_models, measures, methods, run
+run.CLASSES, run.QUICK_TRAINING, run.QUICK_IMAGES = (3,), 128, (7, 5)
+explained_models.GLYPH_CHUNK = 2
+measures.STEPS, measures.SAMPLES, measures.REPEATS = 2, 2, 2
+methods.installed_peers = run.installed_peers = lambda: []
+
+def photographs(args, count, device, speak):
+    torch.manual_seed(4)
+    model = GlyphClassifier(4).eval()
+    load = lambda: chunks.Explained(model, model.features, torch.zeros(3, 1, 1))
+    def images(start, stop):
+        own = torch.Generator().manual_seed(start)
+        return chunks.Images(torch.rand(stop - start, 3, 56, 56, generator=own), list(range(start, stop)))
+    return chunks.Subject("decision", "small images", 0, 3, 2, load, images)
+
+run.image_subject = photographs
+"""
+
+SLOW = """
+import os, time
+from benchmarks.common.progress import Progress
+write_at_once = Progress.write_numbers
+def write(self, name, numbers):
+    time.sleep(0.5 * int(os.environ["RANK"]))
+    write_at_once(self, name, numbers)
+Progress.write_numbers = write
+"""
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    threads = torch.get_num_threads()
+    for module, names in (
+        (run, ("CLASSES", "QUICK_TRAINING", "QUICK_IMAGES", "installed_peers", "image_subject")),
+        (explained_models, ("GLYPH_CHUNK",)),
+        (measures, ("STEPS", "SAMPLES", "REPEATS")),
+        (methods, ("installed_peers",)),
+    ):
+        for name in names:
+            # So that what the script sets is undone.
+            monkeypatch.setattr(module, name, getattr(module, name))
+    exec(TINY, {})
+    yield
+    torch.set_num_threads(threads)
+
+
+def run_alone(folder: Path, *options: str) -> int:
+    return main(["faithfulness", "--quick", "--output", str(folder), *options])
+
+
+def torchrun(script: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Two processes on this machine."""
+    file = folder.parent / "script.py"
+    file.write_text(
+        f"{script}\nimport sys\nfrom benchmarks.__main__ import main\nif __name__ == '__main__':\n"
+        "    sys.exit(main(sys.argv[1:]))\n"
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(file)]
+    return subprocess.run(
+        [*launcher, "faithfulness", "--quick", "--output", str(folder), *options],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        env={**os.environ, "PYTHONPATH": str(Path(benchmarks.__file__).parent.parent), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def results(folder: Path) -> dict[str, object]:
+    """All that was written, but for times and for how the run was started."""
+    record = json.loads((folder / "faithfulness.json").read_text())
+    del record["cost"], record["command"]
+    tables = {path.name: path.read_text() for path in sorted(folder.glob("*.csv")) if path.name != "imagenet.csv"}
+    return {**record, "tables": tables}
+
+
+def said(printed: str) -> str:
+    return printed.partition("\nWritten to")[0]
+
+
+def test_two_processes_find_the_same_to_the_last_digit(tiny, tmp_path, capsys):
+    assert run_alone(tmp_path / "one") == 0
+    printed = capsys.readouterr()
+    # The other one is slow, and waited for.
+    two = torchrun(TINY + SLOW, tmp_path / "two")
+    assert two.returncode == 0, two.stderr
+    # Only one of them prints.
+    assert said(two.stdout) == said(printed.out)
+    assert results(tmp_path / "two") == results(tmp_path / "one")
+    record = json.loads((tmp_path / "two" / "faithfulness.json").read_text())
+    assert record["command"] == "torchrun --nproc-per-node 2 -m benchmarks faithfulness --quick"
+    assert {row["subject"]: row["images"] for row in record["subjects"] if row["study"] == "decision"} == {
+        "3 classes, 1 object": 5,
+        "3 classes, 2 objects": 5,
+        "small images": 3,
+    }
+    assert not (tmp_path / "two" / "unfinished").exists()
+    assert max(map(len, printed.out.splitlines()[:-1])) <= 100
+
+
+def test_a_process_that_dies_ends_the_run_and_the_rest_is_resumed(tiny, tmp_path, capsys):
+    killed = torchrun(
+        TINY
+        + """
+import os, signal
+from benchmarks.common.progress import Progress
+keep = Progress.write_numbers
+def write(self, name, numbers):
+    keep(self, name, numbers)
+    if os.environ["RANK"] == "1" and name.startswith("localization"):
+        os.kill(os.getpid(), signal.SIGKILL)
+Progress.write_numbers = write
+""",
+        tmp_path / "two",
+    )
+    assert killed.returncode != 0
+    assert "Signal 9 (SIGKILL)" in killed.stderr
+    assert not (tmp_path / "two" / "faithfulness.json").exists()
+    done = {path.name for path in (tmp_path / "two" / "unfinished").glob("*.npz")}
+    assert any(name.startswith("localization") for name in done)
+
+    assert run_alone(tmp_path / "two") == 2
+    assert "--resume goes on with it" in capsys.readouterr().err
+    assert run_alone(tmp_path / "two", "--resume", "--seed", "5") == 2
+    assert "--resume: the unfinished run had other options: seed was 0, is 5" in capsys.readouterr().err
+    assert run_alone(tmp_path / "two", "--resume") == 0
+    assert run_alone(tmp_path / "one") == 0
+    assert results(tmp_path / "two") == results(tmp_path / "one")
+
+
+def test_what_is_done_is_not_done_again(tiny, tmp_path, monkeypatch):
+    examined = []
+    original = run.examine
+
+    def examine(chunk):
+        examined.append(chunk.key)
+        if len(examined) == 4:
+            raise KeyboardInterrupt
+        return original(chunk)
+
+    monkeypatch.setattr(run, "examine", examine)
+    assert run_alone(tmp_path) == 130
+    assert run_alone(tmp_path, "--resume") == 0
+    # The fourth was begun twice.
+    assert sorted([*set(examined), examined[3]]) == sorted(examined)
+    assert len(set(examined)) == 4 + 3 + 3 + 2
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five photographs of two classes, one of which cannot be read."""
+    for i, path in enumerate(packaged_photographs()[:4]):
+        place = tmp_path / "photos" / f"n0{i % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.open(path).convert("RGB").resize((64, 48)).save(place / f"{i}.png")
+    (tmp_path / "photos" / "n01" / "broken.png").write_text("no image")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(3)
+    torch.save(torchvision.models.get_model(SMALL, num_classes=2).state_dict(), tmp_path / "small.pth")
+    return tmp_path / "small.pth"
+
+
+def test_images_of_ones_own(folder, weights, tmp_path, monkeypatch, capsys):
+    for name in ("STEPS", "SAMPLES", "REPEATS"):
+        monkeypatch.setattr(measures, name, 2)
+    monkeypatch.setattr(methods, "installed_peers", lambda: [])
+    monkeypatch.setattr(explained_models, "IMAGE_CHUNK", 3)
+    options = ["--model", SMALL, "--weights", str(weights), "--data", str(folder)]
+    assert main(["faithfulness", *options, "--output", str(tmp_path / "out")]) == 0
+    record = json.loads((tmp_path / "out" / "faithfulness.json").read_text())
+    printed = capsys.readouterr()
+    assert "broken.png: no readable image" in printed.err
+    (subject,) = record["subjects"]
+    assert (subject["subject"], subject["images"]) == (f"{SMALL}, photos", 4)
+
+    model = torchvision.models.get_model(SMALL, num_classes=2).eval()
+    model.load_state_dict(torch.load(weights))
+    preprocess = torchvision.models.get_model_weights(SMALL).DEFAULT.transforms()
+    paths = sorted(folder.rglob("[0-9].png"))
+    with torch.no_grad():
+        logits = model(torch.stack([preprocess(Image.open(path)) for path in paths]))
+    right = [int(row.argmax()) == int(path.parent.name[-1]) for row, path in zip(logits, paths, strict=True)]
+    assert subject["accuracy"]["value"] == pytest.approx(sum(right) / 4)
+    margins = [row["margin"] for row in record["deletion"] if row["method"] == "LayerGradCam"]
+    ranked = logits.sort(dim=1, descending=True).values
+    assert margins[0][0] == pytest.approx(float((ranked[:, 0] - ranked[:, 1]).mean()), rel=1e-4)
+    with (tmp_path / "out" / "imagenet.csv").open() as file:
+        hours = {row["processes"]: float(row["hours"]) for row in csv.DictReader(file)}
+    assert hours["1"] == pytest.approx(
+        50_000 * record["cost"]["seconds an image"][f"decision, {SMALL}, photos"] / 3600, rel=0.1
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--images", "5"], "--images: limits the images of --data, which is not given"),
+        (["--data", "nowhere"], "--data: there is no folder 'nowhere'"),
+        (["--model", "resnet51"], "--model: there is no 'resnet51'"),
+        (["--images", "0"], "allowed is an integer of at least 1"),
+    ],
+)
+def test_bad_input_is_one_line(options, message, tmp_path, capsys):
+    assert main(["faithfulness", *options, "--output", str(tmp_path)]) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_a_folder_without_classes(tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    assert main(["faithfulness", "--data", str(tmp_path / "photos"), "--output", str(tmp_path)]) == 2
+    assert "--data: Couldn't find any class folder" in capsys.readouterr().err
