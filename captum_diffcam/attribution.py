@@ -31,8 +31,9 @@ class LayerDiffGradCam(LayerMaps):
     Nothing that is added to the logits of :math:`c` and :math:`K` alike changes the map. An empty contrast set gives
     plain Grad-CAM, :math:`D = z_c`.
 
-    Use it where :class:`captum.attr.LayerGradCam` stands: the constructor and every argument of :meth:`attribute` are
-    the same. Maps are defined for models in eval mode (batch normalisation in train mode couples the examples).
+    Use it where :class:`captum.attr.LayerGradCam` stands: it is a :class:`captum.attr.LayerAttribution` like that, and
+    the constructor and every argument of :meth:`attribute` are the same. :meth:`explain` classifies as well. Maps are
+    defined for models in eval mode (batch normalisation in train mode couples the examples).
 
     Sources: J. Piland, C. Sweet, A. Czajka, "DiffGradCAM", arXiv:2506.08514, for the contrastive score; R. Selvaraju et
     al., "Grad-CAM", arXiv:1610.02391, for the weights. The forms of the contrast set and the reductions are ours.
