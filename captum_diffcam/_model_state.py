@@ -74,11 +74,10 @@ def left_as_it_was(modules: Sequence[Module]) -> Iterator[None]:
     norms = [module for module in modules if module.training and isinstance(module, _NormBase)]
     statistics = [{name: module._buffers.get(name) for name in _RUNNING} for module in norms]
     dictionaries = [
-        value
-        for module in modules
-        if not type(module).__module__.startswith("torch.nn.")
-        for name, value in vars(module).items()
-        if name not in _OF_EVERY_MODULE and isinstance(value, dict)
+        attributes[name]
+        for attributes in (vars(module) for module in modules if not type(module).__module__.startswith("torch.nn."))
+        for name in attributes.keys() - _OF_EVERY_MODULE
+        if isinstance(attributes[name], dict)
     ]
     entries = [dict(dictionary) for dictionary in dictionaries]
     for module, buffers in zip(norms, statistics, strict=True):

@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from types import FunctionType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
@@ -53,28 +52,29 @@ class Watch(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self.is_over:
             return func(*args, **(kwargs or {}))
-        given = list(_tensors((args, kwargs)))
+        given = _tensors(args, kwargs)
         versions = [_version(tensor) for tensor in given]
         result = func(*args, **(kwargs or {}))
-        made = list(_tensors(result))
+        made = _tensors((result,), None)
         for tensor, version in zip(given, versions, strict=True):
             if not any(tensor is other for other in made):
                 # A call that answers with numbers, a shape, say, is no reader; one that answers nothing may have
                 # written the tensor elsewhere.
                 if made or result is None:
                     self._read.add(id(tensor))
-                if any(_share_memory(tensor, other) for other in made):
-                    self._viewed.add(id(tensor))
             elif _version(tensor) != version:
-                # Changed in place, it is another tensor to autograd, which only its views have read.
+                # Changed in place, it is another tensor to autograd, which nothing but its views has read.
                 self._made.add(id(tensor))
-                self._read.discard(id(tensor))
+                if not tensor._is_view():
+                    self._read.discard(id(tensor))
         for tensor in made:
             if not any(tensor is other for other in given):
                 self._made.add(id(tensor))
                 self._read.discard(id(tensor))
                 self._viewed.discard(id(tensor))
-                if isinstance(func, FunctionType) and len(made) > 1:
+                if tensor._is_view():
+                    self._viewed.add(id(tensor._base))
+                if len(made) > 1 and isinstance(func, FunctionType):
                     # One of several results may have been made from another, in Python that is not seen here.
                     self._read.add(id(tensor))
         return result
@@ -122,21 +122,18 @@ def _may_return_its_input(module: nn.Module) -> bool:
     return isinstance(module, _MAY_RETURN_THEIR_INPUT) or bool(getattr(module, "inplace", False))
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for inner in value:
-            yield from _tensors(inner)
-    elif isinstance(value, dict):
-        yield from _tensors(tuple(value.values()))
+def _tensors(args: Sequence[Any], kwargs: dict[str, Any] | None) -> list[Tensor]:
+    """All tensors among the arguments, also in lists, tuples and dictionaries."""
+    found = []
+    for value in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (tuple, list)):
+            found += _tensors(value, None)
+        elif isinstance(value, dict):
+            found += _tensors((), value)
+    return found
 
 
 def _version(tensor: Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
-
-
-def _share_memory(tensor: Tensor, other: Tensor) -> bool:
-    if tensor.layout is not torch.strided or other.layout is not torch.strided:
-        return False
-    return tensor.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
