@@ -51,6 +51,8 @@ class LayerRun:
     output: Any
     parts: list[list[list[Tensor]]]
     """By layer, by device, the layer's tensors."""
+    input_size: tuple[int, ...]
+    """Height and width of the first input, or whatever it has behind examples and channels."""
     notes: list[str]
     """What the caller should know of this run."""
 
@@ -151,12 +153,13 @@ def run_at_layers(
             put_back()
     if taps is None or not taps.is_complete:
         output, taps = attempt(whole_graph=True)
-    return _what_ran(taps, output, forward_func, modules, device_ids, tensor_index)
+    return _what_ran(taps, output, tuple(inputs[0].shape[2:]), forward_func, modules, device_ids, tensor_index)
 
 
 def _what_ran(
     taps: Taps,
     output: Any,
+    input_size: tuple[int, ...],
     forward_func: Callable[..., Any],
     modules: Sequence[Module],
     device_ids: list[int] | None,
@@ -173,7 +176,7 @@ def _what_ran(
             notes.append(f"layer: {name} runs more than once in one forward; its last run is explained")
         devices = _in_order(list(tensors), forward_func, device_ids)
         parts.append([_chosen(tensors[device], tensor_index, layer) for device in devices])
-    return LayerRun(output, parts, notes)
+    return LayerRun(output, parts, input_size, notes)
 
 
 def _chosen(tensors: list[Tensor], tensor_index: int | None, layer: Module) -> list[Tensor]:

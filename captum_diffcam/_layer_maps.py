@@ -14,7 +14,7 @@ from torch.nn import Module
 from captum_diffcam._arguments import as_index, as_inputs
 from captum_diffcam._capture import LayerRun, recording, run_at_layers
 from captum_diffcam._warnings import warn_user
-from captum_diffcam.layouts import Layout, convolutional, find_layout, looks_like_tokens, to_positions
+from captum_diffcam.layouts import Layout, convolutional, doubt_about_layout, find_layout, to_positions
 from captum_diffcam.logits import Target, as_logits, at_least_float32, select_target
 from captum_diffcam.results import Maps
 
@@ -90,13 +90,12 @@ class LayerMaps(LayerAttribution, GradientAttribution):
     def _layers(self) -> list[Module]:
         return self.layer if isinstance(self.layer, list) else [self.layer]
 
-    def _doubts(self, run: LayerRun, image: Tensor) -> Iterator[str]:
+    def _doubts(self, run: LayerRun, given: Tensor) -> Iterator[str]:
         """Why the maps may not be what they seem."""
-        for layout, tensors in zip(self.layouts, run.activations, strict=True):
+        for layer, layout, tensors in zip(self._layers, self.layouts, run.activations, strict=True):
             for tensor in tensors if layout is convolutional else ():
-                if hint := looks_like_tokens(tensor, image):
-                    shape = tuple(tensor.shape)
-                    yield f"layer: {shape} looks like tokens, whose channels come last; layout={hint!r} takes them so"
+                if doubt := doubt_about_layout(layer, tensor, given):
+                    yield doubt
 
     def _maps(
         self, run: LayerRun, score: Tensor, rectify: bool, sum_channels: bool, grad_kwargs: dict[str, Any]
@@ -108,7 +107,9 @@ class LayerMaps(LayerAttribution, GradientAttribution):
             for layout, activations, gradients in by_layer:
                 of_layer = []
                 for activation, gradient in zip(activations, gradients, strict=True):
-                    activation, gradient = to_positions(layout, activation, gradient)
+                    activation, gradient = to_positions(
+                        layout, activation, gradient, examples=len(score), size=run.input_size
+                    )
                     activation, gradient = at_least_float32(activation), at_least_float32(gradient)
                     attribution = self.channel_weights(activation, gradient) * activation
                     if sum_channels:

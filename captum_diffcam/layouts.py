@@ -7,15 +7,22 @@ applied to activations and to gradients alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Literal, TypeAlias, Union
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, Union
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from captum_diffcam._arguments import as_index
 
 Layout: TypeAlias = Union[Literal["vit", "swin"], Callable[[Tensor], Tensor]]
 """``"vit"``, ``"swin"``, or a callable from a layer's tensor to ``(N, channels, *positions)``."""
 
-_MOST_PREFIX_TOKENS = 16
+_MOST_PREFIX_TOKENS = 9
+"""A class token, one of distillation or several registers: eight at most in the models that are in use."""
+
+_CHANNELS_LAST = (nn.LayerNorm, nn.Linear, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
+"""Modules of torch that keep channels last whatever they are given; some subclasses do not."""
 
 
 def convolutional(tensor: Tensor) -> Tensor:
@@ -24,23 +31,52 @@ def convolutional(tensor: Tensor) -> Tensor:
 
 
 def swin(tensor: Tensor) -> Tensor:
-    """Channels last, ``(N, *positions, D)``: Swin, MaxViT's attention, ConvNeXt's inner layers."""
+    """Channels last, ``(N, *positions, D)``: Swin, MaxViT's attention, ConvNeXt's inner layers, text and audio."""
     return tensor.movedim(-1, 1)
 
 
-def vit_layout(grid: tuple[int, int] | None = None) -> Callable[[Tensor], Tensor]:
-    """The layout of tokens ``(N, T, D)``, whose last ones are a grid of patches, row by row.
+@dataclass(frozen=True)
+class VitLayout:
+    """What :func:`vit_layout` returns."""
+
+    grid: tuple[int, ...] | None = None
+
+    def __call__(self, tensor: Tensor, size: Sequence[int] = ()) -> Tensor:
+        """The tokens on their grid; ``size`` is that of the model's input, from which a grid that is not given follows.
+
+        Shape: (N, T, D) -> (N, D, *grid).
+        """
+        if tensor.ndim != 3:
+            raise ValueError(f"layout: got a tensor of shape {tuple(tensor.shape)}; 'vit' takes tokens (N, T, D)")
+        tokens = tensor.shape[1]
+        grid = self.grid or _grid_of(tokens, size)
+        prefix = tokens - math.prod(grid)
+        if prefix < 0:
+            raise ValueError(
+                f"layout: got {tokens} tokens, fewer than the grid of {_times(grid)} patches has; give the grid's size "
+                "with vit_layout(grid=...)"
+            )
+        return tensor[:, prefix:].transpose(1, 2).reshape(len(tensor), -1, *grid)
+
+
+def vit_layout(grid: tuple[int, ...] | None = None) -> VitLayout:
+    r"""The layout of tokens ``(N, T, D)``, whose last ones are a grid of patches, row by row.
 
     Class and register tokens, which come first, are left out: they have no position.
 
     Args:
-        grid: height and width in patches. None: the largest square that T has room for.
+        grid: height and width in patches; for video or volumes three numbers, for sequences one. None, for images:
+            height and width of the model's input divided by the side of a square patch. Sides are tried that divide
+            both; the grid is the one that leaves at most 9 tokens for class and registers, fewer than it has patches.
+            Where none does, or several do, an error asks for the grid. A model that resizes its input itself, or
+            whose patches are no squares, needs it given.
 
     Returns:
-        A callable for the argument ``layout``, from ``(N, T, D)`` to ``(N, D, height, width)``.
+        VitLayout: for the argument ``layout``; from ``(N, T, D)`` to ``(N, D, *grid)``.
 
     Raises:
-        ValueError: raised by the callable where the tokens do not fit the grid.
+        TypeError, ValueError: the grid is not of integers from 1 on. Raised when the layout is applied: the tokens do
+            not fit the grid, or do not tell it.
 
     Example:
         >>> import torch
@@ -48,41 +84,67 @@ def vit_layout(grid: tuple[int, int] | None = None) -> Callable[[Tensor], Tensor
         >>> vit_layout(grid=(7, 14))(torch.zeros(2, 1 + 7 * 14, 64)).shape
         torch.Size([2, 64, 7, 14])
     """
-
-    def vit(tensor: Tensor) -> Tensor:
-        if tensor.ndim != 3:
-            raise ValueError(f"layout: got a tensor of shape {tuple(tensor.shape)}; 'vit' takes tokens (N, T, D)")
-        tokens = tensor.shape[1]
-        height, width = grid or (math.isqrt(tokens),) * 2
-        prefix = tokens - height * width
-        if prefix < 0 or (grid is None and prefix > _MOST_PREFIX_TOKENS):
-            raise ValueError(
-                f"layout: got {tokens} tokens, which is no grid of {height} x {width} patches behind class and "
-                "register tokens; give its size with vit_layout(grid=(height, width))"
-            )
-        return tensor[:, prefix:].transpose(1, 2).reshape(len(tensor), -1, height, width)
-
-    return vit
+    if grid is None:
+        return VitLayout()
+    allowed = "allowed are None and a tuple of integers from 1 on, such as (height, width)"
+    if not isinstance(grid, (tuple, list)) or not grid:
+        raise TypeError(f"grid: got {grid!r}; {allowed}")
+    sides = tuple(as_index("grid", side, allowed) for side in grid)
+    if min(sides) < 1:
+        raise ValueError(f"grid: got {grid!r}; {allowed}")
+    return VitLayout(sides)
 
 
-def find_layout(layout: Layout | None) -> Callable[[Tensor], Tensor]:
+def _grid_of(tokens: int, size: Sequence[int]) -> tuple[int, ...]:
+    """The only grid of square patches over an image of that size that the tokens can be."""
+    give = "give it with vit_layout(grid=(height, width)), or vit_layout(grid=(tokens,)) for a sequence"
+    if len(size) != 2:
+        got = f"of size {_times(size)}" if size else "without a size"
+        raise ValueError(f"layout: got {tokens} tokens of an input {got}, which does not tell their grid; {give}")
+    common = math.gcd(*size)
+    grids = [(size[0] // side, size[1] // side) for side in range(1, common + 1) if common % side == 0]
+    fitting = [grid for grid in grids if 0 <= tokens - math.prod(grid) < min(_MOST_PREFIX_TOKENS + 1, math.prod(grid))]
+    if len(fitting) != 1:
+        found = " and ".join(map(_times, fitting)) if fitting else "no grid"
+        raise ValueError(
+            f"layout: got {tokens} tokens of an image of {_times(size)}, which fit {found} of square patches behind "
+            f"class and register tokens; {give}"
+        )
+    return fitting[0]
+
+
+def _times(sides: Sequence[int]) -> str:
+    return " x ".join(map(str, sides))
+
+
+def find_layout(layout: Layout | None) -> Callable[..., Tensor]:
     """The callable of a layout by name; None is convolutional."""
     if callable(layout):
         return layout
-    presets = {None: convolutional, "vit": vit_layout(), "swin": swin}
+    presets: dict[Any, Callable[..., Tensor]] = {None: convolutional, "vit": VitLayout(), "swin": swin}
     if not isinstance(layout, (str, type(None))) or layout not in presets:
         raise ValueError(f"layout: got {layout!r}; allowed are None, 'vit', 'swin' and a callable")
     return presets[layout]
 
 
-def to_positions(layout: Callable[[Tensor], Tensor], activations: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as ``(N, channels, *positions)``, after a check that the score depends on what has a position."""
-    placed, placed_gradients = layout(activations), layout(gradients)
-    if not isinstance(placed, Tensor) or placed.ndim < 2 or len(placed) != len(activations):
+def to_positions(
+    layout: Callable[..., Tensor], activations: Tensor, gradients: Tensor, *, examples: int, size: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Both as ``(N, channels, *positions)``, after a check that the score depends on what has a position.
+
+    ``examples`` is N, as many as the model returned logits for, and ``size`` that of the model's input.
+    """
+    placed, placed_gradients = (_place(layout, tensor, size) for tensor in (activations, gradients))
+    if not isinstance(placed, Tensor) or placed.ndim < 2 or len(placed) != examples:
+        allowed = f"allowed is a tensor ({examples}, channels, *positions)"
+        if layout in (convolutional, swin) or isinstance(layout, VitLayout):
+            raise ValueError(
+                f"layer: has {len(placed)} rows for {examples} example(s), in a tensor of shape "
+                f"{tuple(activations.shape)}; {allowed}, which a callable for layout makes of tokens before examples "
+                "or of windows apart"
+            )
         got = f"shape {tuple(placed.shape)}" if isinstance(placed, Tensor) else type(placed).__name__
-        raise ValueError(
-            f"layout: the callable returned {got}; allowed is a tensor ({len(activations)}, channels, *positions)"
-        )
+        raise ValueError(f"layout: the callable returned {got}; {allowed}")
     if placed_gradients.numel() < gradients.numel() and gradients.any() and not placed_gradients.any():
         raise ValueError(
             "layer: the score does not depend on its positions, only on tokens that have none (as behind the attention "
@@ -91,16 +153,45 @@ def to_positions(layout: Callable[[Tensor], Tensor], activations: Tensor, gradie
     return placed, placed_gradients
 
 
-def looks_like_tokens(tensor: Tensor, image: Tensor) -> Literal["vit", "swin"] | None:
-    """The layout that a layer's tensor seems to have, where the model's input is an image and it is no feature map."""
-    if image.ndim < 4:
+def _place(layout: Callable[..., Tensor], tensor: Tensor, size: Sequence[int]) -> Tensor:
+    return layout(tensor, size) if isinstance(layout, VitLayout) else layout(tensor)
+
+
+def doubt_about_layout(layer: nn.Module, tensor: Tensor, given: Tensor) -> str | None:
+    """Why a layer's tensor, taken as a convolution's, seems to keep its channels elsewhere.
+
+    ``given`` is the model's input: an image or a volume ``(N, channels, *size)``, a series ``(N, channels, length)``,
+    or ids or samples ``(N, length)``.
+    """
+    if tensor.ndim < 3:
         return None
-    if tensor.ndim == 3:
-        return "vit"
-    if tensor.ndim == image.ndim and not _same_aspect(tensor.shape[2:], image.shape[2:]):
-        return "swin" if _same_aspect(tensor.shape[1:-1], image.shape[2:]) else None
-    return None
+    size, positions, inner = given.shape[2:], tensor.shape[2:], tensor.shape[1:-1]
+    alike = tensor.ndim == given.ndim >= 4
+    if given.ndim >= 4 and tensor.ndim == 3:
+        hint = "layout='vit' takes them so" if len(size) == 2 else "layout=vit_layout(grid=...) takes them so"
+    elif type(layer) in _CHANNELS_LAST:
+        hint = "layout='swin' takes them so"
+    elif alike and _same_aspect(positions, size):
+        return None
+    elif alike and _same_aspect(inner, size):
+        hint = "layout='swin' takes them so"
+    elif alike and not all(map(_is_strided, positions, size)):
+        hint = "a callable for layout brings them to (N, channels, *positions)"
+    elif tensor.ndim == 3 and given.ndim in (2, 3) and tensor.shape[1] == given.shape[-1] < tensor.shape[2]:
+        # A sequence that keeps its length; a convolution has no more positions than its input.
+        hint = "layout='swin' takes them so"
+    else:
+        return None
+    return f"layer: {tuple(tensor.shape)} looks like tokens, whose channels come last; {hint}"
 
 
-def _same_aspect(positions: tuple[int, ...], size: tuple[int, ...]) -> bool:
-    return all(abs(n - positions[0] * s / size[0]) <= 1 for n, s in zip(positions, size, strict=True))
+def _same_aspect(positions: Sequence[int], size: Sequence[int]) -> bool:
+    """Whether height and width shrank alike; time, before them, may shrink by another factor."""
+    (h, w), (height, width) = positions[-2:], size[-2:]
+    return abs(w - h * width / height) <= 1 or abs(h - w * height / width) <= 1
+
+
+def _is_strided(positions: int, size: int) -> bool:
+    """Whether a convolution of some stride leaves so many positions, but for a border without padding."""
+    expected = size / max(round(size / positions), 1)
+    return expected - 2 - 0.1 * expected <= positions <= expected + 1

@@ -24,7 +24,7 @@ ALLOWED = {
     "contrast": ({"numpy", "torch"}, {"_arguments"}),
     "score": ({"torch"}, {"contrast", "logits"}),
     "weighting": ({"torch"}, set()),
-    "layouts": ({"torch"}, set()),
+    "layouts": ({"torch"}, {"_arguments"}),
     "metrics": ({"torch"}, {"logits"}),
     "rivals": ({"torch"}, set()),
     "results": ({"torch"}, set()),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
+import pickle
+import re
 import warnings
 
 import pytest
@@ -11,6 +15,7 @@ from nets import conv_net, images
 from torch import nn
 
 from captum_diffcam import InputAttribution, LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals, vit_layout
+from captum_diffcam.layouts import doubt_about_layout
 
 METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
 
@@ -36,7 +41,7 @@ class Tokens(nn.Module):
 @pytest.mark.parametrize("method", METHODS)
 def test_tokens_are_the_maps_they_came_from(method, prefix):
     """The layer of tokens, read as a grid, says what the convolution before it says."""
-    model, x = Tokens(prefix).eval(), images()
+    model, x = Tokens(prefix).eval(), images(size=14)
     expected = method(model, model.conv).attribute(x, target=[2, 0, 5])
     maps = method(model, model.tokens, layout="vit").attribute(x, target=[2, 0, 5])
     torch.testing.assert_close(maps, expected)
@@ -71,8 +76,149 @@ class Permute(nn.Module):
         return a.permute(self.order)
 
 
+def test_every_grid_is_right_or_refused():
+    """Square patches of any side, as many tokens before them as models have: never another grid than the true one."""
+    refused = []
+    sides = range(4, 33)
+    for height, width, patch, prefix in itertools.product(sides, sides, (8, 14, 16), (0, 1, 2, 5)):
+        numbered = torch.arange(height * width).reshape(1, -1, 1)
+        tokens = torch.cat([torch.full((1, prefix, 1), -1), numbered], 1)
+        try:
+            placed = vit_layout()(tokens, (height * patch, width * patch))
+        except ValueError:
+            refused.append((height, width, patch, prefix))
+        else:
+            assert placed.tolist() == numbered.reshape(1, 1, height, width).tolist()
+    # 25 tokens over 80 x 80 pixels are 5 x 5 patches, or 4 x 4 behind nine tokens.
+    assert refused == [(5, 5, 8, 0), (5, 5, 16, 0)]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "size", "grid"),
+    [
+        (197, (224, 224), (14, 14)),
+        (198, (224, 224), (14, 14)),  # and one of distillation
+        (261, (224, 224), (16, 16)),  # and four registers
+        (1370, (518, 518), (37, 37)),
+        (225, (224, 256), (14, 16)),  # 15 x 15 without a class token
+        (384, (64, 96), (16, 24)),
+        (6, (64, 96), (2, 3)),
+    ],
+)
+def test_grids_of_models_in_use(tokens, size, grid):
+    assert vit_layout()(torch.zeros(2, tokens, 3), size).shape == (2, 3, *grid)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "size", "message"),
+    [
+        (1214, (128, 1024), "1214 tokens of an image of 128 x 1024, which fit no grid of square patches"),  # overlap
+        (196, (225, 225), "196 tokens of an image of 225 x 225, which fit no grid"),
+        (25, (80, 80), "25 tokens of an image of 80 x 80, which fit 5 x 5 and 4 x 4 of square patches"),
+        (1568, (16, 224, 224), "1568 tokens of an input of size 16 x 224 x 224, which does not tell their grid"),
+        (12, (), "12 tokens of an input without a size"),
+    ],
+)
+def test_grids_that_must_be_given(tokens, size, message):
+    with pytest.raises(ValueError, match=rf"layout: got {message}.*vit_layout\(grid="):
+        vit_layout()(torch.zeros(2, tokens, 3), size)
+
+
+def test_a_grid_of_the_wrong_aspect_is_not_taken():
+    """224 x 256 in small: 2 x 4 patches behind a class token are nine, a square."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 5, 4, stride=4)
+    head = nn.Sequential(nn.Flatten(), nn.Linear(45, 6))
+    tokens = nn.Identity()
+
+    def forward(x):
+        patches = conv(x).flatten(2).transpose(1, 2)
+        return head(tokens(torch.cat([patches.mean(1, keepdim=True), patches], 1)))
+
+    x = torch.rand(2, 3, 8, 16)
+    maps = LayerDiffGradCam(forward, tokens, layout="vit").attribute(x, target=1)
+    assert maps.shape == (2, 1, 2, 4)
+    torch.testing.assert_close(
+        maps, LayerDiffGradCam(forward, tokens, layout=vit_layout((2, 4))).attribute(x, target=1)
+    )
+
+
+@pytest.mark.parametrize("grid", [(5,), (2, 3, 4)], ids=str)
+def test_grids_of_any_number_of_dimensions(grid):
+    numbered = torch.arange(2 * torch.Size(grid).numel() * 3.0).reshape(2, -1, 3)
+    tokens = torch.cat([torch.full((2, 1, 3), -1.0), numbered], 1)
+    expected = numbered.reshape(2, *grid, 3).movedim(-1, 1)
+    assert vit_layout(grid)(tokens).tolist() == expected.tolist()
+
+
+class Encoder(nn.Module):
+    """A transformer over the patches of an image, with time before examples as in torch's default."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 4, stride=4)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0)
+        self.head = nn.Linear(8, 6)
+
+    def forward(self, x):
+        return self.head(self.block(self.conv(x).flatten(2).permute(2, 0, 1)).mean(0))
+
+
+def test_tokens_before_examples():
+    """Nine tokens of four examples are no nine examples."""
+    model, x = Encoder().eval(), images(4, size=12)
+    for layout in (None, "swin", "vit"):
+        with pytest.raises(ValueError, match=r"layer: has 9 rows for 4 example\(s\), in a tensor of shape \(9, 4, 8\)"):
+            LayerDiffGradCam(model, model.block, layout=layout).attribute(x, target=1)
+    vit = vit_layout((3, 3))
+    maps = LayerDiffGradCam(model, model.block, layout=lambda t: vit(t.transpose(0, 1))).attribute(x, target=1)
+    one_by_one = [
+        LayerDiffGradCam(model, model.block, layout=lambda t: vit(t.transpose(0, 1))).attribute(single, target=1)
+        for single in x.split(1)
+    ]
+    assert maps.shape == (4, 1, 3, 3)
+    torch.testing.assert_close(maps, torch.cat(one_by_one))
+
+
+class Windows(nn.Module):
+    """Four windows of 2 x 2 positions for each image, as Swin's attention sees them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.inner, self.head = nn.Conv2d(3, 5, 2, stride=2), nn.Identity(), nn.Linear(80, 6)
+
+    def forward(self, x):
+        a = self.conv(x).reshape(-1, 5, 2, 2, 2, 2).permute(0, 2, 4, 3, 5, 1)
+        a = self.inner(a.reshape(-1, 4, 5))
+        return self.head(a.tanh().reshape(len(x), -1))
+
+
+def joined(tensor):
+    return tensor.reshape(-1, 2, 2, 2, 2, 5).permute(0, 5, 1, 3, 2, 4).reshape(-1, 5, 4, 4)
+
+
+def test_windows_apart_from_each_other():
+    model, x = Windows().eval(), images(2, size=8)
+    with pytest.raises(ValueError, match=r"layer: has 8 rows for 2 example\(s\)"):
+        LayerDiffGradCam(model, model.inner).attribute(x, target=1)
+    maps = LayerDiffGradCam(model, model.inner, layout=joined).attribute(x, target=1)
+    torch.testing.assert_close(maps, LayerDiffGradCam(model, model.conv).attribute(x, target=1))
+
+
+@pytest.mark.parametrize("layout", ["vit", "swin", vit_layout((7, 14)), None], ids=["vit", "swin", "grid", "none"])
+def test_pickles_and_copies(layout):
+    model, x = Tokens(0, width=14).eval(), images(size=9)
+    cam = LayerDiffGradCam(model, model.conv if layout in (None, "swin") else model.tokens, layout=layout)
+    for again in (pickle.loads(pickle.dumps(cam)), copy.deepcopy(cam)):
+        assert again.layouts == cam.layouts
+    if layout == vit_layout((7, 14)):
+        torch.testing.assert_close(again.attribute(x, target=1), cam.attribute(x, target=1))
+
+
 def test_rivals_and_the_input_follow_the_layout():
-    model, x = Tokens(1).eval(), images()
+    model, x = Tokens(1).eval(), images(size=14)
     cam = LayerDiffGradCam(model, model.tokens, layout="vit")
     torch.testing.assert_close(
         cam.attribute_rivals(x, 1, top_rivals(2)).maps,
@@ -129,6 +275,39 @@ def test_tokens_without_a_layout_are_pointed_out(vit):
         LayerDiffGradCam(model, last).attribute(images(), target=1)
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape", "given", "hint"),
+    [
+        (nn.Identity(), (2, 197, 16), (2, 3, 224, 224), "layout='vit'"),
+        (nn.Identity(), (2, 1568, 16), (2, 3, 16, 224, 224), r"layout=vit_layout\(grid=...\)"),
+        (nn.Identity(), (2, 8, 7, 7, 96), (2, 3, 16, 224, 224), "layout='swin'"),  # swin3d
+        (nn.Identity(), (2, 16, 196, 96), (2, 3, 224, 224), "a callable for layout"),  # blocks of NesT
+        (nn.Identity(), (2, 12, 768), (2, 12), "layout='swin'"),  # text
+        (nn.LayerNorm(768), (2, 49, 768), (2, 16000), "layout='swin'"),  # audio
+        (nn.Linear(4, 4), (2, 5, 4), (2, 4, 5), "layout='swin'"),
+    ],
+)
+def test_tokens_of_every_kind_are_pointed_out(layer, shape, given, hint):
+    assert re.search(hint, doubt_about_layout(layer, torch.zeros(shape), torch.zeros(given)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "given"),
+    [
+        ((2, 512, 49), (2, 16000)),  # wav2vec's convolutions
+        ((2, 128, 126), (2, 1, 128)),
+        ((2, 64, 32), (2, 3, 64)),
+        ((2, 512, 1, 26), (2, 1, 32, 100)),  # a reader of text lines pools heights alone
+        ((2, 16, 10, 10), (2, 1, 32, 32)),
+        ((2, 1280, 7, 8), (2, 3, 224, 256)),
+        ((2, 512, 8, 7, 7), (2, 3, 16, 112, 112)),
+        ((2, 2048), (2, 3, 224, 224)),
+    ],
+)
+def test_convolutions_of_every_kind_are_not(shape, given):
+    assert doubt_about_layout(nn.ReLU(), torch.zeros(shape), torch.zeros(given)) is None
+
+
 @pytest.mark.parametrize(("dims", "shape"), [(1, (3, 9)), (2, (3, 9, 9)), (2, (3, 40, 9)), (3, (3, 7, 7, 7))], ids=str)
 def test_feature_maps_are_not(dims, shape):
     net = conv_net(dims)
@@ -145,10 +324,13 @@ def test_errors_name_the_argument():
         LayerDiffGradCam(model, model.tokens, layout=["vit"])
     with pytest.raises(ValueError, match=r"layout: got a tensor of shape \(3, 5, 7, 7\); 'vit' takes tokens"):
         LayerDiffGradCam(model, model.conv, layout="vit").attribute(x, target=1)
-    with pytest.raises(ValueError, match="layout: got 50 tokens, which is no grid of 8 x 8"):
+    with pytest.raises(ValueError, match="layout: got 50 tokens, fewer than the grid of 8 x 8 patches has"):
         LayerDiffGradCam(model, model.tokens, layout=vit_layout((8, 8))).attribute(x, target=1)
-    with pytest.raises(ValueError, match="layout: got 600 tokens, which is no grid of 24 x 24"):
+    with pytest.raises(ValueError, match="layout: got 600 tokens of an input without a size, which does not tell"):
         vit_layout()(torch.zeros(1, 600, 4))
+    for grid, error in ((7, TypeError), ((7.0, 7), TypeError), ((), TypeError), ((0, 7), ValueError)):
+        with pytest.raises(error, match=r"^grid: got .*; allowed are None and a tuple of integers from 1 on"):
+            vit_layout(grid)
     with pytest.raises(ValueError, match="layout: the callable returned NoneType"):
         LayerDiffGradCam(model, model.tokens, layout=lambda tensor: None).attribute(x, target=1)
     with pytest.raises(ValueError, match=r"layout: the callable returned shape \(150, 5\)"):

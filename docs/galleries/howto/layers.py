@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torchvision.models import SwinTransformer, VisionTransformer, resnet18
 
-from captum_diffcam import LayerDiffGradCam, vit_layout
+from captum_diffcam import InputAttribution, LayerDiffGradCam, vit_layout
 
 resnet = resnet18().eval()
 cam = LayerDiffGradCam(resnet, resnet.layer4)
@@ -61,19 +61,142 @@ except ValueError as error:
     print(error)
 
 # %%
-# Patches that are no square have their grid named:
+# The grid follows from the size of the input: the square patches whose sides divide it
+# and that are as many as the tokens, but for a few before them. Here 4 x 8 patches of
+# 8 x 8 pixels behind a class token:
 
-cam = LayerDiffGradCam(vit, last.ln_1, layout=vit_layout(grid=(4, 16)))
-print(cam.attribute(images, target=3).shape)
+
+class Patches(nn.Module):
+    """A small transformer for images of any size."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.token = nn.Conv2d(3, 16, 8, stride=8), nn.Parameter(torch.randn(16))
+        self.norm = nn.LayerNorm(16)
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, inputs):
+        tokens = self.embed(inputs).flatten(2).transpose(1, 2)
+        tokens = self.norm(torch.cat([self.token.expand(len(inputs), 1, -1), tokens], dim=1))
+        return self.head(self.attention(tokens, tokens, tokens)[0][:, 0])
+
+
+patches = Patches().eval()
+cam = LayerDiffGradCam(patches, patches.norm, layout="vit")
+print(cam.attribute(torch.rand(2, 3, 32, 64), target=3).shape)
 
 # %%
-# A Swin keeps (N, H, W, D), and anything else can be said with a function that
-# reorders:
+# Where no such grid fits, or several do, the error asks for it. That is so for patches
+# that overlap or are no squares, and for video, whose grid has three numbers. It must be
+# given, too, where the model resizes its input itself: nobody else knows.
+
+cam = LayerDiffGradCam(patches, patches.norm, layout=vit_layout(grid=(4, 8)))
+print(cam.attribute(torch.rand(2, 3, 32, 64), target=3).shape)
+print(vit_layout(grid=(8, 7, 7))(torch.zeros(2, 1 + 8 * 7 * 7, 16)).shape)
+
+# %%
+# A Swin keeps channels last, (N, H, W, D), and anything else can be said with a function
+# that reorders:
 
 swin = SwinTransformer([4, 4], 24, [1, 1], [2, 2], [4, 4], num_classes=10).eval()
 for layout in ("swin", lambda tensor: tensor.movedim(-1, 1)):
     cam = LayerDiffGradCam(swin, swin.features, layout=layout)
     print(cam.attribute(images, target=3).shape)
+
+# %%
+# Text and audio
+# --------------
+#
+# The layers of a BERT or a wav2vec are (N, T, D), channels last: ``layout="swin"`` reads
+# sequences of any length. The map has a value for each token or frame. Ids are integers
+# and have no gradient, the layer's output has.
+
+embedding = nn.Embedding(100, 16)
+block = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+text = nn.Sequential(embedding, block)
+
+
+def classify(ids):
+    """Logits from the mean over tokens, as a text classifier returns them."""
+    return text.eval()(ids).mean(dim=1)[:, :4]
+
+
+cam = LayerDiffGradCam(classify, embedding, layout="swin")
+print(cam.attribute(torch.randint(100, (2, 12)), target=3).shape)
+
+# %%
+# Waveforms come as (N, samples). ``InputAttribution`` stretches the map over them.
+
+frames = nn.Conv1d(1, 16, 10, stride=5)
+
+
+def hear(waveform):
+    """Logits of raw audio."""
+    return text[1].eval()(frames(waveform[:, None]).transpose(1, 2)).mean(dim=1)[:, :4]
+
+
+waveform = torch.rand(2, 400)
+print(LayerDiffGradCam(hear, frames).attribute(waveform, target=3).shape)
+print(LayerDiffGradCam(hear, text[1], layout="swin").attribute(waveform, target=3).shape)
+print(InputAttribution(LayerDiffGradCam(hear, frames)).attribute(waveform, target=3).shape)
+
+# %%
+# Examples elsewhere
+# ------------------
+#
+# What counts is ``(N, channels, *positions)`` in the end, with the examples of the batch
+# in front. A callable may move them, as for torch's transformers, which keep tokens
+# before examples, (T, N, D); and it may join windows, blocks or frames that the model has
+# put among the examples. Without it the error says how many rows there are.
+
+time_first = nn.TransformerEncoderLayer(16, 2, 32)
+
+
+def forward(inputs):
+    """Logits of a transformer whose tokens come before the examples."""
+    return time_first.eval()(patches.embed(inputs).flatten(2).permute(2, 0, 1)).mean(dim=0)
+
+
+grid = vit_layout(grid=(8, 8))
+cam = LayerDiffGradCam(forward, time_first, layout=lambda tensor: grid(tensor.transpose(0, 1)))
+print(cam.attribute(images, target=3).shape)
+
+# %%
+# .. warning::
+#
+#    Some models keep tokens in another order than row by row, which no shape tells. Hiera
+#    does before its last stage: it keeps mask units together. Its own module puts them
+#    back, here for block 5 of timm's::
+#
+#        model = timm.create_model("hiera_tiny_224", pretrained=True).eval()
+#        cam = LayerDiffGradCam(
+#            model, model.blocks[5], layout=lambda tensor: model.reroll(tensor, 5).movedim(-1, 1)
+#        )
+#
+# Several tensors
+# ---------------
+#
+# Of a layer that returns several tensors, attention with its weights, say, one can be
+# chosen; otherwise there is a map for each.
+
+weights = nn.MultiheadAttention(16, 2, batch_first=True)
+
+
+def attend(inputs):
+    """Logits of one layer of attention, which returns its weights, too."""
+    tokens = patches.embed(inputs).flatten(2).transpose(1, 2)
+    return weights.eval()(tokens, tokens, tokens)[0].mean(dim=1)
+
+
+cam = LayerDiffGradCam(attend, weights, layout="vit", tensor_index=0)
+print(cam.attribute(images, target=3).shape)
+
+# %%
+# A list of layers gives a list of maps, from one forward and one backward pass.
+
+cam = LayerDiffGradCam(resnet, [resnet.layer2, resnet.layer3, resnet.layer4])
+print([maps.shape for maps in cam.attribute(torch.rand(2, 3, 224, 224), target=281)])
 
 # %%
 # What a model returns
