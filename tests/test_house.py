@@ -29,6 +29,7 @@ ALLOWED = {
     "metrics": ({"torch"}, {"logits"}),
     "rivals": ({"torch"}, set()),
     "results": ({"torch"}, set()),
+    "_eager": ({"torch"}, set()),
     "_model_state": ({"torch"}, set()),
     "_watch": ({"torch"}, set()),
     "_taps": ({"torch"}, {"_watch"}),

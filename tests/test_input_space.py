@@ -99,6 +99,13 @@ def test_a_list_of_maps_becomes_one(net, x, mode):
     np.testing.assert_allclose(over_input.numpy(), np.broadcast_to(expected, x.shape), rtol=1e-5, atol=1e-6)
 
 
+def test_several_layers(net, x):
+    layers = [net.features, net.head[1]]
+    maps = [LayerDiffGradCam(net, layer).attribute(x, target=TARGETS) for layer in layers]
+    fused = InputAttribution(LayerDiffGradCam(net, layers)).attribute(x, target=TARGETS)
+    torch.testing.assert_close(fused, InputAttribution(Given(net, maps)).attribute(x))
+
+
 def test_a_list_in_other_forms(net, x):
     maps = LayerDiffGradCam(net, net.features).attribute(x, target=TARGETS)
     scaled = Given(net, [maps, 1e-20 * maps, 1e20 * maps])
