@@ -18,7 +18,7 @@ TargetFunction: TypeAlias = Callable[[Tensor], Tensor]
 """``(logits (N, C)) -> classes (N,)``."""
 
 Target: TypeAlias = Union[
-    int, tuple[int, ...], Tensor, "np.ndarray[Any, Any]", list[int], list[tuple[int, ...]], TargetFunction, None
+    int, tuple[int, ...], Tensor, np.ndarray[Any, Any], list[int], list[tuple[int, ...]], TargetFunction, None
 ]
 """Captum's forms of a target, and a function of the logits; see :meth:`captum_diffcam.LayerDiffGradCam.attribute`."""
 
