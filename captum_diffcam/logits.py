@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, Union
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 
 from captum_diffcam._arguments import as_index
 from captum_diffcam._warnings import warn_user
@@ -88,14 +89,15 @@ def _how_to_pick(output: Any) -> str:
 
 
 def warn_of_probabilities(output: Tensor) -> None:
-    """Warn where the model's output looks like probabilities: their differences are not what the decision is made by.
+    """Warn where the model's output is probabilities, whose differences are not what the decision is made by.
 
-    - softmax: no value is negative, and each row sums to one, within 1e-5 or the rounding of the dtype. Rows of whole
-      numbers alone are let by: logits written by hand are 0 and 1, a softmax hardly ever is in every digit.
-    - a sigmoid for every class: all values are within 0 and 1, and a sigmoid made them, as their graph tells. Where the
-      graph does not tell, under ``no_grad``, say, no value is 0 either, and the classes are at least ten. Logits of an
-      untrained model are all within 0 and 1 by chance about once in ``2 ** classes``, for a whole batch of like
-      examples at once; what a ReLU returns has zeros, and a sigmoid in float32 has none above a logit of -104.
+    - Rows that sum to one, within 1e-5 or the rounding of the dtype, and have no negative number. Rows of whole numbers
+      are let by: logits written by hand are 0 and 1, a softmax hardly ever is in every digit.
+    - Numbers from 0 to 1 alone that a sigmoid or softmax made, as their graph tells. Where there is no graph, they are
+      taken for a sigmoid's if there are ten classes or more and no number is 0. Logits of an untrained model are within
+      0 and 1 by chance: about once in ``2 ** classes``, for a whole batch of like examples at once, and more often
+      where something is added to all of them; what a ReLU returns has zeros, and a sigmoid in float32 has none above a
+      logit of -104.
 
     Log-probabilities are fine. They differ from logits by what is added to all of them alike.
 
@@ -108,7 +110,9 @@ def warn_of_probabilities(output: Tensor) -> None:
     rounding = max(1e-5, torch.finfo(output.dtype).eps)
     if classes > 1 and ((values.sum(dim=1) - 1).abs() <= rounding).all() and values.frac().any():
         kind = "nonnegative numbers that sum to one, as softmax does"
-    elif values.amax() <= 1 and (_made_by_sigmoid(output) or (classes >= _FEWEST_IN_RANGE and values.amin() > 0)):
+    elif values.amax() <= 1 and (
+        _made_of_probabilities(output.grad_fn) if output.grad_fn else classes >= _FEWEST_IN_RANGE and values.amin() > 0
+    ):
         kind = "numbers from 0 to 1 alone, as a sigmoid for each class does"
     else:
         return
@@ -118,12 +122,18 @@ def warn_of_probabilities(output: Tensor) -> None:
     )
 
 
-def _made_by_sigmoid(output: Tensor) -> bool:
-    """Whether the output is a sigmoid's, up to operations of one input, which reshape it, say."""
-    step = output.grad_fn
-    while step is not None and step.name() != "SigmoidBackward0":
-        step = step.next_functions[0][0] if len(step.next_functions) == 1 else None
-    return step is not None
+def _made_of_probabilities(last: Node) -> bool:
+    """Whether a graph ends in sigmoids or softmaxes alone, which may be picked, reshaped, joined or averaged."""
+    steps, seen = [last], {last}
+    while steps:
+        step = steps.pop()
+        if step.name() not in ("SigmoidBackward0", "SoftmaxBackward0"):
+            before = {earlier for earlier, _ in step.next_functions if earlier is not None}
+            if not before:
+                return False
+            steps += before - seen
+            seen |= before
+    return True
 
 
 def select_target(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:

@@ -13,9 +13,7 @@ from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
 from captum_diffcam._eager import uncompiled
 
 METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
-pytestmark = pytest.mark.filterwarnings(
-    "default"
-)  # Dynamo looks at .grad of every tensor
+pytestmark = pytest.mark.filterwarnings("default")  # Dynamo looks at .grad of every tensor
 
 
 def whole(net, **options):

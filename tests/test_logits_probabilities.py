@@ -57,6 +57,21 @@ class TestProbabilities:
     @pytest.mark.parametrize(
         "output",
         [
+            lambda z: torch.stack([z.sigmoid(), (2 * z).sigmoid()]).mean(0),
+            lambda z: torch.cat([z[:2].sigmoid(), z[2:].sigmoid()]),
+            lambda z: z.sigmoid() * torch.tensor([1.0, 1, 0]),
+            lambda z: z.softmax(1)[:, 1:],
+            lambda z: 0.5 * z.sigmoid() + 0.5 * z.sigmoid().mean(0),
+        ],
+        ids=["an ensemble", "in pieces", "masked", "without a background class", "smoothed"],
+    )
+    def test_of_what_is_made_of_them(self, output):
+        (message,) = warnings_of(output(random(4, 3).requires_grad_()))
+        assert message.startswith(SIGMOID)
+
+    @pytest.mark.parametrize(
+        "output",
+        [
             random(4, 6),
             random(4, 6).abs(),
             random(4, 1000).log_softmax(1),
@@ -79,11 +94,18 @@ class TestProbabilities:
         assert not warnings_of(output)
         assert not warnings_of(output.clone().requires_grad_() * 1)
 
+    def test_a_graph_is_believed(self):
+        """Of logits to all of which something is added, many classes are soon within 0 and 1."""
+        z = torch.full((4, 20), 0.3, requires_grad=True) + random(4, 1) / 10
+        assert not warnings_of(z)
+        assert warnings_of(z.detach())
+
     def test_a_sigmoid_that_is_not_the_last(self):
         z = torch.tensor([[0.2, 0.9]], requires_grad=True)
         assert not warnings_of(z * z.sigmoid())
         assert not warnings_of(z.sigmoid() * z)
         assert not warnings_of(nn.Linear(2, 2)(z.sigmoid()).clamp(0, 1))
+        assert not warnings_of(z.sigmoid() + torch.zeros(2, requires_grad=True))
         assert not warnings_of(z.sigmoid().log())
 
     @pytest.mark.parametrize(("last", "message"), [(nn.Softmax(dim=1), SOFTMAX), (nn.Sigmoid(), SIGMOID)])
