@@ -15,7 +15,7 @@ from captum_diffcam._arguments import as_index, as_inputs
 from captum_diffcam._capture import LayerRun, recording, run_at_layers
 from captum_diffcam._warnings import warn_user
 from captum_diffcam.layouts import Layout, convolutional, doubt_about_layout, find_layout, to_positions
-from captum_diffcam.logits import Target, as_logits, at_least_float32, select_target
+from captum_diffcam.logits import Target, as_logits, at_least_float32, select_target, warn_of_probabilities
 from captum_diffcam.results import Maps
 
 Inputs: TypeAlias = Union[Tensor, tuple[Tensor, ...]]
@@ -82,6 +82,7 @@ class LayerMaps(LayerAttribution, GradientAttribution):
                 create_graph=bool(grad_kwargs.get("create_graph")),
             )
             found = explain(run, *select_target(as_logits(run.output), target))
+        warn_of_probabilities(run.output)
         for message in (*run.notes, *self._doubts(run, given[0])):
             warn_user(message)
         return found

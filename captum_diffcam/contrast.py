@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_diffcam._arguments import as_index
+from captum_diffcam._arguments import as_index, as_tensor
 
 ContrastFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """``(logits (N, C), target (N,)) -> boolean mask (N, C)``."""
@@ -32,7 +32,8 @@ class TopRivals:
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """The ``k`` highest-scoring classes beside the target. Shapes: (N, C), (N,) -> boolean (N, C)."""
-        others = logits.scatter(1, target[:, None], -torch.inf)
+        # Classes that the model rules out, with a logit of -inf, come last, but before the target itself.
+        others = logits.clamp(min=torch.finfo(logits.dtype).min).scatter(1, target[:, None], -torch.inf)
         rivals = others.topk(min(self.k, logits.shape[1] - 1), dim=1).indices
         return torch.zeros_like(logits, dtype=torch.bool).scatter(1, rivals, True)
 
@@ -116,7 +117,7 @@ def explicit_members(contrast: Contrast, classes: int) -> Tensor:
     if contrast is None:
         return torch.ones(1, classes, dtype=torch.bool)
     if isinstance(contrast, (Tensor, np.ndarray)) and contrast.dtype in (torch.bool, np.bool_):
-        mask = torch.as_tensor(contrast)
+        mask = as_tensor("contrast", contrast)
         if mask.ndim not in (1, 2) or mask.shape[-1] != classes:
             shapes = f"({classes},) and (N, {classes})"
             raise ValueError(f"contrast: got a boolean mask of shape {tuple(mask.shape)}; allowed are {shapes}")

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from captum.attr import LayerAttribution
 from captum.attr._utils.attribution import Attribution
 from captum.log import log_usage
 from torch import Tensor
 
+from captum_diffcam._arguments import as_inputs
 from captum_diffcam.logits import Target
 
 _LINEAR_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 class InputAttribution(Attribution):
-    """A layer map as an attribution of the input's own shape: upsampled, and the same for every channel.
+    r"""A layer map as an attribution of the input's own shape: upsampled, and the same for every channel.
+
+    Maps :math:`M_l` of :math:`L` layers, which an attribution over a list of layers returns, become one. Each counts
+    alike, whatever its scale: with :math:`U` for the upsampling,
+
+    .. math:: \frac{1}{L} \sum_l U\Bigl( \frac{M_l}{\max_i |M_{l,i}|} \Bigr),
+
+    where the maximum is over the positions of one example, before the upsampling, and a map of zeros stays zero. The
+    normalisation and the mean are our choice; R. Selvaraju et al., "Grad-CAM", arXiv:1610.02391, explain one layer.
 
     :func:`captum.metrics.infidelity`, :func:`captum.metrics.sensitivity_max`, :class:`captum.attr.NoiseTunnel` and
     :func:`captum.attr.visualization.visualize_image_attr` expect attributions of that shape. To measure the infidelity
@@ -23,7 +33,7 @@ class InputAttribution(Attribution):
 
     Args:
         attribution: a layer attribution whose maps have shape ``(N, 1, *positions)``, such as :class:`LayerDiffGradCam`
-            or :class:`captum.attr.LayerGradCam`.
+            or :class:`captum.attr.LayerGradCam`, or which returns a list of such maps.
         interpolate_mode: a mode of :func:`torch.nn.functional.interpolate`; None is linear in every dimension.
 
     Example:
@@ -53,7 +63,8 @@ class InputAttribution(Attribution):
         """The map of the wrapped attribution, in the shape of the inputs.
 
         Args:
-            inputs: the model's input ``(N, channels, *size)``, or a tuple of inputs.
+            inputs: the model's input, ``(N, channels, *size)`` or ``(N, length)`` as raw audio and token ids are, or a
+                tuple of inputs. NumPy arrays are taken as tensors on the CPU, of the dtype that they have.
             target: the class to explain.
             **kwargs: further arguments of the wrapped attribution's ``attribute``.
 
@@ -61,18 +72,24 @@ class InputAttribution(Attribution):
             A tensor of the input's shape; a tuple of them where ``inputs`` is a tuple.
 
         Raises:
-            ValueError: the map has more than one channel or tensor, or its positions do not fit the dimensions of each
-                of the inputs (those of a table beside an image never do).
+            ValueError: a layer's map has more than one channel or tensor, or its positions do not fit the dimensions of
+                each of the inputs (those of a table beside an image never do).
         """
-        maps = self.attribution.attribute(inputs, target, **kwargs)
-        if isinstance(maps, tuple) or maps.ndim < 2 or maps.shape[1] != 1:
-            got = f"{len(maps)} maps" if isinstance(maps, tuple) else f"shape {tuple(maps.shape)}"
-            raise ValueError(f"attribution: returned {got}; allowed is one map of shape (N, 1, *positions)")
-        if isinstance(inputs, tuple):
-            return tuple(self._fit(maps, single) for single in inputs)
-        return self._fit(maps, inputs)
+        given = as_inputs(inputs)
+        maps = self.attribution.attribute(given if isinstance(inputs, tuple) else given[0], target, **kwargs)
+        layers = maps if isinstance(maps, list) else [maps]
+        for layer in layers:
+            if isinstance(layer, tuple) or layer.ndim < 2 or layer.shape[1] != 1:
+                got = f"{len(layer)} maps" if isinstance(layer, tuple) else f"shape {tuple(layer.shape)}"
+                raise ValueError(f"attribution: returned {got}; allowed is one map of shape (N, 1, *positions)")
+        if isinstance(maps, list):
+            layers = [_of_unit_size(layer) for layer in layers]
+        fitted = tuple(torch.stack([self._fit(layer, single) for layer in layers]).mean(dim=0) for single in given)
+        return fitted if isinstance(inputs, tuple) else fitted[0]
 
     def _fit(self, maps: Tensor, single: Tensor) -> Tensor:
+        if maps.ndim == 3 and single.ndim == 2:
+            return self._fit(maps, single[:, None])[:, 0]
         if maps.ndim == 2:
             # A layer without positions says the same of all of the input.
             return maps.reshape(-1, *[1] * (single.ndim - 1)).expand_as(single).contiguous()
@@ -90,3 +107,9 @@ class InputAttribution(Attribution):
             ) from error
         # Contiguous, because sensitivity_max takes a view.
         return upsampled.expand_as(single).contiguous()
+
+
+def _of_unit_size(maps: Tensor) -> Tensor:
+    """Each example's map divided by its largest absolute value; zeros stay zero."""
+    size = maps.abs().amax(dim=tuple(range(1, maps.ndim)), keepdim=True)
+    return maps / size.masked_fill(size == 0, 1)

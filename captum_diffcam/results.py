@@ -27,7 +27,8 @@ class Explanation(NamedTuple):
 class RivalMaps(NamedTuple):
     r"""What :meth:`captum_diffcam.LayerDiffGradCam.attribute_rivals` returns, for N examples and up to K rivals each.
 
-    An example with fewer rivals is filled up with zero maps of class -1 and weight 0.
+    An example with fewer rivals is filled up with zero maps of class -1 and weight 0. Classes with the logit -inf are
+    no rivals.
     """
 
     maps: Maps | list[Maps]

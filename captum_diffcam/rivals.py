@@ -12,6 +12,8 @@ def rank_rivals(logits: Tensor, target: Tensor, members: Tensor) -> tuple[Tensor
     Shapes: logits (N, C), target (N,), members (N, C) boolean -> rivals, weights and margins (N, K), with K the size of
     the largest set; filled up with -1, 0 and 0.
     """
+    # A class that the model rules out, with a logit of -inf, is no rival.
+    members = members & (logits > -torch.inf)
     width = int(members.sum(dim=1).max()) if len(members) else 0
     strength, rivals = logits.detach().masked_fill(~members, -torch.inf).topk(width, dim=1)
     missing = strength == -torch.inf

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_diffcam.contrast import Contrast, ContrastFunction, TopRivals, contrast_members, explicit_members
-from captum_diffcam.logits import as_logits
+from captum_diffcam.logits import as_logits, warn_of_probabilities
 
 Reduction = Literal["logsumexp", "mean", "max"]
 
@@ -26,6 +26,17 @@ def check_reduction(reduction: str) -> None:
     """Raise a ValueError unless ``reduction`` names one of the reductions."""
     if not isinstance(reduction, str) or reduction not in get_args(Reduction):
         raise ValueError(f"reduction: got {reduction!r}; allowed are {', '.join(map(repr, get_args(Reduction)))}")
+
+
+def _without_ruled_out(logits: Tensor, members: Tensor, reduction: Reduction) -> Tensor:
+    """The members that have a part in ``R``: a class with a logit of -inf has none in logsumexp and max."""
+    ruled_out = members & logits.isneginf()
+    if reduction == "mean" and ruled_out.any():
+        raise ValueError(
+            "reduction: got 'mean' and a contrast set that holds a class with the logit -inf, of which every mean is "
+            "-inf; allowed are 'logsumexp' and 'max', in which such a class has no part, and sets without it"
+        )
+    return members & ~ruled_out
 
 
 def _masked_mean(values: Tensor, members: Tensor) -> Tensor:
@@ -59,16 +70,26 @@ def _aggregate(logits: Tensor, members: Tensor, reduction: Reduction) -> tuple[T
 def contrast_score(target_logits: Tensor, logits: Tensor, members: Tensor, reduction: Reduction) -> Tensor:
     """``D`` of one class per row: its logit against the members of that row.
 
+    It is +inf, without a gradient, where a finite logit has no member but those of -inf.
+
     Shapes: target_logits (N,), logits (N, K), members (N, K) boolean -> (N,). Differentiable.
     """
-    reference, remainder = _aggregate(logits, members, reduction)
-    return ((target_logits[:, None] - reference) - remainder).squeeze(1)
+    kept = _without_ruled_out(logits, members, reduction)
+    reference, remainder = _aggregate(logits, kept, reduction)
+    unopposed = members.any(dim=1) & ~kept.any(dim=1) & (target_logits > -torch.inf)
+    return ((target_logits[:, None] - reference) - remainder).squeeze(1).masked_fill(unopposed, torch.inf)
 
 
 def explained_score(logits: Tensor, target: Tensor, contrast: Contrast, reduction: Reduction) -> Tensor:
     """``D`` of each example's target. Shapes: logits (N, C), target (N,) -> (N,). Differentiable."""
     members = contrast_members(contrast, logits, target)
-    return contrast_score(logits.gather(1, target[:, None]).squeeze(1), logits, members, reduction)
+    score = contrast_score(logits.gather(1, target[:, None]).squeeze(1), logits, members, reduction)
+    if score.isposinf().any():
+        raise ValueError(
+            f"contrast: in the set of example {int(score.isposinf().nonzero()[0])} all classes have the logit -inf, so "
+            "the model rules them out; allowed are sets with a class whose logit is finite, and empty ones"
+        )
+    return score
 
 
 def contrast_scores(logits: Tensor, members: Tensor, reduction: Reduction) -> Tensor:
@@ -76,9 +97,11 @@ def contrast_scores(logits: Tensor, members: Tensor, reduction: Reduction) -> Te
 
     No classes-by-classes tensor is formed. For every class but the largest member, leaving it out is a small correction
     of the whole set's ``R``; for the largest member, which may hold all of the probability, ``R`` is taken anew.
+    A logit of -inf scores -inf, and a finite one +inf, without a gradient, where the others are all -inf.
 
     Shapes: logits (N, C), members (N, C) boolean -> (N, C). Differentiable.
     """
+    asked, members = members, _without_ruled_out(logits, members, reduction)
     reference, remainder = _aggregate(logits, members, reduction)
     offsets = logits - reference
     largest = logits.detach().masked_fill(~members, -torch.inf).argmax(dim=1, keepdim=True)
@@ -93,7 +116,10 @@ def contrast_scores(logits: Tensor, members: Tensor, reduction: Reduction) -> Te
         remainder = (values.sum(dim=1, keepdim=True) - values) / count.clamp(min=1)
     others = offsets - remainder
     reference, remainder = _aggregate(logits, members & ~is_largest, reduction)
-    return torch.where(is_largest, (logits - reference) - remainder, others)
+    scores = torch.where(is_largest, (logits - reference) - remainder, others)
+    alone = members.sum(dim=1, keepdim=True) == members.to(torch.int64)
+    unopposed = (asked & ~members).any(dim=1, keepdim=True) & alone
+    return scores.masked_fill(unopposed, torch.inf)
 
 
 class ContrastScore(nn.Module):
@@ -107,6 +133,9 @@ class ContrastScore(nn.Module):
 
     With the default, every other class and ``logsumexp``, :math:`D_c` is the log-odds
     :math:`\log \frac{p_c}{1 - p_c}` of the softmax probability, computed from the logits, so that it does not saturate.
+
+    A class with a logit of -inf, which the model rules out, has no part in the scores of others under logsumexp and
+    max; its own score is -inf. Where that leaves a class no rival, its score is +inf, without a gradient.
 
     Of Captum's methods DeepLift has no rule for exponentials: its attributions add up under ``reduction="mean"`` alone.
 
@@ -126,6 +155,9 @@ class ContrastScore(nn.Module):
 
     Raises:
         TypeError, ValueError, IndexError: the argument is named with what was given and what is allowed.
+
+    Warns:
+        UserWarning: ``forward_func`` returned probabilities.
 
     Example:
         >>> import torch
@@ -149,7 +181,9 @@ class ContrastScore(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """The scores for the same arguments as ``forward_func``."""
-        logits = as_logits(self.forward_func(*args, **kwargs))
+        output = self.forward_func(*args, **kwargs)
+        logits = as_logits(output)
+        warn_of_probabilities(output)
         if logits.ndim < 2:
             return logits
         by_class = logits.movedim(1, -1)
@@ -160,6 +194,11 @@ class ContrastScore(nn.Module):
             scores = self._scores_by_asking(self.contrast, rows)
         else:
             scores = contrast_scores(rows, self._members(len(logits), rows), self.reduction)
+        if not scores.isfinite().any(dim=1).all():
+            raise ValueError(
+                "contrast: in a row of logits no class has a finite score, because its own logit is -inf or all of its "
+                "rivals' are; allowed are sets with a class whose logit is finite, and empty ones"
+            )
         return scores.reshape(by_class.shape).movedim(-1, 1)
 
     def _members(self, examples: int, rows: Tensor) -> Tensor:

@@ -62,6 +62,7 @@ napoleon_custom_sections = ["Shape"]
 intersphinx_mapping = {
     "captum": ("https://captum.ai/api/", "inventories/captum.inv"),
     "matplotlib": ("https://matplotlib.org/stable/", "inventories/matplotlib.inv"),
+    "numpy": ("https://numpy.org/doc/stable/", "inventories/numpy.inv"),
     "python": ("https://docs.python.org/3/", "inventories/python.inv"),
     "torch": ("https://docs.pytorch.org/docs/stable/", "inventories/torch.inv"),
 }

@@ -19,8 +19,9 @@ PACKAGE = Path(captum_diffcam.__file__).parent
 
 # What each module may import of its own package and of third parties. Formulas know no Captum and no model.
 ALLOWED = {
-    "_arguments": ({"torch"}, set()),
-    "logits": ({"torch"}, {"_arguments"}),
+    "_warnings": ({"captum", "torch"}, set()),
+    "_arguments": ({"numpy", "torch"}, set()),
+    "logits": ({"numpy", "torch"}, {"_arguments", "_warnings"}),
     "contrast": ({"numpy", "torch"}, {"_arguments"}),
     "score": ({"torch"}, {"contrast", "logits"}),
     "weighting": ({"torch"}, set()),
@@ -28,7 +29,7 @@ ALLOWED = {
     "metrics": ({"torch"}, {"logits"}),
     "rivals": ({"torch"}, set()),
     "results": ({"torch"}, set()),
-    "_warnings": ({"captum"}, set()),
+    "_eager": ({"torch"}, set()),
     "_model_state": ({"torch"}, set()),
     "_watch": ({"torch"}, set()),
     "_taps": ({"torch"}, {"_watch"}),
@@ -38,7 +39,7 @@ ALLOWED = {
         {"captum", "torch"},
         {"_arguments", "_capture", "_layer_maps", "contrast", "logits", "results", "rivals", "score", "weighting"},
     ),
-    "input_space": ({"captum", "torch"}, {"logits"}),
+    "input_space": ({"captum", "torch"}, {"_arguments", "logits"}),
     "guided": (
         {"captum", "torch"},
         {"_arguments", "_capture", "attribution", "contrast", "input_space", "logits", "score"},

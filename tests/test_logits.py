@@ -1,12 +1,16 @@
-"""What a target may name in the model's output, and outputs that are no logits."""
+"""What a target may name in the model's output, in which forms, and outputs that are no logits."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections import OrderedDict, namedtuple
+
+import numpy as np
 import pytest
 import torch
-from nets import conv_net, images
+from torch import Tensor
 
-from captum_diffcam import LayerDiffGradCam
+from captum_diffcam import ContrastScore, LayerDiffGradCam
 
 
 @pytest.mark.parametrize(
@@ -63,15 +67,7 @@ def test_outputs_that_are_no_logits(net, x, output, error, message):
         LayerDiffGradCam(lambda x: output(net(x)), net.features).attribute(x, target=1)
 
 
-@pytest.mark.parametrize("output", [{"out": 1}, (1, 2), None])
-def test_outputs_that_are_no_tensor(net, x, output):
-    with pytest.raises(
-        TypeError, match=f"forward_func: returned {type(output).__name__}; allowed is a tensor of logits"
-    ):
-        LayerDiffGradCam(lambda x: net(x) is None or output, net.features).attribute(x, target=1)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_logits_that_are_not_finite(net, x, value):
     with torch.no_grad():
         net.head[-1].bias[3] = value
@@ -79,8 +75,99 @@ def test_logits_that_are_not_finite(net, x, value):
         LayerDiffGradCam(net, net.features).attribute(x, target=1)
 
 
-@pytest.mark.parametrize("wrap", [lambda z: {"out": z}, lambda z: (z, z)], ids=["dictionary", "tuple"])
-def test_outputs_that_hold_the_logits(wrap):
-    net, x = conv_net(), images()
-    with pytest.raises(TypeError, match=r"a function around the model can pick: lambda x: model\(x\)\['out'\]"):
-        LayerDiffGradCam(lambda x: wrap(net(x)), net.features).attribute(x, target=1)
+@dataclasses.dataclass
+class Output(OrderedDict):
+    """As in transformers: a mapping whose users write attributes."""
+
+    loss: Tensor
+    logits: Tensor
+    hidden: tuple = ()
+
+    def __post_init__(self) -> None:
+        self.update(vars(self))
+
+
+@dataclasses.dataclass
+class Scores:
+    ids: Tensor
+    scores: Tensor
+
+
+Z, IDS = torch.zeros(3, 6), torch.zeros(3, dtype=torch.int64)
+
+
+class TestOutputsOfSeveralParts:
+    @pytest.mark.parametrize(
+        ("output", "hint"),
+        [
+            ([Z, Z], "[0]"),
+            ((Z,), "[0]"),
+            ([IDS, Z], "[1]"),
+            ({"out": Z, "aux": Z}, "['out']"),
+            ({"loss": Z.sum(), "logits": Z}, "['logits']"),
+            ({"aux": Z, "out": Z}, "['out']"),
+            ({0: Z}, "[0]"),
+            ({"scores": Z}, "['scores']"),
+            (Output(Z.sum(), Z), ".logits"),
+            (Scores(IDS, Z), ".scores"),
+            (namedtuple("InceptionOutputs", ["logits", "aux_logits"])(Z, Z), ".logits"),
+        ],
+        ids=str,
+    )
+    def test_the_hint_fits(self, net, x, output, hint):
+        with pytest.raises(TypeError) as error:
+            LayerDiffGradCam(lambda x: net(x) is None or output, net.features).attribute(x, target=1)
+        told = f"allowed is a tensor of logits, which a function around the model can pick: lambda x: model(x){hint}"
+        assert str(error.value) == f"forward_func: returned {type(output).__name__}; {told}"
+        assert eval(f"output{hint}") is Z
+
+    @pytest.mark.parametrize("output", [{"out": 1}, (1, 2), [], {}, None, "text"], ids=str)
+    def test_no_hint_where_there_is_nothing_to_pick(self, output):
+        with pytest.raises(TypeError, match=r"allowed is a tensor of logits$"):
+            ContrastScore(lambda x: output)(Z)
+
+
+class TestTargetsOfToolkits:
+    @pytest.mark.parametrize(
+        "target",
+        [
+            np.array([2, 0, 5]),
+            np.array([2, 0, 5], dtype=np.uint8),
+            np.broadcast_to(np.array([2, 0, 5]), (3,)),
+            np.array([5, 0, 2])[::-1],
+            [np.int64(2), np.int64(0), np.int64(5)],
+            list(np.array([2, 0, 5])),
+        ],
+        ids=str,
+    )
+    def test_one_for_each_example(self, net, x, target):
+        cam = LayerDiffGradCam(net, net.features)
+        torch.testing.assert_close(cam.attribute(x, target), cam.attribute(x, [2, 0, 5]))
+
+    @pytest.mark.parametrize("target", [np.int64(2), np.array(2), np.array([2]), np.uint8(2)], ids=repr)
+    def test_one_for_all(self, net, x, target):
+        cam = LayerDiffGradCam(net, net.features)
+        torch.testing.assert_close(cam.attribute(x, target), cam.attribute(x, 2))
+
+    def test_positions(self, net, x):
+        cam = LayerDiffGradCam(net.features, net.features[0])
+        expected = cam.attribute(x, target=[(1, 2, 3), (0, 1, 1), (2, 0, 0)])
+        given = [tuple(each) for each in np.array([(1, 2, 3), (0, 1, 1), (2, 0, 0)])]
+        torch.testing.assert_close(cam.attribute(x, target=given), expected)
+
+    @pytest.mark.parametrize(
+        ("target", "error", "message"),
+        [
+            (np.array([0, 1]), ValueError, "target: got 2 targets; the batch has 3"),
+            (np.zeros((3, 2), dtype=int), ValueError, r"target: got an array of shape \(3, 2\)"),
+            (np.array([0.0, 1, 2]), TypeError, "target: got 0.0 of type float"),
+            (np.array([True, False, True]), TypeError, "target: got True of type bool"),
+            (np.array(True), TypeError, "target: got True of type bool"),
+            (np.array(["a", "b", "c"]), TypeError, "target: got 'a' of type str"),
+            (np.array([0, 1, 6]), IndexError, "target: class 6 is out of range; allowed are 0 to 5"),
+        ],
+        ids=str,
+    )
+    def test_errors(self, net, x, target, error, message):
+        with pytest.raises(error, match=f"^{message}"):
+            LayerDiffGradCam(net, net.features).attribute(x, target)
