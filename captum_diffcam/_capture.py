@@ -23,7 +23,9 @@ from torch.nn import DataParallel, Module
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-from captum_diffcam._model_state import is_compiled, left_as_it_was, modules_of, of_train_mode
+from captum_diffcam._arguments import why_layer_did_not_run
+from captum_diffcam._eager import uncompiled
+from captum_diffcam._model_state import has_torchscript, left_as_it_was, modules_of, of_train_mode
 from captum_diffcam._taps import Taps, as_normal
 from captum_diffcam._watch import Watch
 
@@ -125,6 +127,7 @@ def run_at_layers(
     def attempt(whole_graph: bool) -> tuple[Any, Taps]:
         taps = Taps(layers, at_input, None if whole_graph else Watch())
         with (
+            uncompiled(),
             _NormalTensors() if normalize else nullcontext(),
             left_as_it_was(modules),
             torch.set_grad_enabled(whole_graph),
@@ -137,9 +140,9 @@ def run_at_layers(
         return output, taps
 
     taps = None
-    # DataParallel joins the outputs of its replicas outside the threads in which the layers' hooks run. What compiled
-    # code reads cannot be watched.
-    if not (create_graph or isinstance(forward_func, DataParallel) or is_compiled(modules, forward_func)):
+    # DataParallel joins the outputs of its replicas outside the threads in which the layers' hooks run. What
+    # TorchScript reads cannot be watched.
+    if not (create_graph or isinstance(forward_func, DataParallel) or has_torchscript(modules)):
         put_back = _random_state(inputs)
         try:
             output, taps = attempt(whole_graph=False)
@@ -169,9 +172,7 @@ def _what_ran(
     for layer, tensors, ran_again in zip(taps.layers, taps.tensors, taps.ran_again, strict=True):
         name = type(layer).__name__
         if not tensors:
-            copied = isinstance(forward_func, Module) and all(layer is not module for module in forward_func.modules())
-            hint = " and is not one of its modules: a copy of a model has layers of its own" if copied else ""
-            raise ValueError(f"layer: {name} did not run in forward_func{hint}")
+            raise ValueError(f"layer: {name} did not run in forward_func{why_layer_did_not_run(forward_func, layer)}")
         if ran_again:
             notes.append(f"layer: {name} runs more than once in one forward; its last run is explained")
         devices = _in_order(list(tensors), forward_func, device_ids)

@@ -95,9 +95,6 @@ def left_as_it_was(modules: Sequence[Module]) -> Iterator[None]:
                     dictionary.update({key: before[key]} if key in before else {})
 
 
-def is_compiled(modules: Sequence[Module], forward_func: Callable[..., Any]) -> bool:
-    """Whether any of it runs outside of Python, by :func:`torch.compile` or TorchScript."""
-    return hasattr(forward_func, "_torchdynamo_orig_callable") or any(
-        isinstance(module, ScriptModule) or "_orig_mod" in module._modules or module._compiled_call_impl is not None
-        for module in modules
-    )
+def has_torchscript(modules: Sequence[Module]) -> bool:
+    """Whether any of it runs outside of Python, as TorchScript."""
+    return any(isinstance(module, ScriptModule) for module in modules)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import Module
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from captum_diffcam._arguments import why_layer_did_not_run
 from captum_diffcam._watch import Watch
 
 
@@ -39,7 +40,7 @@ class Taps:
                     else:
                         handle = layer.register_forward_hook(partial(self._on_output, i))
                 except RuntimeError as error:  # a scripted module
-                    raise TypeError(f"layer: {error}") from error
+                    raise TypeError(f"layer: {error}{why_layer_did_not_run(layer, layer)}") from error
                 hooks.callback(handle.remove)
             if self.watch:
                 hooks.enter_context(self.watch.over(self.layers, self.at_input))

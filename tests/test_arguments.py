@@ -132,6 +132,17 @@ class TestWhyALayerDidNotRun:
         expected = LayerDiffGradCam(net, net.features).attribute(x, 1)
         torch.testing.assert_close(LayerDiffGradCam(graph, last).attribute(x, 1), expected)
 
+    def test_the_error_tells(self, net, x):
+        program = torch.export.export(net, (x,))
+        for model in (torch.jit.trace(net, x), program.module(), torch.fx.symbolic_trace(net)):
+            for layer in (net.features, model.features):
+                with pytest.raises(ValueError, match="did not run in forward_func") as error:
+                    LayerDiffGradCam(model, layer).attribute(x, 1)
+                assert str(error.value).endswith(why_layer_did_not_run(model, layer))
+        scripted = torch.jit.script(net)
+        with pytest.raises(TypeError, match=f"register_forward_hook is not supported on ScriptModules{TORCHSCRIPT}"):
+            LayerDiffGradCam(scripted, scripted.features).attribute(x, 1)
+
     def test_a_copy(self, net):
         why = why_layer_did_not_run(copy.deepcopy(net), net.features)
         assert why == " and is not one of its modules: a copy of a model has layers of its own"

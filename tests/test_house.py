@@ -32,8 +32,8 @@ ALLOWED = {
     "_eager": ({"torch"}, set()),
     "_model_state": ({"torch"}, set()),
     "_watch": ({"torch"}, set()),
-    "_taps": ({"torch"}, {"_watch"}),
-    "_capture": ({"captum", "torch"}, {"_model_state", "_taps", "_watch"}),
+    "_taps": ({"torch"}, {"_arguments", "_watch"}),
+    "_capture": ({"captum", "torch"}, {"_arguments", "_eager", "_model_state", "_taps", "_watch"}),
     "_layer_maps": ({"captum", "torch"}, {"_arguments", "_capture", "_warnings", "layouts", "logits", "results"}),
     "attribution": (
         {"captum", "torch"},
