@@ -66,38 +66,38 @@ except ValueError as error:
 # 8 x 8 pixels behind a class token:
 
 
-class Patches(nn.Module):
-    """A small transformer for images of any size."""
-
-    def __init__(self):
-        super().__init__()
-        self.embed, self.token = nn.Conv2d(3, 16, 8, stride=8), nn.Parameter(torch.randn(16))
-        self.norm = nn.LayerNorm(16)
-        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
-        self.head = nn.Linear(16, 10)
-
-    def forward(self, inputs):
-        tokens = self.embed(inputs).flatten(2).transpose(1, 2)
-        tokens = self.norm(torch.cat([self.token.expand(len(inputs), 1, -1), tokens], dim=1))
-        return self.head(self.attention(tokens, tokens, tokens)[0][:, 0])
+embed, token = nn.Conv2d(3, 16, 8, stride=8), torch.randn(1, 1, 16)
+norm = nn.LayerNorm(16)
+attention = nn.MultiheadAttention(16, 2, batch_first=True)
 
 
-patches = Patches().eval()
-cam = LayerDiffGradCam(patches, patches.norm, layout="vit")
+def tokens_of(inputs):
+    """The patches of images of any size."""
+    return embed(inputs).flatten(2).transpose(1, 2)
+
+
+def patches(inputs):
+    """Logits of a small transformer from its class token."""
+    tokens = torch.cat([token.expand(len(inputs), 1, 16), tokens_of(inputs)], dim=1)
+    tokens = norm(tokens)
+    return attention.eval()(tokens, tokens, tokens)[0][:, 0]
+
+
+cam = LayerDiffGradCam(patches, norm, layout="vit")
 print(cam.attribute(torch.rand(2, 3, 32, 64), target=3).shape)
 
 # %%
 # Where no such grid fits, or several do, the error asks for it. That is so for patches
-# that overlap or are no squares, and for video, whose grid has three numbers. It must be
-# given, too, where the model resizes its input itself: nobody else knows.
+# that overlap or are no squares, and for video, whose grid has three numbers. It must
+# be given, too, where the model resizes its input itself: nobody else knows.
 
-cam = LayerDiffGradCam(patches, patches.norm, layout=vit_layout(grid=(4, 8)))
+cam = LayerDiffGradCam(patches, norm, layout=vit_layout(grid=(4, 8)))
 print(cam.attribute(torch.rand(2, 3, 32, 64), target=3).shape)
 print(vit_layout(grid=(8, 7, 7))(torch.zeros(2, 1 + 8 * 7 * 7, 16)).shape)
 
 # %%
-# A Swin keeps channels last, (N, H, W, D), and anything else can be said with a function
-# that reorders:
+# A Swin keeps channels last, (N, H, W, D), and anything else can be said with a
+# function that reorders:
 
 swin = SwinTransformer([4, 4], 24, [1, 1], [2, 2], [4, 4], num_classes=10).eval()
 for layout in ("swin", lambda tensor: tensor.movedim(-1, 1)):
@@ -108,9 +108,9 @@ for layout in ("swin", lambda tensor: tensor.movedim(-1, 1)):
 # Text and audio
 # --------------
 #
-# The layers of a BERT or a wav2vec are (N, T, D), channels last: ``layout="swin"`` reads
-# sequences of any length. The map has a value for each token or frame. Ids are integers
-# and have no gradient, the layer's output has.
+# The layers of a BERT or a wav2vec are (N, T, D), channels last: ``layout="swin"``
+# reads sequences of any length. The map has a value for each token or frame. Ids are
+# integers and have no gradient, the layer's output has.
 
 embedding = nn.Embedding(100, 16)
 block = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
@@ -137,42 +137,50 @@ def hear(waveform):
 
 
 waveform = torch.rand(2, 400)
-print(LayerDiffGradCam(hear, frames).attribute(waveform, target=3).shape)
-print(LayerDiffGradCam(hear, text[1], layout="swin").attribute(waveform, target=3).shape)
-print(InputAttribution(LayerDiffGradCam(hear, frames)).attribute(waveform, target=3).shape)
+cam = LayerDiffGradCam(hear, frames)
+print(cam.attribute(waveform, target=3).shape)
+print(InputAttribution(cam).attribute(waveform, target=3).shape)
+cam = LayerDiffGradCam(hear, text[1], layout="swin")
+print(cam.attribute(waveform, target=3).shape)
 
 # %%
 # Examples elsewhere
 # ------------------
 #
-# What counts is ``(N, channels, *positions)`` in the end, with the examples of the batch
-# in front. A callable may move them, as for torch's transformers, which keep tokens
-# before examples, (T, N, D); and it may join windows, blocks or frames that the model has
-# put among the examples. Without it the error says how many rows there are.
+# What counts is ``(N, channels, *positions)`` in the end, with the examples of the
+# batch in front. A callable may move them, as for torch's transformers, which keep
+# tokens before examples, (T, N, D); and it may join windows, blocks or frames that the
+# model has put among the examples. Without it the error says how many rows there are.
 
 time_first = nn.TransformerEncoderLayer(16, 2, 32)
 
 
 def forward(inputs):
     """Logits of a transformer whose tokens come before the examples."""
-    return time_first.eval()(patches.embed(inputs).flatten(2).permute(2, 0, 1)).mean(dim=0)
+    return time_first.eval()(tokens_of(inputs).transpose(0, 1)).mean(dim=0)
 
 
-grid = vit_layout(grid=(8, 8))
-cam = LayerDiffGradCam(forward, time_first, layout=lambda tensor: grid(tensor.transpose(0, 1)))
+def examples_first(tensor):
+    """From (T, N, D) to (N, D, height, width)."""
+    return vit_layout(grid=(8, 8))(tensor.transpose(0, 1))
+
+
+cam = LayerDiffGradCam(forward, time_first, layout=examples_first)
 print(cam.attribute(images, target=3).shape)
 
 # %%
 # .. warning::
 #
-#    Some models keep tokens in another order than row by row, which no shape tells. Hiera
-#    does before its last stage: it keeps mask units together. Its own module puts them
-#    back, here for block 5 of timm's::
+#    Some models keep tokens in another order than row by row, which no shape tells.
+#    Hiera does before its last stage: it keeps mask units together. Its own module puts
+#    them back, here for block 5 of timm's::
 #
-#        model = timm.create_model("hiera_tiny_224", pretrained=True).eval()
-#        cam = LayerDiffGradCam(
-#            model, model.blocks[5], layout=lambda tensor: model.reroll(tensor, 5).movedim(-1, 1)
-#        )
+#        hiera = timm.create_model("hiera_tiny_224", pretrained=True).eval()
+#
+#        def in_rows(tensor):
+#            return hiera.reroll(tensor, 5).movedim(-1, 1)
+#
+#        cam = LayerDiffGradCam(hiera, hiera.blocks[5], layout=in_rows)
 #
 # Several tensors
 # ---------------
@@ -185,7 +193,7 @@ weights = nn.MultiheadAttention(16, 2, batch_first=True)
 
 def attend(inputs):
     """Logits of one layer of attention, which returns its weights, too."""
-    tokens = patches.embed(inputs).flatten(2).transpose(1, 2)
+    tokens = tokens_of(inputs)
     return weights.eval()(tokens, tokens, tokens)[0].mean(dim=1)
 
 
