@@ -37,7 +37,7 @@ def swin(tensor: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class VitLayout:
-    """What :func:`vit_layout` returns."""
+    """What :func:`~captum_diffcam.vit_layout` returns."""
 
     grid: tuple[int, ...] | None = None
 
@@ -72,7 +72,7 @@ def vit_layout(grid: tuple[int, ...] | None = None) -> VitLayout:
             whose patches are no squares, needs it given.
 
     Returns:
-        VitLayout: for the argument ``layout``; from ``(N, T, D)`` to ``(N, D, *grid)``.
+        What the argument ``layout`` takes, a callable from ``(N, T, D)`` to ``(N, D, *grid)``.
 
     Raises:
         TypeError, ValueError: the grid is not of integers from 1 on. Raised when the layout is applied: the tokens do

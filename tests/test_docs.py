@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,16 @@ def test_every_page_of_the_galleries_has_its_place():
     order = (ROOT / "docs" / "_ext" / "reading_order.py").read_text()
     pages = [path.name for path in (ROOT / "docs" / "galleries").rglob("*.py")]
     assert [page for page in pages if f'"{page}"' not in order] == []
+
+
+def test_a_number_is_found_in_its_record():
+    spec = importlib.util.spec_from_file_location("record_paths", ROOT / "docs" / "_ext" / "record_paths.py")
+    paths = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(paths)
+    record = {"rows": [{"a": {"b": "x y"}, "v": 1}, {"a": {"b": "z"}, "v": 2, "w. w": {"u": 3}}]}
+    assert paths.find(record, "rows[a.b = x\n  y].v") == 1
+    assert paths.find(record, "rows[a.b = z][v = 2][w. w].u") == 3
+    with pytest.raises(KeyError, match="0 rows"):
+        paths.find(record, "rows[v = 3].v")
+    with pytest.raises(KeyError, match="2 rows"):
+        paths.find(record, "rows.v")

@@ -11,6 +11,9 @@ with dots; of rows that have names, ``key`` is the name. Its options, whose part
 stands there.
 ``each``: the path of several parts of the record that get a table each, and ``title``, the path of what is above it.
 ``digits``: behind the point, 2 if not said. ``class``: of the table, for its style.
+
+``:recorded:`cost targets[figure = ten rivals, to one map].value | .2f``` is one number, for a sentence;
+:mod:`record_paths` says how it is found.
 """
 
 from __future__ import annotations
@@ -19,16 +22,14 @@ import csv
 import io
 import json
 import re
-from functools import reduce
-from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from record_paths import find, number, record_file
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 NAMED = ("python", "captum-diffcam", "captum", "torch", "torchvision")
 """Versions that the pages name; the files have all of them."""
 
@@ -40,7 +41,7 @@ class Record(SphinxDirective):
 
     def read(self) -> dict[str, Any]:
         """The benchmark's record, which the page then depends on."""
-        path = RESULTS / self.arguments[0] / f"{self.arguments[0]}.json"
+        path = record_file(self.arguments[0])
         if not path.is_file():
             raise self.error(f"there is no benchmarks/results/{self.arguments[0]}/{path.name}")
         self.env.note_dependency(str(path))
@@ -60,6 +61,19 @@ class Record(SphinxDirective):
             f"{versions}. "
             f"Every number: :download:`{name}.json </../benchmarks/results/{name}/{name}.json>`."
         )
+
+
+class Recorded(SphinxRole):
+    """One number."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Its text; an error where the path leads to none."""
+        self.env.note_dependency(str(record_file(self.text.partition(" ")[0])))
+        try:
+            return [nodes.Text(number(self.text))], []
+        except (OSError, KeyError, ValueError) as error:
+            message = self.inliner.reporter.error(f"recorded: {error}", line=self.lineno)
+            return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
 
 
 class RecordTable(Record):
@@ -82,16 +96,16 @@ class RecordTable(Record):
         record = self.read()
         if "each" not in self.options:
             return self.table(record, "")
-        parts = _find(record, self.options["each"])
-        return [node for part in parts for node in self.table(part, _find(part, self.options["title"]))]
+        parts = find(record, self.options["each"])
+        return [node for part in parts for node in self.table(part, find(part, self.options["title"]))]
 
     def table(self, record: Any, title: str) -> list[nodes.Node]:
         """One table."""
-        found = _find(record, self.arguments[1])
+        found = find(record, self.arguments[1])
         rows = [{"key": key, **row} for key, row in found.items()] if isinstance(found, dict) else found
         wanted = {path: values.split("|") for path, values in self.parts("where").items()}
         for path, values in wanted.items():
-            rows = [row for row in rows if str(_find(row, path)) in map(str.strip, values)]
+            rows = [row for row in rows if str(find(row, path)) in map(str.strip, values)]
         columns, digits = self.parts("columns"), self.options.get("digits", 2)
         body = [[_fill(row, text, digits) for text in columns.values()] for row in rows]
         headings = list(columns)
@@ -99,7 +113,7 @@ class RecordTable(Record):
             headings += [value.strip() for value in values.split("|")]
             cells: dict[tuple[str, ...], dict[str, str]] = {}
             for row, case in zip(rows, body, strict=True):
-                cells.setdefault(tuple(case), {})[str(_find(row, path))] = _fill(row, self.options["cell"], digits)
+                cells.setdefault(tuple(case), {})[str(find(row, path))] = _fill(row, self.options["cell"], digits)
             body = [[*case, *(inner.get(h, "") for h in headings[len(columns) :])] for case, inner in cells.items()]
         empty = [heading for heading, *cells in zip(headings, *body, strict=True) if not any(cells)]
         if empty:
@@ -118,16 +132,12 @@ class RecordTable(Record):
         return {" ".join(name.split()): " ".join(value.split()) for name, value in pairs}
 
 
-def _find(record: Any, path: str) -> Any:
-    return reduce(lambda inner, key: inner[key], path.split("."), record)
-
-
 def _fill(row: Any, text: str, digits: int) -> str:
     """The text of a cell; empty where nothing was recorded."""
     try:
         if "{" not in text:
-            return _cell(_find(row, text), digits)
-        return re.sub(r"\{(.+?)\}", lambda path: _cell(_find(row, path[1]), digits) or "...", text)
+            return _cell(find(row, text), digits)
+        return re.sub(r"\{(.+?)\}", lambda path: _cell(find(row, path[1]), digits) or "...", text)
     except KeyError:
         return ""
 
@@ -143,6 +153,7 @@ def _cell(value: Any, digits: int) -> str:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    app.add_role("recorded", Recorded())
     app.add_directive("record", Record)
     app.add_directive("record-table", RecordTable)
     return {"parallel_read_safe": True}
