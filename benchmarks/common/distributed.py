@@ -1,8 +1,7 @@
 """One process or several: who takes which part of the work, and how they meet.
 
-Started by ``torchrun --nproc-per-node K -m benchmarks ...`` every process takes each K-th piece. They meet through
-torch.distributed, by gloo on CPUs and by NCCL on GPUs; what they have found they leave in files, see
-:mod:`benchmarks.common.progress`, so all of them must see the same output folder.
+Under torchrun they meet through torch.distributed, by gloo on CPUs and by NCCL on GPUs; what they have found they leave
+in files, see :mod:`benchmarks.common.pieces`.
 """
 
 from __future__ import annotations

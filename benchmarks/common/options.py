@@ -50,6 +50,11 @@ def add_common_arguments(parser: argparse.ArgumentParser, benchmark: str) -> Non
     )
 
 
+def add_resume_argument(parser: argparse.ArgumentParser) -> None:
+    """Of those that work in pieces, see :mod:`benchmarks.common.pieces`."""
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+
+
 def positive(text: str) -> int:
     """The type of an option that counts."""
     if not text.isdecimal() or int(text) < 1:

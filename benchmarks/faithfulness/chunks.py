@@ -51,12 +51,11 @@ class Chunk:
     subject: Subject
     start: int
     key: str = field(init=False)
-    """Unique, and the name of a file."""
+    """Unique."""
 
     def __post_init__(self) -> None:
-        words = f"{self.subject.study} {self.subject.name} {self.subject.stratum} {self.start}"
-        name = "-".join("".join(c if c.isalnum() else " " for c in words).split())
-        object.__setattr__(self, "key", f"{name}.npz")
+        subject = self.subject
+        object.__setattr__(self, "key", f"{subject.study}, {subject.name}, {subject.stratum}, {self.start}")
 
     @property
     def images(self) -> Images:

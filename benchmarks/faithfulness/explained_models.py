@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torchvision.datasets import ImageFolder
 
 from benchmarks.common.glyph_classifier import LAYER, GlyphClassifier
@@ -34,14 +34,14 @@ _UNKNOWN = -1
 
 
 def glyph_subjects(
-    classes: int, seed: int, counts: tuple[int, int], weights: Path, device: torch.device
+    classes: int, seed: int, counts: tuple[int, int], weights: Callable[[], dict[str, Tensor]], device: torch.device
 ) -> list[Subject]:
     """A trained classifier: asked for one of two objects, and for its decision where it sees one object and two."""
 
     @cache
     def load() -> Explained:
         model = GlyphClassifier(classes)
-        model.load_state_dict(torch.load(weights, weights_only=True, map_location="cpu"))
+        model.load_state_dict(weights())
         model.eval().to(device)
         return Explained(model, model.get_submodule(LAYER), torch.full((3, 1, 1), _GREY, device=device))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 from benchmarks.common.names import LITE0
-from benchmarks.common.options import positive
+from benchmarks.common.options import add_resume_argument, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="one small classifier and few images, under two minutes")
-    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    add_resume_argument(parser)
     parser.add_argument(
         "--model", metavar="NAME", help=f"{LITE0} or any classifier of torchvision, instead of all else"
     )

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
-from benchmarks.common.distributed import Ranks, ranks
 from benchmarks.common.glyph_classifier import train_classifier
 from benchmarks.common.options import UsageError, warn
 from benchmarks.common.peers import installed_peers, warn_of_missing_peers
-from benchmarks.common.progress import Progress, begin
-from benchmarks.common.reporting import environment, versions, write_json
+from benchmarks.common.pieces import Work, in_pieces
+from benchmarks.common.reporting import environment, write_json
 from benchmarks.faithfulness.chunks import Chunk, Subject, chunks
 from benchmarks.faithfulness.estimates import agreement, deletion_curves, estimates, parting
 from benchmarks.faithfulness.explained_models import glyph_subjects, image_subject
@@ -32,88 +29,88 @@ IMAGES, QUICK_IMAGES = (300, 75), (50, 25)
 """Scenes for each trained classifier: for localization, and for the decision with one object and with two."""
 PHOTOGRAPHS, QUICK_TRAINING = 40, 3000
 _SECONDS = "seconds"
+Kind: TypeAlias = tuple[str, str]
+"""Study and name of a subject."""
+
+
+class Training(NamedTuple):
+    """A classifier of our own that has to be trained first."""
+
+    classes: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Unique."""
+        return f"train, {self.classes} classes, {self.seed}"
 
 
 def run(args: argparse.Namespace) -> None:
     if args.images and not args.data:
         raise UsageError("--images: limits the images of --data, which is not given")
-    with ranks(args.device) as processes:
-        _run(args, processes)
+    with in_pieces(args, peers=installed_peers()) as work:
+        if work.speaks:
+            warn_of_missing_peers()
+            if args.quick:
+                warn("--quick trains one classifier on few images; the targets are for a full run")
+        subjects, found = _examine(args, work)
+        if work.speaks:
+            _report(args, subjects, found, work.processes.count)
 
 
-def _run(args: argparse.Namespace, processes: Ranks) -> None:
-    if processes.count > 1:
-        args.command = args.command.replace("python", f"torchrun --nproc-per-node {processes.count}", 1)
-    if processes.speaks:
-        warn_of_missing_peers()
-        if args.quick:
-            warn("--quick trains one classifier on few images; the targets are for a full run")
-    classes, seeds = (CLASSES[:1], 1) if args.quick else (CLASSES, SEEDS)
-    shown = image_subject(args, 2 if args.quick else PHOTOGRAPHS, processes.device, processes.speaks)
-    progress = begin(args.output, _options(args), args.resume, processes)
-    drawn: list[Subject] = []
+def _examine(args: argparse.Namespace, work: Work) -> tuple[list[Subject], Mapping[str, dict[str, Any]]]:
+    """All subjects, and by chunk what was found."""
+
+    def do(piece: Training | Chunk) -> dict[str, Any]:
+        return _examined(piece) if isinstance(piece, Chunk) else _trained(piece, args.quick, work.speaks)
+
+    shown = image_subject(args, 2 if args.quick else PHOTOGRAPHS, args.device, work.speaks)
+    jobs: list[Training] = []
     # Some model or folder of the user's takes the place of all that we have trained ourselves.
     if not (args.model or args.weights or args.data):
+        classes, seeds = (CLASSES[:1], 1) if args.quick else (CLASSES, SEEDS)
         # Those that take longest come first, so that processes end at about the same time.
-        jobs = [(count, args.seed + seed) for count in reversed(classes) for seed in range(seeds)]
-        _train(processes.share(jobs), progress, args.quick, processes.speaks)
-        images = QUICK_IMAGES if args.quick else IMAGES
-        drawn = [
-            subject
-            for count, seed in sorted(jobs)
-            for subject in glyph_subjects(
-                count, seed, images, progress.folder / _weights(count, seed), processes.device
-            )
-        ]
+        jobs = [Training(count, args.seed + seed) for count in reversed(classes) for seed in range(seeds)]
     # Photographs need no training, and take longest.
-    _examine(processes.share(list(chunks([shown]))), progress, processes.speaks)
-    processes.meet()
-    _examine(processes.share(list(chunks(drawn))), progress, processes.speaks)
-    processes.meet()
-    if processes.speaks:
-        _report(args, [*drawn, shown], progress, processes.count)
-        progress.finish()
+    trained = work.run_pieces(_by_key([*jobs, *chunks([shown])]), do)
+    drawn = [
+        subject
+        for job in sorted(jobs)
+        for subject in glyph_subjects(
+            *job, QUICK_IMAGES if args.quick else IMAGES, partial(trained.__getitem__, job.key), args.device
+        )
+    ]
+    found = work.run_pieces(_by_key(chunks(drawn)), do, unit="chunk")
+    return [*drawn, shown], trained | found
 
 
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """What the numbers depend on."""
-    chosen = {name: getattr(args, name) for name in ("quick", "model", "weights", "data", "images", "seed", "threads")}
-    return {
-        **chosen,
-        **versions(),
-        "device": args.device.type,
-        "peers": installed_peers(),
-    }
+def _by_key(pieces: Iterable[Training | Chunk]) -> dict[str, Training | Chunk]:
+    return {piece.key: piece for piece in pieces}
 
 
-def _weights(classes: int, seed: int) -> str:
-    return f"glyphs-{classes}-{seed}.pt"
+def _trained(job: Training, quick: bool, speaks: bool) -> dict[str, Any]:
+    model = train_classifier(job.classes, job.seed, QUICK_TRAINING if quick else None, quiet=not speaks)
+    return dict(model.state_dict())
 
 
-def _train(jobs: Sequence[tuple[int, int]], progress: Progress, quick: bool, speaks: bool) -> None:
-    for classes, seed in jobs:
-        if not progress.has(_weights(classes, seed)):
-            model = train_classifier(classes, seed, QUICK_TRAINING if quick else None, quiet=not speaks)
-            progress.write(_weights(classes, seed), partial(torch.save, model.state_dict()))
+def _examined(chunk: Chunk) -> dict[str, Any]:
+    start = perf_counter()
+    numbers = {name: torch.from_numpy(values) for name, values in examine(chunk).items()}
+    return {**numbers, _SECONDS: perf_counter() - start}
 
 
-def _examine(work: Sequence[Chunk], progress: Progress, speaks: bool) -> None:
-    for chunk in tqdm(work, desc="examine", unit="chunk", leave=False, disable=not speaks):
-        if not progress.has(chunk.key):
-            start = perf_counter()
-            numbers = examine(chunk)
-            progress.write_numbers(chunk.key, {**numbers, _SECONDS: np.array([perf_counter() - start])})
-
-
-def _report(args: argparse.Namespace, subjects: Sequence[Subject], progress: Progress, processes: int) -> None:
+def _report(
+    args: argparse.Namespace, subjects: list[Subject], found: Mapping[str, dict[str, Any]], processes: int
+) -> None:
     """Read what all processes have found, in the order of the images, and say it."""
-    parts: dict[tuple[str, str], list[tuple[int, dict[str, Any]]]] = {}
-    seconds: dict[tuple[str, str], float] = {}
-    for chunk in chunks(list(subjects)):
-        numbers = progress.read_numbers(chunk.key)
+    parts: dict[Kind, list[tuple[int, dict[str, Any]]]] = {}
+    seconds: dict[Kind, float] = {}
+    for chunk in chunks(subjects):
+        numbers = found[chunk.key]
         kind = (chunk.subject.study, chunk.subject.name)
-        seconds[kind] = seconds.get(kind, 0.0) + float(numbers.pop(_SECONDS)[0])
-        parts.setdefault(kind, []).append((chunk.subject.stratum, numbers))
+        seconds[kind] = seconds.get(kind, 0.0) + numbers.pop(_SECONDS)
+        arrays = {name: values.numpy() for name, values in numbers.items()}
+        parts.setdefault(kind, []).append((chunk.subject.stratum, arrays))
     samples = [Sample.of(*kind, found, args.seed) for kind, found in parts.items()]
     if not any(sample.count for sample in samples):
         raise UsageError("--data: there is no image that can be read")
@@ -136,7 +133,7 @@ def _report(args: argparse.Namespace, subjects: Sequence[Subject], progress: Pro
     print(f"\nWritten to {args.output}: faithfulness.json, faithfulness.png, {', '.join(tables)}")
 
 
-def _cost(samples: Sequence[Sample], seconds: dict[tuple[str, str], float], processes: int) -> dict[str, Any]:
+def _cost(samples: list[Sample], seconds: dict[Kind, float], processes: int) -> dict[str, Any]:
     """What an image takes one process, and from that what ImageNet's validation set would take."""
     each = {
         f"{sample.study}, {sample.name}": seconds[sample.study, sample.name] / max(sample.count, 1)

@@ -44,12 +44,12 @@ run.image_subject = photographs
 
 SLOW = """
 import os, time
-from benchmarks.common.progress import Progress
-write_at_once = Progress.write_numbers
-def write(self, name, numbers):
+from benchmarks.common import pieces
+write_at_once = pieces._write
+def write(file, found):
     time.sleep(0.5 * int(os.environ["RANK"]))
-    write_at_once(self, name, numbers)
-Progress.write_numbers = write
+    write_at_once(file, found)
+pieces._write = write
 """
 
 
@@ -128,20 +128,20 @@ def test_a_process_that_dies_ends_the_run_and_the_rest_is_resumed(tiny, tmp_path
         TINY
         + """
 import os, signal
-from benchmarks.common.progress import Progress
-keep = Progress.write_numbers
-def write(self, name, numbers):
-    keep(self, name, numbers)
-    if os.environ["RANK"] == "1" and name.startswith("localization"):
+from benchmarks.common import pieces
+keep = pieces._write
+def write(file, found):
+    keep(file, found)
+    if os.environ["RANK"] == "1" and file.name.startswith("localization"):
         os.kill(os.getpid(), signal.SIGKILL)
-Progress.write_numbers = write
+pieces._write = write
 """,
         tmp_path / "two",
     )
     assert killed.returncode != 0
     assert "Signal 9 (SIGKILL)" in killed.stderr
     assert not (tmp_path / "two" / "faithfulness.json").exists()
-    done = {path.name for path in (tmp_path / "two" / "unfinished").glob("*.npz")}
+    done = {path.name for path in (tmp_path / "two" / "unfinished").glob("*.pt")}
     assert any(name.startswith("localization") for name in done)
 
     assert run_alone(tmp_path / "two") == 2

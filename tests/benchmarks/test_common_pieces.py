@@ -1,0 +1,127 @@
+"""Runs in pieces: one process or several, stopped and resumed, the same digits."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+import pytest
+import torch
+
+from benchmarks.common import pieces
+from benchmarks.common.distributed import Ranks
+from benchmarks.common.options import UsageError
+from benchmarks.common.pieces import Work, in_pieces
+
+KEYS = {f"a/b, {index}?": index for index in range(7)}
+
+
+def arguments(folder, resume=False, **others):
+    device = torch.device("cpu")
+    return argparse.Namespace(
+        output=folder, resume=resume, seed=3, device=device, command="python -m benchmarks x", **others
+    )
+
+
+def draw(index):
+    """Depends on the generator, so on which pieces came before if nothing is done about it."""
+    return {"index": index, "drawn": [torch.rand(index).double() / 3], "nothing": math.nan, "third": 1 / 3, "text": "é"}
+
+
+def plain(found):
+    return {
+        key: (value["index"], value["third"], value["text"], math.isnan(value["nothing"]), value["drawn"][0].tolist())
+        for key, value in found.items()
+    }
+
+
+@pytest.fixture
+def expected(tmp_path):
+    with in_pieces(arguments(tmp_path / "expected")) as work:
+        found = plain(work.run_pieces(KEYS, draw))
+    assert list(found) == list(KEYS)
+    return found
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_the_same_digits_from_many_processes(tmp_path, expected, count, monkeypatch):
+    monkeypatch.setattr(Ranks, "meet", lambda self: None)
+    for rank in reversed(range(count)):
+        found = Work(tmp_path, 3, Ranks(rank, count)).run_pieces(KEYS, draw)
+    assert plain(found) == expected
+
+
+def test_resumed_is_as_uninterrupted(tmp_path, expected):
+    done = []
+
+    def stop(index):
+        done.append(index)
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        return draw(index)
+
+    with pytest.raises(KeyboardInterrupt), in_pieces(arguments(tmp_path)) as work:
+        work.run_pieces(KEYS, stop)
+    with in_pieces(arguments(tmp_path, resume=True)) as work:
+        assert plain(work.run_pieces(KEYS, stop)) == expected
+    # What was done is not done again, but for the one that was begun.
+    assert done == [0, 1, 2, 3, 3, 4, 5, 6]
+    # Nothing is left, so a run begins, whatever its options are.
+    with in_pieces(arguments(tmp_path, resume=True, other=1)) as work:
+        assert list(work.folder.glob("*.pt")) == []
+
+
+def test_an_unfinished_run_is_not_overwritten(tmp_path):
+    with pytest.raises(TypeError), in_pieces(arguments(tmp_path, images=[tmp_path])) as work:
+        work.run_pieces({"one": 1, "two": ""}, lambda piece: piece + 1)
+    with pytest.raises(UsageError, match="holds an unfinished run; --resume goes on with it"):
+        in_pieces(arguments(tmp_path, images=[tmp_path])).__enter__()
+    with pytest.raises(UsageError, match=r"had other options: images was .*, is None; peer was None, is 'x'"):
+        in_pieces(arguments(tmp_path, resume=True, images=None), peer="x").__enter__()
+    with in_pieces(arguments(tmp_path, resume=True, images=[tmp_path])) as work:
+        assert work.folder.is_dir()
+    assert not work.folder.exists()
+
+
+def test_a_run_that_found_nothing_is_not_in_the_way(tmp_path):
+    with pytest.raises(KeyboardInterrupt), in_pieces(arguments(tmp_path)):
+        raise KeyboardInterrupt
+    with in_pieces(arguments(tmp_path, other=1)) as work:
+        assert work.run_pieces({"one": 1}, draw)["one"]["index"] == 1
+
+
+def test_what_cannot_be_kept_is_said_at_once(tmp_path):
+    with (
+        pytest.raises(TypeError, match="a piece found Ranks; allowed are numbers"),
+        in_pieces(arguments(tmp_path)) as work,
+    ):
+        work.run_pieces({"one": 1}, lambda _: Ranks())
+    assert [path.name for path in work.folder.iterdir()] == ["options.json"]
+
+
+def test_a_file_is_there_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
+    def half(found, path):
+        path.write_text("half")
+        raise OSError("no room")
+
+    monkeypatch.setattr(pieces.torch, "save", half)
+    with pytest.raises(OSError, match="no room"), in_pieces(arguments(tmp_path)) as work:
+        work.run_pieces({"one": 1}, draw)
+    assert not list(work.folder.glob("*.pt"))
+
+
+def test_pieces_that_need_what_others_found(tmp_path):
+    with in_pieces(arguments(tmp_path)) as work:
+        first = work.run_pieces({"a": 1, "b": 2}, lambda piece: piece)
+        second = work.run_pieces({"c": "a", "d": "b"}, lambda key: first[key] * 10)
+        assert dict(first | second) == {"a": 1, "b": 2, "c": 10, "d": 20}
+        assert len(first) == 2
+
+
+@pytest.mark.parametrize(
+    ("here", "count", "launcher"),
+    [(1, 1, "python"), (4, 4, "torchrun --nproc-per-node 4"), (4, 8, "torchrun --nnodes 2 --nproc-per-node 4")],
+)
+def test_the_command_says_how_many(monkeypatch, here, count, launcher):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(here))
+    assert pieces._launcher(count) == launcher
