@@ -2,6 +2,7 @@
 
 from captum_diffcam.attribution import LayerDiffGradCam, LayerDiffGradCamPlusPlus
 from captum_diffcam.contrast import top_rivals
+from captum_diffcam.equivariant import EquivariantPart
 from captum_diffcam.guided import GuidedDiffGradCam
 from captum_diffcam.input_space import InputAttribution
 from captum_diffcam.layouts import vit_layout
@@ -10,6 +11,7 @@ from captum_diffcam.score import ContrastScore
 
 __all__ = [
     "ContrastScore",
+    "EquivariantPart",
     "GuidedDiffGradCam",
     "InputAttribution",
     "LayerDiffGradCam",

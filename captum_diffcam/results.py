@@ -46,3 +46,16 @@ class RivalMaps(NamedTuple):
 
     logits: Tensor
     """(N, C, ...), what the model returned, without a graph."""
+
+
+class MovingAndFixed(NamedTuple):
+    """What :meth:`captum_diffcam.EquivariantPart.split` returns for N examples: a map in two parts."""
+
+    maps: Tensor
+    r"""(N, 1, \*positions), the part that moves with the image, which is the attribution."""
+
+    fixed: Tensor
+    r"""(N, 1, \*positions), the part that stays, with a mean of zero."""
+
+    fixed_share: Tensor
+    """(N,), how much of the variance over positions of the two parts is that of the fixed one, from 0 to 1."""

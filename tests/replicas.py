@@ -77,3 +77,26 @@ def cam(
             for i in range(positions):
                 maps[n, i] += weight * activations[n, k, i]
     return maps
+
+
+def moving_and_fixed(maps: np.ndarray, shifts: list[tuple[float, ...]]) -> tuple[np.ndarray, np.ndarray]:
+    """Maps (S, *positions) of one image under S shifts, split: every cell of every map is an equation."""
+    positions = maps.shape[1:]
+    cells = list(np.ndindex(*positions))
+    number = {cell: i for i, cell in enumerate(cells)}
+    rows, values = [], []
+    for map_, shift in zip(maps, shifts, strict=True):
+        for cell in cells:
+            origin = [p - s for p, s in zip(cell, shift, strict=True)]
+            if any(not -1e-9 <= o <= n - 1 + 1e-9 for o, n in zip(origin, positions, strict=True)):
+                continue
+            row = np.zeros(2 * len(cells))
+            for other in cells:
+                row[number[other]] = math.prod(max(0.0, 1 - abs(o - q)) for o, q in zip(origin, other, strict=True))
+            row[len(cells) + number[cell]] = 1
+            rows.append(row)
+            values.append(map_[cell])
+    # The fixed part sums to zero.
+    rows.append(np.r_[np.zeros(len(cells)), np.ones(len(cells))])
+    solution = np.linalg.lstsq(np.array(rows), np.array([*values, 0.0]), rcond=None)[0]
+    return tuple(part.reshape(positions) for part in np.split(solution, 2))

@@ -28,6 +28,7 @@ ALLOWED = {
     "layouts": ({"torch"}, {"_arguments"}),
     "metrics": ({"torch"}, {"logits"}),
     "rivals": ({"torch"}, set()),
+    "shifts": ({"torch"}, set()),
     "results": ({"torch"}, set()),
     "_eager": ({"torch"}, set()),
     "_model_state": ({"torch"}, set()),
@@ -40,6 +41,10 @@ ALLOWED = {
         {"_arguments", "_capture", "_layer_maps", "contrast", "logits", "results", "rivals", "score", "weighting"},
     ),
     "input_space": ({"captum", "torch"}, {"_arguments", "logits"}),
+    "equivariant": (
+        {"captum", "numpy", "torch", "tqdm"},
+        {"_arguments", "contrast", "logits", "results", "shifts"},
+    ),
     "guided": (
         {"captum", "torch"},
         {"_arguments", "_capture", "attribution", "contrast", "input_space", "logits", "score"},
@@ -65,13 +70,16 @@ ALLOWED = {
         | {"sham/witness"},
     ),
     # The classes of attribution know nothing of attacks.
-    "__init__": (set(), {"attribution", "contrast", "guided", "input_space", "layouts", "logits", "score"}),
+    "__init__": (
+        set(),
+        {"attribution", "contrast", "equivariant", "guided", "input_space", "layouts", "logits", "score"},
+    ),
 }
 
 
 BENCH = Path(benchmarks.__file__).parent
 BENCH_FILES = sorted(BENCH.rglob("*.py"))
-PUBLIC = ("captum_diffcam", "captum_diffcam.metrics", "captum_diffcam.sham")
+PUBLIC = ("captum_diffcam", "captum_diffcam.metrics", "captum_diffcam.shifts", "captum_diffcam.sham")
 """What benchmarks may use of the library."""
 
 
@@ -131,6 +139,7 @@ def test_importing_the_package_imports_no_extra():
 def test_the_public_names():
     assert captum_diffcam.__all__ == [
         "ContrastScore",
+        "EquivariantPart",
         "GuidedDiffGradCam",
         "InputAttribution",
         "LayerDiffGradCam",
