@@ -49,11 +49,15 @@ autodoc_type_aliases = {
     "Contrast": "captum_diffcam.contrast.Contrast",
     "ContrastFunction": "captum_diffcam.contrast.ContrastFunction",
     "Data": "captum_diffcam.sham.fooling.Data",
+    "Drawable": "captum_diffcam.pictures.Drawable",
+    "Images": "captum_diffcam.pictures.Images",
     "Layout": "captum_diffcam.layouts.Layout",
+    "Limits": "captum_diffcam.pictures.Limits",
     "MapLoss": "captum_diffcam.sham.map_losses.MapLoss",
     "MapLossFunction": "captum_diffcam.sham.map_losses.MapLossFunction",
     "Reduction": "captum_diffcam.score.Reduction",
     "Shape": "captum_diffcam.sham.hoax.Shape",
+    "Statistics": "captum_diffcam.pictures.Statistics",
     "Target": "captum_diffcam.logits.Target",
 }
 
