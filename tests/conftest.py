@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from nets import Net, conv_net, images
 from torch import Tensor
+
+# There is a process of tests for each core.
+torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -40,6 +40,9 @@ class RulingOut(nn.Module):
         return torch.where(out, -INF, z)
 
 
+IDS = ["every other class", "a list", "top rivals", "a callable"]
+
+
 @pytest.fixture(params=["filled", "added", "chosen"])
 def model(request, net) -> Net:
     return Net(net.features, RulingOut(net.head, request.param)).double()
@@ -121,7 +124,7 @@ class TestRivals:
 
 class TestContrastScore:
     @pytest.mark.parametrize("reduction", ["logsumexp", "max"])
-    @pytest.mark.parametrize("contrast", [None, [0, 2, 4], top_rivals(2), lambda z, t: ~one_hot(z, t)], ids=str)
+    @pytest.mark.parametrize("contrast", [None, [0, 2, 4], top_rivals(2), lambda z, t: ~one_hot(z, t)], ids=IDS)
     def test_scores(self, reduction, contrast):
         """Of the classes that remain the scores are those that they have among themselves; of the others -inf."""
         few = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -139,7 +142,7 @@ class TestContrastScore:
                 assert scores[n, c].item() == pytest.approx(replicas.score(z, i, rivals, reduction), rel=1e-12)
 
     @pytest.mark.parametrize("reduction", ["logsumexp", "max"])
-    @pytest.mark.parametrize("contrast", [None, [0, 1, 2, 4], top_rivals(2), lambda z, t: ~one_hot(z, t)], ids=str)
+    @pytest.mark.parametrize("contrast", [None, [0, 1, 2, 4], top_rivals(2), lambda z, t: ~one_hot(z, t)], ids=IDS)
     def test_gradients(self, reduction, contrast):
         z = torch.tensor([[0.3, -INF, 1.1, -0.4, -INF], [-INF, 0.2, 5.0, -0.7, -INF]], dtype=torch.float64)
         finite = z.isfinite()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 
@@ -15,5 +16,12 @@ CASE = Case("mobilenet_v3_small", "early", 2, 32, 5)
 def test_memory_is_measured_in_a_process_of_its_own():
     peak = peak_mib("forward", CASE, threads=1)
     assert math.isnan(peak) or 0 <= peak < 500
-    with pytest.raises(RuntimeError, match="nobody failed on Case"):
+
+
+def test_why_that_process_failed(tmp_path, monkeypatch):
+    failing = tmp_path / "python"
+    failing.write_text("#!/bin/sh\necho why >&2\nexit 1\n")
+    failing.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(failing))
+    with pytest.raises(RuntimeError, match="nobody failed on Case.*: why$"):
         peak_mib("nobody", CASE, threads=1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -47,15 +49,13 @@ import os, time
 from benchmarks.common import pieces
 write_at_once = pieces._write
 def write(file, found):
-    time.sleep(0.5 * int(os.environ["RANK"]))
+    time.sleep(0.2 * int(os.environ["RANK"]))
     write_at_once(file, found)
 pieces._write = write
 """
 
 
-@pytest.fixture
-def tiny(monkeypatch):
-    threads = torch.get_num_threads()
+def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, names in (
         (run, ("CLASSES", "QUICK_TRAINING", "QUICK_IMAGES", "installed_peers", "image_subject")),
         (explained_models, ("GLYPH_CHUNK",)),
@@ -66,8 +66,21 @@ def tiny(monkeypatch):
             # So that what the script sets is undone.
             monkeypatch.setattr(module, name, getattr(module, name))
     exec(TINY, {})
-    yield
-    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    shrink(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The folder of a run by one process, which what others find is compared with, and what it printed."""
+    folder = tmp_path_factory.mktemp("alone")
+    with pytest.MonkeyPatch.context() as monkeypatch, redirect_stdout(io.StringIO()) as printed:
+        shrink(monkeypatch)
+        assert run_alone(folder) == 0
+    return folder, printed.getvalue()
 
 
 def run_alone(folder: Path, *options: str) -> int:
@@ -103,15 +116,14 @@ def said(printed: str) -> str:
     return printed.partition("\nWritten to")[0]
 
 
-def test_two_processes_find_the_same_to_the_last_digit(tiny, tmp_path, capsys):
-    assert run_alone(tmp_path / "one") == 0
-    printed = capsys.readouterr()
+def test_two_processes_find_the_same_to_the_last_digit(alone, tmp_path):
+    folder, printed = alone
     # The other one is slow, and waited for.
     two = torchrun(TINY + SLOW, tmp_path / "two")
     assert two.returncode == 0, two.stderr
     # Only one of them prints.
-    assert said(two.stdout) == said(printed.out)
-    assert results(tmp_path / "two") == results(tmp_path / "one")
+    assert said(two.stdout) == said(printed)
+    assert results(tmp_path / "two") == results(folder)
     record = json.loads((tmp_path / "two" / "faithfulness.json").read_text())
     assert record["command"] == "torchrun --nproc-per-node 2 -m benchmarks faithfulness --quick"
     assert {row["subject"]: row["images"] for row in record["subjects"] if row["study"] == "decision"} == {
@@ -120,10 +132,10 @@ def test_two_processes_find_the_same_to_the_last_digit(tiny, tmp_path, capsys):
         "small images": 3,
     }
     assert not (tmp_path / "two" / "unfinished").exists()
-    assert max(map(len, printed.out.splitlines()[:-1])) <= 100
+    assert max(map(len, printed.splitlines()[:-1])) <= 100
 
 
-def test_a_process_that_dies_ends_the_run_and_the_rest_is_resumed(tiny, tmp_path, capsys):
+def test_a_process_that_dies_ends_the_run_and_the_rest_is_resumed(alone, tiny, tmp_path, capsys):
     killed = torchrun(
         TINY
         + """
@@ -149,8 +161,7 @@ pieces._write = write
     assert run_alone(tmp_path / "two", "--resume", "--seed", "5") == 2
     assert "--resume: the unfinished run had other options: seed was 0, is 5" in capsys.readouterr().err
     assert run_alone(tmp_path / "two", "--resume") == 0
-    assert run_alone(tmp_path / "one") == 0
-    assert results(tmp_path / "two") == results(tmp_path / "one")
+    assert results(tmp_path / "two") == results(alone[0])
 
 
 def test_what_is_done_is_not_done_again(tiny, tmp_path, monkeypatch):
