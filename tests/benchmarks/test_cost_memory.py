@@ -23,5 +23,5 @@ def test_why_that_process_failed(tmp_path, monkeypatch):
     failing.write_text("#!/bin/sh\necho why >&2\nexit 1\n")
     failing.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(failing))
-    with pytest.raises(RuntimeError, match="nobody failed on Case.*: why$"):
+    with pytest.raises(RuntimeError, match=r"nobody failed on Case.*: why$"):
         peak_mib("nobody", CASE, threads=1)
