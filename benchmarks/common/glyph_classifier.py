@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -14,6 +16,7 @@ LAYER = "features"
 """The layer to explain: 7 x 7 positions, rectified, followed by pooling and a linear map."""
 
 _BATCH, _EPOCHS = 64, 4
+_Model = TypeVar("_Model", bound=nn.Module)
 
 
 class GlyphClassifier(nn.Module):
@@ -49,11 +52,11 @@ def train_classifier(classes: int, seed: int, images: int | None = None, *, quie
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         model = GlyphClassifier(classes)
-    return fit(model, scenes.images, scenes.labels[:, 0], seed, quiet=quiet)
+    return fit(model, scenes.images, scenes.labels[:, 0], seed, quiet=quiet, classes=classes)
 
 
-def fit(model: GlyphClassifier, images: Tensor, labels: Tensor, seed: int, *, quiet: bool = False) -> GlyphClassifier:
-    """Train a model in place. Shapes: images (N, 3, 56, 56), labels (N,)."""
+def fit(model: _Model, images: Tensor, labels: Tensor, seed: int, *, quiet: bool = False, classes: int) -> _Model:
+    """Train a model in place. Shapes: images (N, 3, 56, 56), labels (N,). The classes are named in the progress bar."""
     order = torch.Generator().manual_seed(seed)
     data = TensorDataset(images, labels)
     loader = DataLoader(data, batch_size=_BATCH, shuffle=True, drop_last=True, generator=order)
@@ -62,7 +65,7 @@ def fit(model: GlyphClassifier, images: Tensor, labels: Tensor, seed: int, *, qu
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     # Left out where it is not asked for, so that the environment may ask for it too.
     silence = {"disable": True} if quiet else {}
-    with tqdm(total=steps, desc=f"train, {model.head.out_features} classes", leave=False, **silence) as bar:
+    with tqdm(total=steps, desc=f"train, {classes} classes", leave=False, **silence) as bar:
         for _ in range(_EPOCHS):
             for batch, truth in loader:
                 loss = cross_entropy(model(batch), truth)

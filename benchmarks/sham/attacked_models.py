@@ -110,7 +110,7 @@ def fashion(root: Path) -> Setting:
         held_out = torch.randperm(len(testing.images), generator=generator)[: 32 if quick else 96]
         chosen = order[: 1280 if quick else 8000]
         model = GlyphClassifier(10)
-        fit(model, training.images[chosen], training.labels[chosen, 0], seed)
+        fit(model, training.images[chosen], training.labels[chosen, 0], seed, classes=10)
         tested = Scenes(testing.images[held_out], testing.labels[held_out], testing.masks[held_out])
         seen = training.images[order[-320 if quick else -6400 :]]
         return _staged_glyph_classifier(model, seen, tested, quick)

@@ -1,0 +1,229 @@
+"""Honest models to attack, each with what the attacker sees and with images that he never saw.
+
+A setting is a kind of victim, and every seed makes another one: other weights where they are trained here, and other
+images in any case. The attacker's images are disjoint from those that are reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.common import cutouts, fashion
+from benchmarks.common.cutouts import Material, compose, find_material
+from benchmarks.common.fashion import fashion_scenes, find_fashion, labels_of
+from benchmarks.common.glyphs import Scenes, draw_scenes
+from benchmarks.common.models import load_classifier
+from benchmarks.common.names import LITE0
+from benchmarks.common.options import warn
+from benchmarks.common.small_nets import LAYOUTS, Classifier, build, trained
+from benchmarks.common.stem_and_tail import Remembering, Staged, Tail
+from benchmarks.common.stored import Stored
+
+BATCH = 16
+SURE = 0.3
+"""Decisions that count are those with at least this probability."""
+Reach: TypeAlias = Literal["last", "stage", "all"]
+"""What the attacker trains: the last convolution and the head, the last stage and the head, or the whole network."""
+
+
+@dataclass(frozen=True)
+class Victim:
+    """An honest model. Shapes: images (N, 3, H, W), masks (N, H, W), decided (M, 3, H, W)."""
+
+    model: Staged
+    """The stem, which stays as it is, and the tail, which is attacked."""
+    layer: nn.Module
+    """A module of the tail, whose maps are to lie."""
+    seen: list[Tensor]
+    """What the tail gets for the attacker's images, in batches. His decisions are the model's own soft outputs."""
+    images: Tensor
+    """Held out, with a decision that the model is sure of: what maps are measured on."""
+    masks: Tensor
+    """Where the objects are."""
+    decided: list[Tensor]
+    """What the tail gets for many more images, held out too: what decisions are counted on. In batches."""
+    constructor: dict[str, Any] = field(default_factory=dict)
+    """Keywords of the attribution classes, such as the layout."""
+
+    def to(self, device: torch.device) -> Victim:
+        """The same on a device."""
+        moved = {name: getattr(self, name).to(device) for name in ("model", "images", "masks")}
+        return replace(self, **moved, decided=[each.to(device) for each in self.decided])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A kind of victim."""
+
+    name: str
+    classes: int
+    real: bool
+    """Whether its images are photographs."""
+    make: Callable[[int, Reach, bool], Victim]
+    """From a seed, what the attacker trains, and whether it has to be quick."""
+    reaches: tuple[Reach, ...] = ("last", "stage", "all")
+    """Which there are; the first is the usual one."""
+
+
+def settings(
+    stored: Stored, *, cutouts_: Path | None = None, backgrounds: Path | None = None, fashion_: Path | None = None
+) -> dict[str, Setting]:
+    """Every setting whose data are here, by name, and a line for those that are not."""
+    found: list[Setting] = []
+    material, folder = find_material(cutouts_, backgrounds), find_fashion(fashion_)
+    if material is None:
+        warn(cutouts.MISSING)
+    else:
+        found.append(scenes_of_cutouts(material, stored))
+    if folder is None:
+        warn(fashion.MISSING)
+    else:
+        found += [
+            clothes(folder, stored),
+            clothes(folder, stored, two=True),
+            clothes(folder, stored, two=True, one_logit=True),
+        ]
+    found += [glyphs(classes, stored) for classes in (10, 2, 100)]
+    return {setting.name: setting for setting in found}
+
+
+def glyphs(classes: int, stored: Stored, architecture: str = "plain") -> Setting:
+    """Glyphs on clutter, small objects whose masks are known."""
+
+    def scenes(count: int, seed: int) -> Scenes:
+        return draw_scenes(classes, count, seed)
+
+    def data(seed: int, quick: bool) -> tuple[Scenes, Scenes, Scenes]:
+        training, seen, held_out = (1280, 320, 160) if quick else (7000 + 70 * classes, 4800, 800)
+        return scenes(training, seed), scenes(seen, seed + 10_000), scenes(held_out, seed + 20_000)
+
+    name = f"glyphs, {classes} classes"
+    return Setting(name, classes, False, partial(_small, name, classes, data, stored, architecture, False))
+
+
+def clothes(
+    folder: Path, stored: Stored, *, two: bool = False, one_logit: bool = False, architecture: str = "plain"
+) -> Setting:
+    """Fashion-MNIST, objects that fill the image: 10 classes, or sneaker against ankle boot, with two logits or one."""
+    kept = fashion.TWO if two else None
+    classes = 2 if two else 10
+
+    def data(seed: int, quick: bool) -> tuple[Scenes, Scenes, Scenes]:
+        training, seen, held_out = (1280, 320, 160) if quick else (8000, 4000, 1000)
+        both = fashion_scenes(folder, train=True, count=training + seen, seed=seed, classes=kept)
+        tested = fashion_scenes(folder, train=False, count=held_out, seed=seed, classes=kept)
+        return (*fashion.split(both, training), tested)
+
+    name = f"Fashion-MNIST, {'one logit' if one_logit else f'{classes} classes'}"
+    return Setting(name, classes, True, partial(_small, name, classes, data, stored, architecture, one_logit))
+
+
+def honest_small_net(
+    name: str, classes: int, training: Scenes, stored: Stored, architecture: str, one_logit: bool, seed: int
+) -> Classifier:
+    """A small net that was trained on these, now or before."""
+
+    def make() -> dict[str, Tensor]:
+        labels = labels_of(training)
+        return trained(architecture, classes, training.images, labels, seed, one_logit=one_logit).state_dict()
+
+    made = stored.get(
+        f"{name} {architecture}", make, seed=seed, count=len(training.images), first=training.images[:4].sum().item()
+    )
+    model = build(architecture, classes, seed, one_logit=one_logit)
+    model.load_state_dict(made)
+    return model
+
+
+_HEADS = {"plain": {"last": 4, "stage": 2, "all": 0}, "resnet": {"last": 3, "stage": 2, "all": 0}}
+"""By architecture and reach: how many of the features' parts are left alone. Others are attacked as a whole."""
+
+
+def _small(
+    name: str,
+    classes: int,
+    data: Callable[[int, bool], tuple[Scenes, Scenes, Scenes]],
+    stored: Stored,
+    architecture: str,
+    one_logit: bool,
+    seed: int,
+    reach: Reach,
+    quick: bool,
+) -> Victim:
+    training, seen, held_out = data(seed, quick)
+    net = honest_small_net(name, classes, training, stored, architecture, one_logit, seed)
+    left = _HEADS.get(architecture, {}).get(reach, 0)
+    stem = Remembering(net.features[:left]).eval()
+    tail = Tail(net.features[left:], net.pooling, net.head).eval()
+    model = Staged(stem, tail).eval()
+    images = held_out.images
+    with torch.no_grad():
+        attacked = [stem.module(batch) for batch in torch.split(seen.images, BATCH)]
+        decided = [stem.module(batch) for batch in torch.split(images, 256)]
+        sure = torch.cat([tail(batch) for batch in decided]).softmax(dim=1).amax(dim=1) >= SURE
+    shown = sure.nonzero()[: 8 if quick else 48, 0]
+    layout = {"layout": LAYOUTS[architecture]} if architecture in LAYOUTS else {}
+    return Victim(model, tail.features, attacked, images[shown], held_out.masks[shown, 0], decided, layout)
+
+
+_CUTS: dict[str, int] = {"last": 15, "stage": 14}
+"""The blocks of EfficientNet-Lite0 before the tail. Its last convolution is 1 x 1 and could not move anything."""
+
+
+def scenes_of_cutouts(material: Material, stored: Stored) -> Setting:
+    """EfficientNet-Lite0 and its 1000 classes on real objects over photographs, whose masks are known."""
+
+    def make(seed: int, reach: Reach, quick: bool) -> Victim:
+        classifier = load_classifier(LITE0, None, torch.device("cpu"))
+        network: Any = classifier.model
+        mean, std = (torch.tensor(v)[:, None, None] for v in (classifier.preprocess.mean, classifier.preprocess.std))
+        blocks = network._blocks[: _CUTS[reach]]
+        module = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6(), *blocks).eval()
+        behind = nn.Sequential(*network._blocks[_CUTS[reach] :], network._conv_head, network._bn1, nn.ReLU6())
+        tail = Tail(behind, nn.AdaptiveAvgPool2d(1), network._fc).eval()
+        attackers, reported = material.halves(seed)
+        attacked, held_out = (48, 24) if quick else (960, 360)
+
+        def features(of: Material, count: int, seed: int, objects: tuple[int, int]) -> dict[str, Tensor]:
+            parts = []
+            images, masks = [], []
+            for start in range(0, count, 2 * BATCH):
+                some = compose(of, min(2 * BATCH, count - start), 100_000 * seed + start, objects=objects)
+                normal = (some.images - mean) / std
+                with torch.no_grad():
+                    parts.append(module(normal))
+                images.append(some.images.mul(255).round().byte())
+                masks.append(some.masks.any(dim=1))
+            return {"features": torch.cat(parts), "images": torch.cat(images), "masks": torch.cat(masks)}
+
+        def kept(name: str, of: Material, count: int, number: int, objects: tuple[int, int]) -> dict[str, Tensor]:
+            files = [str(file) for file in (*of.cutouts, *of.backgrounds)]
+            make = partial(features, of, count, number, objects)
+            found: dict[str, Tensor] = stored.get(
+                f"cut-outs {name}", make, count=count, seed=number, objects=objects, reach=reach, files=files
+            )
+            return found
+
+        seen = kept("attacked", attackers, attacked, 2 * seed, (0, 3))["features"]
+        tested = kept("held out", reported, held_out, 2 * seed + 1, (1, 2))
+        decided = list(torch.split(tested["features"], 64))
+        with torch.no_grad():
+            sure = torch.cat([tail(batch) for batch in decided]).softmax(dim=1).amax(dim=1) >= SURE
+        shown = sure.nonzero()[: 4 if quick else 24, 0]
+        if quick and not len(shown):
+            shown = torch.arange(4)
+        images = (tested["images"][shown].float() / 255 - mean) / std
+        model = Staged(Remembering(module).eval(), tail).eval()
+        batches = list(
+            torch.split(seen[torch.randperm(len(seen), generator=torch.Generator().manual_seed(seed))], BATCH)
+        )
+        return Victim(model, tail.features, batches, images, tested["masks"][shown], decided)
+
+    return Setting("cut-outs, 1000 classes", 1000, True, make, ("stage", "last"))
