@@ -248,8 +248,9 @@ class LayerDiffGradCamPlusPlus(LayerDiffGradCam):
         g = \frac{\partial D}{\partial A}, \quad x^+ = \max(x, 0) .
 
     As in Grad-CAM++, :math:`Y = e^D` is differentiated and :math:`D` is taken as piecewise linear in :math:`A`; the
-    factor :math:`e^D`, which scales a whole map, is left out. On layers without negative activations the weights are
-    exactly those of the source. Elsewhere its denominator may vanish; with :math:`A^+` it never does.
+    factor :math:`e^D`, which scales a whole map, is left out. So the weights are the source's for ``mean``, ``max`` and
+    one rival, on layers without negative activations. For ``logsumexp`` the shares of the rivals are taken as constant.
+    With negative activations the source's denominator may vanish; with :math:`A^+` it never does.
 
     An empty contrast set gives plain Grad-CAM++, which Captum lacks. Arguments are those of :class:`LayerDiffGradCam`.
 
