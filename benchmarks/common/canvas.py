@@ -19,7 +19,7 @@ FOR, AGAINST = "#b2182b", "#2166ac"
 """The ends of the signed colours, for text."""
 FAINT = "#444444"
 _OPACITY = 0.6
-_DPI = 110
+_DPI = 150
 
 
 class Canvas:

@@ -28,29 +28,40 @@ class _Row:
     """One for each map."""
 
 
-def draw_figures(folder: Path, task: Task, drawn: Sequence[Explanation], of: int) -> None:
-    """maps.png and pairwise.png of some of the photographs, of which there are ``of``."""
+FILES = ("maps.png", "maps-plus-plus.png")
+"""Of each family of methods."""
+QUESTIONS = "pairwise.png"
+
+
+def draw_figures(folder: Path, task: Task, drawn: Sequence[Explanation], of: int) -> list[str]:
+    """A figure for each family of methods and one for the rivals, of the first of ``of`` photographs.
+
+    They are as wide as a column of text of the documentation. Returns the names of the files.
+    """
     first = f" The first {len(drawn)} of {of} photographs." if len(drawn) < of else ""
     source = f"{task.classifier.name}, layer {task.layer.name}.{first}"
-    groups: list[tuple[str, list[str]]] = []
-    for method in task.methods:
-        if method.contrast is None:
-            groups.append((FAMILIES[method.family], [f"plain\n{method.family}"]))
-        else:
-            groups[-1][1].append(f"{method.reduction}\n{wrap(method.contrast.label, 19)}")
-    _draw_methods(
-        folder / "maps.png",
-        "Why this class? What each method lights up",
-        f"{source} r: Pearson correlation of the signed map with the plain one of its group.",
-        groups,
-        [_method_row(task.methods, result) for result in drawn],
-    )
+    for (plain, family), name in zip(FAMILIES.items(), FILES, strict=True):
+        methods = [method for method in task.methods if method.family in (plain, family)]
+        _draw_methods(
+            folder / name,
+            f"Why this class? What {family} lights up",
+            f"{source} r: Pearson correlation of the signed map with the plain one, on the left.",
+            [_column(method) for method in methods],
+            [_method_row(methods, result) for result in drawn],
+        )
     _draw_questions(
-        folder / "pairwise.png",
+        folder / QUESTIONS,
         "Why this class rather than that one?",
         f"Red speaks for the class, blue for the rival. DiffGradCAM against a single rival; {source}",
         [_question_row(result) for result in drawn],
     )
+    return [*FILES, QUESTIONS]
+
+
+def _column(method: Method) -> str:
+    if method.contrast is None:
+        return f"plain\n{method.family}"
+    return f"{method.reduction}\n{wrap(method.contrast.label, 19)}"
 
 
 def _method_row(methods: Sequence[Method], result: Explanation) -> _Row:
@@ -84,50 +95,38 @@ def _percent(probability: float) -> str:
     return f"{probability:.0%}" if probability >= 0.005 else "<1%"
 
 
-def _draw_methods(
-    path: Path, title: str, explanation: str, groups: Sequence[tuple[str, Sequence[str]]], rows: Sequence[_Row]
-) -> None:
-    """A row for each photograph: what the model says, the photograph, then the maps, in named groups of columns."""
-    cell, step, gap, row_height, left_of_cells, header = 1.25, 1.31, 0.15, 1.52, 1.9, 1.65
-    columns = 1 + sum(len(names) for _, names in groups)
-    canvas = Canvas(left_of_cells + columns * step + len(groups) * gap + 0.06, header + len(rows) * row_height + 0.4)
+def _draw_methods(path: Path, title: str, explanation: str, columns: Sequence[str], rows: Sequence[_Row]) -> None:
+    """A row for each photograph: what the model says, the photograph, then the maps, in named columns."""
+    cell, step, row_height, left_of_cells, header = 1.1, 1.16, 1.36, 1.75, 1.3
+    first = left_of_cells + step + 0.1
+    canvas = Canvas(max(first + len(columns) * step + 0.06, 6), header + len(rows) * row_height + 0.4)
     canvas.heading(title, explanation)
-    lefts, left = [], left_of_cells + step
-    for group, names in groups:
-        left += gap
-        lefts += [left + i * step for i in range(len(names))]
-        width = len(names) * step - (step - cell)
-        canvas.text(left + width / 2, 1.06, group, ha="center", va="bottom", fontsize=11, fontweight="bold")
-        canvas.axes(left, 1.09, width, 0.015).set_facecolor("black")
-        left += len(names) * step
-    for left, name in zip(lefts, (name for _, names in groups for name in names), strict=True):
+    lefts = [first + i * step for i in range(len(columns))]
+    for left, name in zip(lefts, columns, strict=True):
         canvas.text(left + cell / 2, header - 0.06, name, cell, ha="center", va="bottom")
     for i, row in enumerate(rows):
         top, right = header + i * row_height, left_of_cells - 0.1
         row_title = wrap(row.title, 20, 3)
-        canvas.text(right, top + 0.1, row_title, right, ha="right", fontsize=10, fontweight="bold")
-        below = top + 0.36 + 0.18 * row_title.count("\n")
+        canvas.text(right, top + 0.05, row_title, right, ha="right", fontsize=10, fontweight="bold")
+        below = top + 0.3 + 0.18 * row_title.count("\n")
         for j, line in enumerate(row.text.splitlines()):
             canvas.text(right, below + 0.16 * j, line, right, ha="right", color=FAINT)
         canvas.axes(left_of_cells, top, cell, cell).imshow(row.photograph.numpy())
         for left, map_, note in zip(lefts, row.maps, row.notes, strict=True):
             draw_map(canvas.axes(left, top, cell, cell), row.photograph, map_, signed=False)
-            canvas.text(left + cell / 2, top + cell + 0.04, note, ha="center", fontsize=8, color=FAINT)
+            canvas.text(left + cell / 2, top + cell + 0.04, note, ha="center", color=FAINT)
     canvas.colour_bar(POSITIVE, ("no evidence for the class", "strongest evidence in the map"))
     canvas.save(path)
 
 
 def _draw_questions(path: Path, title: str, explanation: str, rows: Sequence[_Row]) -> None:
-    """Two photographs a line: each with its signed map for one rival after another, both named in their colours."""
-    cell, step, gap, row_height, header = 1.8, 1.9, 0.35, 2.4, 0.75
-    blocks = min(2, len(rows))
-    per_block = -(-len(rows) // blocks)
-    block_width = (1 + max(len(row.maps) for row in rows)) * step + gap
-    canvas = Canvas(max(0.1 + blocks * block_width, 7.5), header + per_block * row_height + 0.4)
+    """A photograph a line, with its signed map for one rival after another, both named in their colours."""
+    cell, step, row_height, header = 1.8, 1.92, 2.36, 0.85
+    columns = 1 + max(len(row.maps) for row in rows)
+    canvas = Canvas(max(0.2 + columns * step, 6), header + len(rows) * row_height + 0.4)
     canvas.heading(title, explanation)
     for i, row in enumerate(rows):
-        block, line = divmod(i, per_block)
-        left, top = 0.12 + block * block_width, header + line * row_height + 0.55
+        left, top = 0.12, header + i * row_height + 0.5
         canvas.text(left, top - 0.1, row.text, cell, va="baseline", color=FAINT)
         canvas.axes(left, top, cell, cell).imshow(row.photograph.numpy())
         for map_, rival in zip(row.maps, row.notes, strict=True):

@@ -56,10 +56,10 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"--images: none of {len(paths)} could be explained")
     print_photographs(results)
     print_methods(task, results)
-    draw_figures(args.output, task, drawn, len(results))
+    figures = draw_figures(args.output, task, drawn, len(results))
     if skipped:
         warn(f"{len(skipped)} of {len(paths)} photographs skipped")
-    print(f"\nWritten to {args.output}: compare.json, maps.png, pairwise.png")
+    print(f"\nWritten to {args.output}: compare.json, {', '.join(figures)}")
 
 
 def _variants(contrast: ContrastSet | None, reduction: str | None) -> list[tuple[ContrastSet, str]]:

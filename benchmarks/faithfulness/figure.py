@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from benchmarks.common.canvas import wrap
 from benchmarks.common.names import DIFF, DIFF_PLUS_PLUS, GRAD_CAM, GRAD_CAM_PLUS_PLUS
@@ -25,25 +25,50 @@ COLOURS = {
     f"{DIFF_PLUS_PLUS}, rival": "#5aa9dd",
     RANDOM: "#9a9a9a",
 }
-_MARKERS = "osD^vP"
+Markers: TypeAlias = dict[str, str]
+"""Of each subject, in all panels."""
+_MARKERS = "osD^vPX*"
 
 
 def draw_faithfulness(path: Path, record: Row) -> None:
-    """Above what is estimated, below the deletion curves of every subject. What was not studied is left out."""
+    """Above what is estimated, below the deletion curves of every subject. What was not studied is left out.
+
+    Two panels a line: the documentation shows it as wide as a column of text, where the labels are to be read.
+    """
     located = any(row["study"] == LOCALIZATION for row in record["estimates"])
     panels = [*[_localization] * located, _deletion, _agreement]
     subjects = list(dict.fromkeys(row["subject"] for row in record["deletion"]))
-    figure = Figure(figsize=(16, 10.5), dpi=100, layout="constrained")
-    figure.suptitle("Is it the better map?   Bars are 95 % intervals, bootstrapped over images", fontsize=14)
-    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.4, 1))[:, 0]
-    for panel, axes in zip(panels, above.subplots(1, len(panels), squeeze=False)[0], strict=True):
-        panel(axes, record)
-    places = below.subplots(1, len(subjects), squeeze=False)[0]
-    for subject, axes in zip(subjects, places, strict=True):
+    lines = (-(-len(panels) // 2), -(-len(subjects) // 2))
+    figure = Figure(figsize=(8, 0.9 + 3.9 * lines[0] + 2.4 * lines[1]), dpi=160, layout="constrained")
+    figure.suptitle("Is it the better map?   Bars are 95 % intervals, bootstrapped over images", fontsize=11)
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(4.2 * lines[0], 0.5 + 2.4 * lines[1]))[:, 0]
+    places = above.subplots(lines[0], 2, squeeze=False).flatten()
+    names = list(dict.fromkeys(row["subject"] for row in record["estimates"]))
+    markers = dict(zip(names, _MARKERS * len(names), strict=False))
+    for panel, axes in zip(panels, places, strict=False):
+        panel(axes, record, markers)
+    for subject, marker in markers.items():
+        places[0].plot([], [], marker, color="0.3", linestyle="", label=subject)
+    _legend(above, places, len(panels))
+    places = below.subplots(lines[1], 2, squeeze=False, sharex=True).flatten()
+    for subject, axes in zip(subjects, places, strict=False):
         _curves(axes, [row for row in record["deletion"] if row["subject"] == subject], subject)
-    places[0].set_ylabel("margin over the strongest rival  [logit]")
-    below.legend(*places[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
+    for axes in places[max(len(subjects) - 2, 0) : len(subjects)]:
+        axes.set_xlabel("pixels deleted, highest first  [%]", fontsize=9)
+        axes.tick_params(labelbottom=True)
+    below.supylabel("margin over the strongest rival  [logit]", fontsize=9)
+    _legend(below, places, len(subjects))
     figure.savefig(path)
+
+
+def _legend(figure: SubFigure, places: Sequence[Axes], used: int) -> None:
+    """In the place that is left, or below where none is."""
+    handles, labels = places[0].get_legend_handles_labels()
+    if used < len(places):
+        places[used].set_axis_off()
+        places[used].legend(handles, labels, loc="center", fontsize=9, alignment="left")
+    else:
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
 
 
 def _rows(record: Row, study: str, measure: str) -> dict[tuple[str, str], Row]:
@@ -54,24 +79,31 @@ def _rows(record: Row, study: str, measure: str) -> dict[tuple[str, str], Row]:
     }
 
 
-def _localization(axes: Axes, record: Row) -> None:
-    found = _rows(record, LOCALIZATION, "AUROC")
-    _dots(axes, found)
+def _localization(axes: Axes, record: Row, markers: Markers) -> None:
+    _dots(axes, _rows(record, LOCALIZATION, "AUROC"), markers)
     axes.axvline(0.5, color="0.6", linewidth=1)
-    axes.set(title='"A rather than B": lights A, darkens B?', xlabel="AUROC of A's pixels against B's")
+    _describe(axes, '"A rather than B": lights A, darkens B?', "AUROC of A's pixels against B's\n[right is better]")
 
 
-def _deletion(axes: Axes, record: Row) -> None:
+def _deletion(axes: Axes, record: Row, markers: Markers) -> None:
     found = _rows(record, DECISION, "deletion of margin")
-    _dots(axes, {key: row["minus"][GRAD_CAM] for key, row in found.items() if GRAD_CAM in row["minus"]})
+    _dots(axes, {key: row["minus"][GRAD_CAM] for key, row in found.items() if GRAD_CAM in row["minus"]}, markers)
     axes.axvline(0, color="0.6", linewidth=1)
-    axes.set(
-        title="Deletion: does the class fall behind its rival?",
-        xlabel="area under the margin's curve\nminus that of LayerGradCam  [logit; left is better]",
+    _describe(
+        axes,
+        "Deletion: does the class fall behind?",
+        "area under the margin's curve, minus that\nof LayerGradCam  [logit; left is better]",
     )
 
 
-def _dots(axes: Axes, found: dict[tuple[str, str], Row]) -> None:
+def _describe(axes: Axes, title: str, label: str) -> None:
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(label, fontsize=9)
+    axes.tick_params(labelsize=9)
+    axes.grid(axis="x", alpha=0.3)
+
+
+def _dots(axes: Axes, found: dict[tuple[str, str], Row], markers: Markers) -> None:
     """Methods from top to bottom, subjects beside each other."""
     subjects = list(dict.fromkeys(subject for subject, _ in found))
     methods = [method for method in COLOURS if any(name == method for _, name in found)]
@@ -86,16 +118,13 @@ def _dots(axes: Axes, found: dict[tuple[str, str], Row]) -> None:
                 [row["value"]],
                 [place],
                 xerr=bar,
-                marker=_MARKERS[i % 6],
+                marker=markers[subject],
                 color=COLOURS[method],
                 markersize=5,
                 capsize=2,
             )
-        axes.plot([], [], _MARKERS[i % 6], color="0.3", linestyle="", label=subject)
     axes.set_yticks(range(len(methods)), [wrap(method, 17, 3) for method in methods], fontsize=9)
     axes.invert_yaxis()
-    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
-    axes.grid(axis="x", alpha=0.3)
 
 
 def _curves(axes: Axes, rows: Sequence[Row], subject: str) -> None:
@@ -104,12 +133,12 @@ def _curves(axes: Axes, rows: Sequence[Row], subject: str) -> None:
             percent = [100 * share for share in row["share"]]
             axes.plot(percent, row["margin"], color=COLOURS[method], label=method, marker=".")
     axes.axhline(0, color="0.6", linewidth=1)
-    axes.set_title(f"Deletion\n{subject}", fontsize=10)
-    axes.set_xlabel("pixels deleted, highest first  [%]")
+    axes.set_title(f"Deletion: {subject}", fontsize=10)
+    axes.tick_params(labelsize=9)
     axes.grid(alpha=0.3)
 
 
-def _agreement(axes: Axes, record: Row) -> None:
+def _agreement(axes: Axes, record: Row, markers: Markers) -> None:
     rows = [row for row in record["agreement"] if row["study"] == DECISION and row["with"] == GRAD_CAM]
     rows = [row for row in rows if row["method"].startswith(DIFF) and not row["method"].startswith(DIFF_PLUS_PLUS)]
     methods, subjects = (list(dict.fromkeys(row[key] for row in rows)) for key in ("method", "subject"))
@@ -117,12 +146,8 @@ def _agreement(axes: Axes, record: Row) -> None:
         i = subjects.index(row["subject"])
         place = methods.index(row["method"]) + 0.6 * ((i + 0.5) / len(subjects) - 0.5)
         axes.plot(row["quartiles"], [place, place], color="#1b6ca8", linewidth=2, alpha=0.5)
-        axes.plot([row["median"]["value"]], [place], _MARKERS[i % 6], color="#1b6ca8", markersize=5)
-    for i, subject in enumerate(subjects):
-        axes.plot([], [], _MARKERS[i % 6], color="0.3", linestyle="", label=subject)
+        axes.plot([row["median"]["value"]], [place], markers[row["subject"]], color="#1b6ca8", markersize=5)
     axes.axvline(0.95, color="0.6", linewidth=1)
     axes.set_yticks(range(len(methods)), [wrap(method, 17, 3) for method in methods], fontsize=9)
     axes.invert_yaxis()
-    axes.set(title="Agreement: medians and quartiles", xlabel="correlation with LayerGradCam's signed map")
-    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
-    axes.grid(axis="x", alpha=0.3)
+    _describe(axes, "Agreement: medians and quartiles", "correlation with LayerGradCam's signed map")

@@ -7,8 +7,9 @@ with dots; of rows that have names, ``key`` is the name. Its options, whose part
 
 ``columns``: each as ``heading = path``, or ``heading = {path} [{another}]`` for several numbers in a cell.
 ``where``: keep the rows in which ``path = one value | or another``.
-``pivot``: ``path = value | value`` gives each value a column, for rows that are alike in ``columns``; ``cell`` is what
-stands there.
+``pivot``: ``path = value | value as heading`` gives each value a column, for rows that are alike in ``columns``;
+``cell`` is what stands there.
+``caption``: what is above the table.
 ``each``: the path of several parts of the record that get a table each, and ``title``, the path of what is above it.
 ``digits``: behind the point, 2 if not said. ``class``: of the table, for its style.
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from typing import Any
 
@@ -85,6 +87,7 @@ class RecordTable(Record):
         "where": directives.unchanged_required,
         "pivot": directives.unchanged_required,
         "cell": directives.unchanged_required,
+        "caption": directives.unchanged_required,
         "each": directives.unchanged_required,
         "title": directives.unchanged_required,
         "digits": directives.nonnegative_int,
@@ -95,7 +98,7 @@ class RecordTable(Record):
         """A table with a row for each recorded one."""
         record = self.read()
         if "each" not in self.options:
-            return self.table(record, "")
+            return self.table(record, self.options.get("caption", ""))
         parts = find(record, self.options["each"])
         return [node for part in parts for node in self.table(part, find(part, self.options["title"]))]
 
@@ -110,11 +113,16 @@ class RecordTable(Record):
         body = [[_fill(row, text, digits) for text in columns.values()] for row in rows]
         headings = list(columns)
         for path, values in self.parts("pivot").items():
-            headings += [value.strip() for value in values.split("|")]
+            # Of each value its heading, which is the value itself if not said.
+            wide = {
+                name.strip(): head.strip() or name.strip()
+                for name, _, head in (value.partition(" as ") for value in " ".join(values.split()).split("|"))
+            }
+            headings += wide.values()
             cells: dict[tuple[str, ...], dict[str, str]] = {}
             for row, case in zip(rows, body, strict=True):
                 cells.setdefault(tuple(case), {})[str(find(row, path))] = _fill(row, self.options["cell"], digits)
-            body = [[*case, *(inner.get(h, "") for h in headings[len(columns) :])] for case, inner in cells.items()]
+            body = [[*case, *(inner.get(name, "") for name in wide)] for case, inner in cells.items()]
         empty = [heading for heading, *cells in zip(headings, *body, strict=True) if not any(cells)]
         if empty:
             raise self.error(f"in {self.arguments[0]} nothing was recorded of: {', '.join(empty)}")
@@ -145,8 +153,8 @@ def _fill(row: Any, text: str, digits: int) -> str:
 def _cell(value: Any, digits: int) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if not isinstance(value, float):
-        return "" if value is None else str(value)
+    if not isinstance(value, float) or math.isnan(value):
+        return "" if value is None or value != value else str(value)
     # What would look like zero, and is not.
     return f"{value:.0e}" if 0 < abs(value) < 0.05 * 10**-digits else f"{value:.{digits}f}"
 

@@ -50,7 +50,7 @@ def test_what_is_written(compare, tmp_path):
     assert "warning: shufflenet_v2_x0_5 has random weights" in printed.err
     # Paths belong to the command as it was given, and to nothing else.
     assert str(tmp_path) not in json.dumps({**record, "command": ""})
-    for name in ("maps.png", "pairwise.png"):
+    for name in ("maps.png", "maps-plus-plus.png", "pairwise.png"):
         with Image.open(tmp_path / "out" / name) as figure:
             assert min(figure.size) > 300
             assert np.asarray(figure.convert("L")).std() > 10
