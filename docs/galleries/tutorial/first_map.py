@@ -89,10 +89,17 @@ for ax in axes:
     ax.set_axis_off()
 
 # %%
-# The left half of the face speaks for a tiger cat. The region of the other eye speaks
-# for an Egyptian cat, which plain Grad-CAM cannot say: it explains the logit of one
-# class and never looks at another.
-#
+# Rather than an Egyptian cat: the eye on the left and the nose are red. The region of
+# the other eye is blue, and the cheek on the left is, too, though less. Plain Grad-CAM
+# cannot say that: it explains the logit of one class and never looks at another. The
+# strongest cells, as shares of the strongest one, counted from 0:
+
+strength = (against_one / against_one.abs().max())[0, 0]
+for cell in strength.flatten().abs().topk(3).indices.tolist():
+    row, column = divmod(cell, 7)
+    print(f"row {row}, column {column}: {strength[row, column]:+.2f}")
+
+# %%
 # In ten lines
 # ------------
 #
