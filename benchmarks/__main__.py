@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from benchmarks import compare, cost, faithfulness, sham, zoo
 from benchmarks.common.options import Parser, UsageError, add_common_arguments
+from benchmarks.common.output import add_output_arguments, settle_output, without_output
 
 BENCHMARKS: dict[str, ModuleType] = {
     "compare": compare,
@@ -19,7 +22,10 @@ BENCHMARKS: dict[str, ModuleType] = {
     "sham": sham,
     "zoo": zoo,
 }
-"""Packages whose docstring is their help, with ``options.add_arguments`` and ``run.run``."""
+"""Packages whose docstring is their help, with ``options.add_arguments`` and ``run.run``.
+
+``options.UNPUBLISHED`` names the options that make it another run than the one that the documentation shows.
+"""
 DEFAULT = "compare"
 
 
@@ -37,35 +43,48 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             help=summary,
             description=f"{summary}\n{details}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            # An abbreviation would stay in the command that is recorded.
+            allow_abbrev=False,
         )
-        import_module(f"benchmarks.{name}.options").add_arguments(benchmark)
-        add_common_arguments(benchmark, name)
+        _options(name).add_arguments(benchmark)
+        add_common_arguments(benchmark)
+        add_output_arguments(benchmark, name)
     named = bool(argv) and (not argv[0].startswith("-") or argv[0] in ("-h", "--help"))
     args = parser.parse_args([*([] if named else [DEFAULT]), *argv])
-    args.command = shlex.join(["python", "-m", "benchmarks", *_without_output(argv)])
+    args.command = shlex.join(["python", "-m", "benchmarks", *without_output(argv)])
+    unpublished = getattr(_options(args.benchmark), "UNPUBLISHED", ())
+    benchmark = names.choices[args.benchmark]
+    settle_output(args, [name for name in unpublished if getattr(args, name) != benchmark.get_default(name)])
     return args
 
 
-def _without_output(argv: Sequence[str]) -> list[str]:
-    """The options that numbers depend on: where they go is nobody's business."""
-    return [
-        word
-        for before, word in zip(["", *argv], argv, strict=False)
-        if before != "--output" and not word.startswith("--output")
-    ]
+def _options(name: str) -> Any:
+    return import_module(f"benchmarks.{name}.options")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a benchmark. Returns the exit code: 2 where it cannot be done as asked, 130 where it was interrupted."""
+    if quiet := "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0":
+        # Of several processes one speaks. Read when tqdm is imported, which nothing here does.
+        os.environ["TQDM_DISABLE"] = "1"
     try:
-        _run(parse(sys.argv[1:] if argv is None else argv))
+        args = parse(sys.argv[1:] if argv is None else argv)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _say(f"error: {error}", 2, quiet)
+    try:
+        _run(args)
+    except UsageError as error:
+        # Which may be that of one process alone.
+        return _say(f"error: {error}", 2)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        return _say("interrupted", 130, quiet)
     return 0
+
+
+def _say(line: str, code: int, quiet: bool = False) -> int:
+    if not quiet:
+        print(line, file=sys.stderr)
+    return code
 
 
 def _run(args: argparse.Namespace) -> None:

@@ -7,12 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import NoReturn
-
-from tqdm import tqdm
-
-RESULTS = Path(__file__).parents[1] / "results"
 
 
 class UsageError(Exception):
@@ -33,21 +28,16 @@ class Parser(argparse.ArgumentParser):
 
 def warn(line: str) -> None:
     """A line for the user that leaves a progress bar intact."""
+    from tqdm import tqdm
+
     tqdm.write(f"warning: {line}", file=sys.stderr)
 
 
-def add_common_arguments(parser: argparse.ArgumentParser, benchmark: str) -> None:
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps ...")
     # One by default: numbers then do not depend on how many cores there are, nor times on who else uses them.
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of PyTorch (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default 0)")
-    parser.add_argument(
-        "--output",
-        type=_folder,
-        default=str(RESULTS / benchmark),
-        metavar="DIR",
-        help=f"where results go (default benchmarks/results/{benchmark})",
-    )
 
 
 def add_resume_argument(parser: argparse.ArgumentParser) -> None:
@@ -60,12 +50,3 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}; allowed is an integer of at least 1")
     return int(text)
-
-
-def _folder(text: str) -> Path:
-    folder = Path(text)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"cannot make the folder {text!r}: {error.strerror}") from error
-    return folder

@@ -20,9 +20,11 @@ import json
 import os
 import pickle
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -40,7 +42,7 @@ R = TypeVar("R")
 UNFINISHED = "unfinished"
 """The folder in the output folder that is there as long as something is left to do."""
 _OPTIONS = "options.json"
-_SUFFIX = ".pt"
+_SUFFIX, _LONGEST = ".pt", 200
 _NO_MATTER = ("output", "publish", "resume", "command")
 """Options that no number depends on."""
 
@@ -78,6 +80,11 @@ class Work:
         """Whether this process is the one that prints, draws and writes results."""
         return self.processes.speaks
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to lose."""
+        return any(self.folder.glob(f"*{_SUFFIX}"))
+
     def run_pieces(self, pieces: Mapping[str, T], do: Callable[[T], R], unit: str = "piece") -> Found[R]:
         """``do`` every piece that is not done, each in some process, and go on when all are.
 
@@ -95,7 +102,7 @@ class Work:
             TypeError: ``do`` returned something else.
             UsageError: another process has ended.
         """
-        files = {key: self.folder / f"{quote(key, safe=' ,')}{_SUFFIX}" for key in pieces}
+        files = {key: self.folder / _name(key) for key in pieces}
         for key in tqdm(self.processes.share(list(pieces)), unit=unit, leave=False, disable=not self.speaks):
             if not files[key].exists():
                 torch.manual_seed(crc32(f"{self.seed} {key}".encode()))
@@ -127,7 +134,12 @@ def in_pieces(args: argparse.Namespace, **depends_on: Any) -> Iterator[Work]:
         args.command = args.command.replace("python", _launcher(processes.count), 1)
         work = Work(args.output / UNFINISHED, args.seed, processes)
         _begin(work, {**_options(args), **versions(), **depends_on}, args.resume)
-        yield work
+        try:
+            yield work
+        except KeyboardInterrupt:
+            if work.speaks and work.begun:
+                print("\nwhat is done is kept: the same command with --resume goes on from there", file=sys.stderr)
+            raise
         # Not after an error, which leaves it to be resumed.
         work.finish()
 
@@ -147,8 +159,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 def _begin(work: Work, options: dict[str, Any], resume: bool) -> None:
     record = work.folder / _OPTIONS
-    # Of a run that has found nothing there is nothing to lose.
-    begun = record.exists() and any(work.folder.glob(f"*{_SUFFIX}"))
+    begun = record.exists() and work.begun
     if begun and not resume:
         raise UsageError(
             f"--output: {str(work.folder)!r} holds an unfinished run; --resume goes on with it, "
@@ -169,6 +180,15 @@ def _begin(work: Work, options: dict[str, Any], resume: bool) -> None:
     work.processes.meet()
 
 
+def _name(key: str) -> str:
+    """A file name that no other key has."""
+    name = quote(key, safe=" ,")
+    # Of the 255 that file systems allow.
+    if len(name) > _LONGEST:
+        name = f"{name[:_LONGEST]} {blake2b(key.encode(), digest_size=8).hexdigest()}"
+    return name + _SUFFIX
+
+
 def _beside(file: Path) -> Path:
     """Where a file is written before it has its name: it is there as a whole or not at all."""
     return file.with_name(f"{file.name}.{os.getpid()}")
@@ -176,6 +196,8 @@ def _beside(file: Path) -> Path:
 
 def _write(file: Path, found: Any) -> None:
     unfinished = _beside(file)
+    # Which another machine may not have seen yet.
+    file.parent.mkdir(parents=True, exist_ok=True)
     torch.save(found, unfinished)
     try:
         _read(unfinished)

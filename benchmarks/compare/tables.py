@@ -1,4 +1,4 @@
-"""What is printed: a line for each photograph, then one for each method."""
+"""A line for each photograph, which is written, and one for each method, which is printed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks.common.reporting import table
+from benchmarks.common.reporting import table, write_csv
 from benchmarks.compare.measures import Numbers, Task
 from benchmarks.compare.methods import Method
 
@@ -25,21 +25,19 @@ def medians(method: Method, results: Sequence[Numbers]) -> dict[str, float]:
     return {measure: median(found) if found else math.nan for measure, found in values.items()}
 
 
-def print_photographs(results: Sequence[Numbers]) -> None:
-    """What the model says of each, and how sure it is."""
-    rows: list[list[str | float]] = []
+def write_photographs(path: Path, results: Sequence[Numbers]) -> None:
+    """What the model says of each, how sure it is, and how far the contrast moves the map."""
+    rows = []
     for result in results:
-        target, prediction = result["target"], result["prediction"]
-        explained = target["name"] if target == prediction else f"{target['name']} (not {prediction['name']})"
-        rivals = ", ".join(f"{rival['name']} {rival['probability']:.2f}" for rival in result["rivals"][:2])
-        scores = (target["probability"], result["margin"], result["log_odds"])
-        rows.append([Path(result["photograph"]).stem, explained, *scores, rivals])
-    header = ["photograph", "class explained", "p", "margin", "log-odds", "strongest rivals"]
-    print(f"\n{table(header, rows, limits=(15, 27, 0, 0, 0, 31))}")
-    print("margin: logit over that of the strongest rival; log-odds: against the whole contrast set")
+        target, rivals = result["target"], result["rivals"]
+        scores = (f"{number:.3f}" for number in (target["probability"], result["margin"], result["log_odds"]))
+        strongest = "; ".join(f"{rival['name']} {rival['probability']:.3f}" for rival in rivals)
+        rows.append([result["photograph"], result["prediction"]["name"], target["name"], *scores, strongest])
+    header = ("photograph", "prediction", "class explained", "probability", "margin", "log-odds", "strongest rivals")
+    write_csv(path, header, rows)
 
 
-def print_methods(task: Task, results: Sequence[Numbers]) -> None:
+def methods_table(task: Task, results: Sequence[Numbers]) -> str:
     """How much each method's maps differ from the plain ones, and what they take."""
     rows: list[list[str | float]] = []
     for method in task.methods:
@@ -48,6 +46,10 @@ def print_methods(task: Task, results: Sequence[Numbers]) -> None:
         contrast = method.contrast.label if method.contrast else "none"
         rows.append([name, contrast, *(middle[measure] for measure in MEASURES)])
     header = ["method", "contrast set", "Pearson", "Spearman", "entropy", "ms", "time"]
-    print(f"\n{table(header, rows, limits=(26, 26, 0, 0, 0, 0, 0))}")
-    print("Medians over the photographs. Pearson, Spearman: signed map against that of LayerGradCam, for")
-    print("DiffGradCAM++ against that of Grad-CAM++; entropy in nats; time as a multiple of LayerGradCam's")
+    return "\n".join(
+        [
+            table(header, rows, limits=(26, 26, 0, 0, 0, 0, 0)),
+            "Medians over the photographs. Pearson, Spearman: signed map against that of LayerGradCam, for",
+            "DiffGradCAM++ against that of Grad-CAM++; entropy in nats; time as a multiple of LayerGradCam's",
+        ]
+    )

@@ -3,6 +3,6 @@
 Methods take turns within one run; a time is the median over rounds, a ratio the median over rounds of the ratio
 within the round. Memory is the peak over that of the loaded model and its input, of each method in a process of its
 own (on the CPU of resident memory, where Linux tells it). Models have random weights: cost does not depend on them.
-Writes cost.json with every number, targets.csv and cost.png. The peers, pytorch-grad-cam and torchcam, come with the
-extra "peers".
+Writes cost.json with every number, time.csv, targets.csv and cost.png. The peers, pytorch-grad-cam and torchcam, come
+with the extra "peers".
 """

@@ -29,7 +29,9 @@ def draw_cost(path: Path, record: dict[str, Any]) -> None:
     figure = Figure(figsize=(12.5, 9), dpi=110, layout="constrained")
     (memory, time), (size, rivals) = figure.subplots(2, 2)
     machine = record["machine"]
-    figure.suptitle(f"What a map costs   ({machine['device']}, {machine['torch_threads']} thread(s))", fontsize=14)
+    note = f"\n{record['note']}" if "note" in record else ""
+    where = f"{machine['device']}, {machine['torch_threads']} thread(s)"
+    figure.suptitle(f"What a map costs   ({where}){note}", fontsize=14)
 
     batch = record["time"][0]["batch"]
     shown = [row for row in record["memory"] if (row["layer"], row["batch"]) == ("late", batch)]

@@ -10,6 +10,8 @@ from benchmarks.cost.layers import LAYERS
 LARGE_BATCH = 32
 QUICK_MODEL = "mobilenet_v3_small"
 
+UNPUBLISHED = ("models", "size")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", nargs="+", choices=LAYERS, default=list(LAYERS), help="models of torchvision")

@@ -10,16 +10,17 @@ from tqdm import tqdm
 from benchmarks.common.names import DIFF, GRAD_CAM
 from benchmarks.common.options import warn
 from benchmarks.common.peers import warn_of_missing_peers
-from benchmarks.common.reporting import environment, write_csv, write_json
+from benchmarks.common.reporting import conclude, environment, show, write_json
 from benchmarks.cost.cases import Case
 from benchmarks.cost.figure import draw_cost
 from benchmarks.cost.growth import growth
 from benchmarks.cost.memory import peak_mib
 from benchmarks.cost.methods import FORWARD, action, available
 from benchmarks.cost.options import LARGE_BATCH, QUICK_MODEL
-from benchmarks.cost.tables import TARGET_HEADER, print_tables, target_rows
+from benchmarks.cost.tables import targets_table, write_tables
 from benchmarks.cost.targets import reached
 from benchmarks.cost.timing import import_seconds, interleaved_seconds, ratio, spread
+from benchmarks.cost.verdict import verdict
 
 
 def run(args: argparse.Namespace) -> None:
@@ -37,14 +38,14 @@ def run(args: argparse.Namespace) -> None:
         record["memory"] = _memory(in_memory, args.threads)
         record["imports"] = _imports(1 if args.quick else 9)
         record["targets"] = reached(record)
-        record["complete"] = True
+        record["complete"] = not args.quick
     finally:
         # Also when something went wrong on the way.
         write_json(args.output / "cost.json", record)
-    print_tables(record)
-    write_csv(args.output / "targets.csv", TARGET_HEADER, [[f, t, f"{v:.2f}", r] for f, t, v, r in target_rows(record)])
+    tables = write_tables(args.output, record, quick=args.quick)
     draw_cost(args.output / "cost.png", record)
-    print(f"\nWritten to {args.output}: cost.json, targets.csv, cost.png")
+    show(targets_table(record), quick=args.quick)
+    conclude(args, verdict(record), ["cost.json", *tables, "cost.png"])
 
 
 def _cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case, str]]]:

@@ -1,34 +1,34 @@
-"""What is printed, and the table that is written."""
+"""The tables that are written, and the one that is printed."""
 
 from __future__ import annotations
 
-import math
+from pathlib import Path
 from typing import Any
 
-from benchmarks.common.reporting import table
+from benchmarks.common.reporting import table, write_csv
 
 TARGET_HEADER = ("figure", "target", "measured", "reached")
+_CASE = ("model", "layer", "batch", "method")
 
 
-def print_tables(record: dict[str, Any]) -> None:
-    """Times with memory, growth, targets."""
-    memory = {(row["model"], row["layer"], row["batch"], row["method"]): row["peak_mib"] for row in record["memory"]}
-    rows: list[list[str | float]] = []
+def write_tables(folder: Path, record: dict[str, Any], *, quick: bool) -> list[str]:
+    """Targets, and times with memory. Returns the names of the files."""
+    targets = [[f, t, f"{v:.2f}", r] for f, t, v, r in target_rows(record)]
+    write_csv(folder / "targets.csv", TARGET_HEADER, targets, quick=quick)
+    memory = {tuple(row[name] for name in _CASE): f"{row['peak_mib']:.1f}" for row in record["memory"]}
+    rows = []
     for row in record["time"]:
-        key = (row["model"], row["layer"], row["batch"], row["method"])
+        case = tuple(row[name] for name in _CASE)
         times = (1000 * row["seconds"]["median"], row["to_grad_cam"]["median"], row["to_forward"]["median"])
-        rows.append([row["model"], row["layer"], str(row["batch"]), row["method"], *times, memory.get(key, math.nan)])
-    header = ["model", "layer", "batch", "method", "ms", "x LayerGradCam", "x forward", "peak MiB"]
-    print(f"\n{table(header, rows, limits=(18, 6, 5, 16, 0, 0, 0, 0))}")
+        rows.append([*case, *(f"{time:.2f}" for time in times), memory.get(case, "")])
+    header = (*_CASE, "ms", "to LayerGradCam", "to a forward pass", "peak MiB")
+    write_csv(folder / "time.csv", header, rows, quick=quick)
+    return ["targets.csv", "time.csv"]
 
-    rows = [
-        [r["grows"], str(r["to"]), r["method"], 1000 * r["seconds"]["median"], r["to_base"]["median"], r["base"]]
-        for r in record["growth"]
-    ]
-    print(f"\n{table(['grows', 'to', 'method', 'ms', 'ratio', 'to that of'], rows, limits=(8, 5, 24, 0, 0, 14))}")
 
-    rows = target_rows(record)
-    print(f"\n{table(TARGET_HEADER, rows, limits=(66, 8, 0, 7))}")
+def targets_table(record: dict[str, Any]) -> str:
+    """What was to be reached."""
+    return table(TARGET_HEADER, target_rows(record), limits=(66, 8, 0, 7))
 
 
 def target_rows(record: dict[str, Any]) -> list[list[Any]]:

@@ -27,8 +27,9 @@ HEADLINE = {LOCALIZATION: "AUROC", DECISION: "deletion of margin"}
 """The measure of each study that is looked at first."""
 AGAINST = (GRAD_CAM, *FINER.values())
 """What every method is compared with, image by image."""
-CONFIDENCE = (0, 0.5, 0.9, 0.99, 1.0001)
-RIVALS = (0, 1, 2, 5, 10_000)
+CONFIDENCE = (0, 0.5, 0.9, 0.99, np.inf)
+RIVALS = (0, 1, 2, 5, np.inf)
+"""The last range has no end, and null in the record."""
 
 
 def estimates(samples: Sequence[Sample]) -> list[Row]:

@@ -40,7 +40,8 @@ def draw_faithfulness(path: Path, record: Row) -> None:
     subjects = list(dict.fromkeys(row["subject"] for row in record["deletion"]))
     lines = (-(-len(panels) // 2), -(-len(subjects) // 2))
     figure = Figure(figsize=(8, 0.9 + 3.9 * lines[0] + 2.4 * lines[1]), dpi=160, layout="constrained")
-    figure.suptitle("Is it the better map?   Bars are 95 % intervals, bootstrapped over images", fontsize=11)
+    note = f"\n{record['note']}" if "note" in record else ""
+    figure.suptitle(f"Is it the better map?   Bars are 95 % intervals, bootstrapped over images{note}", fontsize=11)
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(4.2 * lines[0], 0.5 + 2.4 * lines[1]))[:, 0]
     places = above.subplots(lines[0], 2, squeeze=False).flatten()
     names = list(dict.fromkeys(row["subject"] for row in record["estimates"]))

@@ -7,6 +7,8 @@ import argparse
 from benchmarks.common.names import LITE0
 from benchmarks.common.options import add_resume_argument, positive
 
+UNPUBLISHED = ("model", "weights", "data", "images")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="one small classifier and few images, under two minutes")

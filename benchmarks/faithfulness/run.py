@@ -14,15 +14,16 @@ from benchmarks.common.glyph_classifier import train_classifier
 from benchmarks.common.options import UsageError, warn
 from benchmarks.common.peers import installed_peers, warn_of_missing_peers
 from benchmarks.common.pieces import Work, in_pieces
-from benchmarks.common.reporting import environment, write_json
+from benchmarks.common.reporting import conclude, environment, show, write_json
 from benchmarks.faithfulness.chunks import Chunk, Subject, chunks
 from benchmarks.faithfulness.estimates import agreement, deletion_curves, estimates, parting
 from benchmarks.faithfulness.explained_models import glyph_subjects, image_subject
 from benchmarks.faithfulness.figure import draw_faithfulness
 from benchmarks.faithfulness.measures import examine
 from benchmarks.faithfulness.sample import Sample
-from benchmarks.faithfulness.tables import IMAGENET, print_record, write_tables
+from benchmarks.faithfulness.tables import IMAGENET, headline_table, write_tables
 from benchmarks.faithfulness.targets import targets
+from benchmarks.faithfulness.verdict import verdict
 
 CLASSES, SEEDS = (10, 200), 3
 IMAGES, QUICK_IMAGES = (300, 75), (50, 25)
@@ -127,10 +128,10 @@ def _report(
         "cost": _cost(samples, seconds, processes),
     }
     write_json(args.output / "faithfulness.json", record)
-    tables = write_tables(args.output, record)
+    tables = write_tables(args.output, record, quick=args.quick)
     draw_faithfulness(args.output / "faithfulness.png", record)
-    print_record(record)
-    print(f"\nWritten to {args.output}: faithfulness.json, faithfulness.png, {', '.join(tables)}")
+    show(headline_table(record), quick=args.quick)
+    conclude(args, verdict(record), ["faithfulness.json", "faithfulness.png", *tables])
 
 
 def _cost(samples: list[Sample], seconds: dict[Kind, float], processes: int) -> dict[str, Any]:

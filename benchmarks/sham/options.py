@@ -8,6 +8,8 @@ from pathlib import Path
 from benchmarks.common.names import LITE0
 from benchmarks.common.options import positive
 
+UNPUBLISHED = ("model", "weights", "layer")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=positive, default=3, metavar="N", help="models of each kind (default 3)")

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.common.options import UsageError
-from benchmarks.common.reporting import environment, write_json
+from benchmarks.common.reporting import conclude, environment, write_json
 from benchmarks.sham.attacked_models import Setting, fashion, glyphs, own, photographs
 from benchmarks.sham.detection import audited, separating_threshold
 from benchmarks.sham.experiment import HONEST, Outcome, attack_in_every_way
@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> None:
     for index, setting in enumerate(settings):
         draw_attacks(args.output / f"maps-{index + 1}.png", setting.name, outcomes[index][0])
     print_tables(records, targets)
-    print(f"\nWritten to {args.output}: sham.json, decisions.csv, maps.csv, audit.csv, maps-*.png")
+    figures = [f"maps-{index + 1}.png" for index in range(len(settings))]
+    conclude(args, [], ["sham.json", "decisions.csv", "maps.csv", "audit.csv", *figures])
 
 
 def chosen_settings(args: argparse.Namespace) -> list[Setting]:

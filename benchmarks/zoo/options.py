@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from benchmarks.common.options import add_resume_argument
+
+UNPUBLISHED = ("models",)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", nargs="+", metavar="NAME", help="classifiers of torchvision (default all)")
+    add_resume_argument(parser)

@@ -10,6 +10,7 @@ import torchvision
 from small_models import SMALL
 
 from benchmarks.__main__ import main
+from benchmarks.common.output import PUBLISHED
 from benchmarks.compare import measures
 
 
@@ -40,3 +41,9 @@ def compare(tmp_path, capsys, monkeypatch):
 def small_model():
     torch.manual_seed(3)
     return torchvision.models.get_model(SMALL, num_classes=7).eval()
+
+
+@pytest.fixture
+def published():
+    """Reads a published record."""
+    return lambda name: json.loads((PUBLISHED / name / f"{name}.json").read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from contextlib import nullcontext
 from urllib.error import URLError
 
 import numpy as np
@@ -15,6 +16,8 @@ from PIL import Image
 from small_models import SMALL
 from torch import nn
 
+from benchmarks.common import pieces
+from benchmarks.common.distributed import Ranks
 from benchmarks.common.images import load_image, packaged_photographs
 from benchmarks.compare import run
 from captum_diffcam import LayerDiffGradCam
@@ -56,12 +59,17 @@ def test_what_is_written(compare, tmp_path):
             assert np.asarray(figure.convert("L")).std() > 10
 
 
+def without_times(record):
+    for photograph in record["photographs"]:
+        for method in photograph["methods"].values():
+            del method["milliseconds"], method["time_ratio"]
+    return record["photographs"]
+
+
 def test_numbers_repeat_with_the_seed(compare):
     def numbers(seed):
         _, record, _ = compare("--model", SMALL, "--images", CHELSEA, "--seed", seed)
-        for method in record["photographs"][0]["methods"].values():
-            del method["milliseconds"], method["time_ratio"]
-        return record["photographs"]
+        return without_times(record)
 
     first = numbers(1)
     assert numbers(1) == first
@@ -228,25 +236,41 @@ def test_a_folder_without_images(compare, tmp_path):
     assert "there is no image in the folder" in one_line_error(code, printed)
 
 
-@pytest.mark.parametrize("end", [KeyboardInterrupt, RuntimeError])
-def test_what_was_computed_before_the_end_is_written(compare, tmp_path, monkeypatch, capsys, end):
+def test_a_run_that_is_stopped_is_resumed(compare, monkeypatch):
+    read = []
+
     def load(path):
-        if path == COFFEE:
-            raise end
+        read.append(path)
+        if len(read) == 2:
+            raise KeyboardInterrupt
         return load_image(path)
 
     monkeypatch.setattr(run, "load_image", load)
     options = ["--model", SMALL, "--images", CHELSEA, COFFEE, CHELSEA]
-    if end is KeyboardInterrupt:
-        code, _, printed = compare(*options)
-        assert code == 130
-        assert printed.err.splitlines()[-1] == "interrupted"
-    else:
-        with pytest.raises(end):
-            compare(*options)
-    record = json.loads((tmp_path / "out" / "compare.json").read_text())
-    assert not record["complete"]
-    assert [numbers["photograph"] for numbers in record["photographs"]] == ["chelsea.png"]
+    code, record, printed = compare(*options)
+    assert (code, record) == (130, None)
+    *_, kept, end = printed.err.splitlines()
+    assert (kept, end) == ("what is done is kept: the same command with --resume goes on from there", "interrupted")
+    code, record, _ = compare(*options, "--resume")
+    assert code == 0
+    assert read == [CHELSEA, COFFEE, COFFEE, CHELSEA]
+    code, uninterrupted, _ = compare(*options)
+    assert without_times(record) == without_times(uninterrupted)
+    assert "--resume" not in record["command"]
+
+
+def test_several_processes_find_the_same(compare, tmp_path, monkeypatch):
+    """What each of two would do, one after the other."""
+    options = ["--model", SMALL, "--images", CHELSEA, COFFEE, CHELSEA]
+    _, alone, _ = compare(*options)
+    monkeypatch.setattr(Ranks, "meet", lambda self: None)
+    for rank in (1, 0):
+        monkeypatch.setattr(pieces, "ranks", lambda device, rank=rank: nullcontext(Ranks(rank, 2, device)))
+        code, record, printed = compare(*options, *["--resume"] * (rank == 0))
+        assert code == 0
+        assert bool(printed.out) == (rank == 0)
+    assert without_times(record) == without_times(alone)
+    assert record["command"].startswith("torchrun --nproc-per-node 2 -m benchmarks --model")
 
 
 def test_weights_that_are_not_finite(compare, small_model, tmp_path):

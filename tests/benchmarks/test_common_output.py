@@ -1,0 +1,91 @@
+"""Where results go: under the user's directory, and to the published records only from complete runs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.__main__ import main, parse
+from benchmarks.common import output
+from benchmarks.common.options import UsageError
+from benchmarks.common.output import settle_output, without_output
+
+
+@pytest.fixture
+def records(tmp_path, monkeypatch):
+    """Published records of our own, and a directory to stand in."""
+    monkeypatch.setattr(output, "PUBLISHED", tmp_path / "published")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "published"
+
+
+def test_results_go_where_the_user_stands(records, tmp_path):
+    args = parse(["cost"])
+    assert args.output.resolve() == tmp_path / "here" / "captum-diffcam-results" / "cost"
+    assert args.output.is_dir()
+    assert not args.publish
+
+
+def test_a_complete_run_is_published(records, monkeypatch, capsys):
+    folder = records / "zoo"
+    folder.mkdir(parents=True)
+    (folder / "other.json").write_text("kept")
+    monkeypatch.setattr("torchvision.models.list_models", lambda module: ["squeezenet1_1"])
+    # To name the published records is to publish.
+    for options in (["--publish"], ["--output", str(folder)]):
+        assert main(["zoo", *options]) == 0
+        assert f"Published in {folder}" in capsys.readouterr().out
+        assert json.loads((folder / "zoo.json").read_text())["complete"]
+        assert sorted(path.name for path in folder.iterdir()) == ["other.json", "zoo.csv", "zoo.json"]
+        (folder / "zoo.json").unlink()
+    assert (folder / "other.json").read_text() == "kept"
+
+
+@pytest.mark.parametrize("option", ["--publish", "--output"])
+@pytest.mark.parametrize(
+    ("name", "less", "said"),
+    [
+        ("cost", ["--quick"], "this one has --quick"),
+        ("faithfulness", ["--quick", "--model", "resnet18"], "this one has --quick, --model"),
+        ("sham", ["--quick"], "this one has --quick"),
+        ("compare", ["--contrast", "top:3"], "this one has --contrast"),
+        ("zoo", ["--models", "resnet18"], "this one has --models"),
+    ],
+)
+def test_what_is_not_complete_is_not_published(records, capsys, option, name, less, said):
+    where = ["--publish"] if option == "--publish" else ["--output", str(records / name)]
+    assert main([name, *less, *where]) == 2
+    assert capsys.readouterr().err == f"error: --publish: only a complete run is published; {said}\n"
+    assert not records.exists()
+
+
+def test_a_run_that_fails_is_not_published(records, monkeypatch):
+    monkeypatch.setattr("torchvision.models.list_models", lambda module: ["squeezenet1_1"])
+    monkeypatch.setattr("benchmarks.zoo.check.TOLERANCE", -1)
+    assert main(["zoo", "--publish"]) == 2
+    assert not records.exists()
+
+
+@pytest.mark.parametrize("place", ["", "cost/more", "compare"])
+def test_no_other_place_among_the_records(records, place):
+    args = parse(["cost"])
+    args.output = records / place
+    with pytest.raises(UsageError, match="among the published records; --publish writes there"):
+        settle_output(args)
+
+
+def test_output_that_is_a_file(records, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["--output", str(tmp_path / "file")]) == 2
+    assert "cannot make the folder" in capsys.readouterr().err
+
+
+def test_the_command_without_where_it_goes(records):
+    argv = ["cost", "--output", "a", "--seed", "3", "--output=b", "--publish", "--resume"]
+    assert without_output(argv) == ["cost", "--seed", "3"]
+    assert parse(["cost", "--output", "a", "--rounds", "2"]).command == "python -m benchmarks cost --rounds 2"
+    # An abbreviation would stay in.
+    with pytest.raises(UsageError, match="unrecognized arguments: --out"):
+        parse(["cost", "--out", "a"])

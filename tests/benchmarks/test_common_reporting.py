@@ -1,0 +1,39 @@
+"""What is said with the numbers."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+import pytest
+
+from benchmarks.common.options import UsageError
+from benchmarks.common.reporting import QUICK, conclude, show, write_csv
+
+
+def options(**given):
+    return argparse.Namespace(**{"quick": False, "publish": False, "output": Path("out"), **given})
+
+
+def test_the_end_of_a_run(capsys):
+    conclude(options(), ["One sentence.", "Another."], ["x.json", "x.csv"])
+    assert capsys.readouterr().out == "\nOne sentence. Another.\n\nWritten to out: x.json, x.csv\n"
+
+
+def test_a_quick_run_says_with_every_number_that_it_means_nothing(tmp_path, capsys):
+    show("1.0", quick=True)
+    conclude(options(quick=True), ["It is the best."], ["x.json"])
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"\n1.0\n({QUICK})\n")
+    assert "No verdict: the numbers of a quick run mean nothing." in printed
+    assert "best" not in printed
+    write_csv(tmp_path / "x.csv", ["a", "b"], [[1, 2], [3, 4]], quick=True)
+    with (tmp_path / "x.csv").open() as file:
+        assert list(csv.DictReader(file)) == [{"note": QUICK, "a": "1", "b": "2"}, {"note": QUICK, "a": "3", "b": "4"}]
+
+
+@pytest.mark.parametrize("less", [{"quick": True}, {}])
+def test_what_is_not_complete_is_not_published(capsys, less):
+    with pytest.raises(UsageError, match="the run is not complete"):
+        conclude(options(publish=True, **less), [], [], complete="quick" in less)
