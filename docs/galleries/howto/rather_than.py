@@ -51,9 +51,9 @@ figure, axes = plt.subplots(2, 4, figsize=(8, 4.6), layout="compressed")
 for row, (a, b) in enumerate(zip(this.tolist(), that.tolist())):
     axes[row, 0].imshow((images[row] * 0.502 + 0.498).clamp(0, 1).permute(1, 2, 0))
     for ax, cam_map, title in (
-        (axes[row, 1], grad_cam_this, f"Grad-CAM\n{classes[a]} {shares[row, a]:.0%}"),
-        (axes[row, 2], grad_cam_that, f"Grad-CAM\n{classes[b]} {shares[row, b]:.0%}"),
-        (axes[row, 3], difference, f"{classes[a]}\nrather than {classes[b]}"),
+        (axes[row, 1], difference, f"{classes[a]}\nrather than {classes[b]}"),
+        (axes[row, 2], grad_cam_this, f"Grad-CAM\n{classes[a]} {shares[row, a]:.0%}"),
+        (axes[row, 3], grad_cam_that, f"Grad-CAM\n{classes[b]} {shares[row, b]:.0%}"),
     ):
         positive = cam_map is not difference
         ax.imshow(overlay(images, cam_map, positive=positive, **seen)[row])
