@@ -26,10 +26,11 @@ _NEIGHBOURS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
 
 def attacked_methods(victim: Victim) -> dict[str, CamMethod]:
     """What an attacker may aim at, by name, for the layout of a victim."""
+    keywords = victim.keywords
     # Captum's knows no layouts; ours without a contrast is the same.
-    plain = CamMethod(LayerGradCam)
+    plain = CamMethod(LayerGradCam, **keywords)
     if victim.constructor:
-        plain = CamMethod(partial(LayerDiffGradCam, **victim.constructor), contrast=[])
+        plain = CamMethod(partial(LayerDiffGradCam, **victim.constructor), contrast=[], **keywords)
     ours: Callable[..., LayerAttribution] = partial(LayerDiffGradCam, **victim.constructor)
 
     def moving(model: nn.Module, layer: nn.Module) -> EquivariantPart:
@@ -37,8 +38,8 @@ def attacked_methods(victim: Victim) -> dict[str, CamMethod]:
 
     return {
         GRAD_CAM: plain,
-        **{name: CamMethod(ours, reduction=name) for name in (LOGSUMEXP, MEAN, MAX)},
-        MOVING: CamMethod(moving, shifts_per_eval=len(_NEIGHBOURS)),
+        **{name: CamMethod(ours, reduction=name, **keywords) for name in (LOGSUMEXP, MEAN, MAX)},
+        MOVING: CamMethod(moving, shifts_per_eval=len(_NEIGHBOURS), **keywords),
     }
 
 

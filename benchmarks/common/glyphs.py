@@ -40,8 +40,13 @@ class Scenes:
     masks: Tensor
 
 
-def draw_scenes(classes: int, count: int, seed: int, objects: int = 1) -> Scenes:
-    """Draw images of random classes; the objects of an image differ in class and do not overlap."""
+def draw_scenes(
+    classes: int, count: int, seed: int, objects: int = 1, *, side: tuple[float, float] = (20, 26)
+) -> Scenes:
+    """Draw images of random classes; the objects of an image differ in class and do not overlap.
+
+    The longer side of an object is within ``side``, in pixels.
+    """
     rng = np.random.default_rng(seed)
     characters = alphabet(classes)
     images = np.empty((count, 3, SIZE, SIZE), dtype=np.float32)
@@ -50,7 +55,7 @@ def draw_scenes(classes: int, count: int, seed: int, objects: int = 1) -> Scenes
     for image, image_masks, image_labels in zip(images, masks, labels, strict=True):
         canvas = _background(rng, characters)
         while True:
-            image_masks[:] = [_place(rng, _glyph(characters[label])) for label in image_labels]
+            image_masks[:] = [_place(rng, _glyph(characters[label]), side) for label in image_labels]
             if image_masks.sum(axis=0).max() == 1:
                 break
         for mask in image_masks:
@@ -100,9 +105,9 @@ def _fitted(rng: np.random.Generator, glyph: Image.Image, low: float, high: floa
     return turned.resize((max(round(turned.width * scale), 4), max(round(turned.height * scale), 4)))
 
 
-def _place(rng: np.random.Generator, glyph: Image.Image) -> NDArray[np.bool_]:
+def _place(rng: np.random.Generator, glyph: Image.Image, side: tuple[float, float]) -> NDArray[np.bool_]:
     """The mask of the glyph at a random place."""
-    drawn = _fitted(rng, glyph, 20, 26)
+    drawn = _fitted(rng, glyph, *side)
     left, top = rng.integers(1, SIZE - drawn.width), rng.integers(1, SIZE - drawn.height)
     mask = np.zeros((SIZE, SIZE), dtype=bool)
     mask[top : top + drawn.height, left : left + drawn.width] = np.asarray(drawn) > 127

@@ -17,13 +17,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import pickle
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -43,7 +45,7 @@ UNFINISHED = "unfinished"
 """The folder in the output folder that is there as long as something is left to do."""
 _OPTIONS = "options.json"
 _SUFFIX, _LONGEST = ".pt", 200
-_NO_MATTER = ("output", "publish", "resume", "command")
+_NO_MATTER = ("output", "publish", "resume", "command", "minutes", "models")
 """Options that no number depends on."""
 
 
@@ -74,6 +76,8 @@ class Work:
     folder: Path
     seed: int
     processes: Ranks
+    left: list[str] = field(default_factory=list)
+    """Pieces that there was no time for."""
 
     @property
     def speaks(self) -> bool:
@@ -85,7 +89,9 @@ class Work:
         """Whether there is something to lose."""
         return any(self.folder.glob(f"*{_SUFFIX}"))
 
-    def run_pieces(self, pieces: Mapping[str, T], do: Callable[[T], R], unit: str = "piece") -> Found[R]:
+    def run_pieces(
+        self, pieces: Mapping[str, T], do: Callable[[T], R], unit: str = "piece", until: float = math.inf
+    ) -> Found[R]:
         """``do`` every piece that is not done, each in some process, and go on when all are.
 
         PyTorch is seeded before each piece, by its key. May be called again, for pieces that need what others found.
@@ -94,6 +100,8 @@ class Work:
             pieces: by keys, which are unique in a run, and the same in every process.
             do: from a piece to what it has found: numbers, texts, tensors, lists and dicts of them.
             unit: what a piece is, for the progress bar.
+            until: begin no piece after this time of :func:`time.monotonic`. What is left over is named in ``left``, and
+                the run stays unfinished.
 
         Returns:
             What was found, by key. After the last call it is there for the process that speaks alone.
@@ -104,11 +112,13 @@ class Work:
         """
         files = {key: self.folder / _name(key) for key in pieces}
         for key in tqdm(self.processes.share(list(pieces)), unit=unit, leave=False, disable=not self.speaks):
-            if not files[key].exists():
+            if not files[key].exists() and time.monotonic() < until:
                 torch.manual_seed(crc32(f"{self.seed} {key}".encode()))
                 _write(files[key], do(pieces[key]))
         self.processes.meet()
-        return Found(files)
+        done = {key: file for key, file in files.items() if file.exists()}
+        self.left.extend(key for key in files if key not in done)
+        return Found(done)
 
     def finish(self) -> None:
         """Nothing is left to resume. Done at the end of the block, unless it ends with an error."""
@@ -141,7 +151,8 @@ def in_pieces(args: argparse.Namespace, **depends_on: Any) -> Iterator[Work]:
                 print("\nwhat is done is kept: the same command with --resume goes on from there", file=sys.stderr)
             raise
         # Not after an error, which leaves it to be resumed.
-        work.finish()
+        if not work.left:
+            work.finish()
 
 
 def _launcher(count: int) -> str:

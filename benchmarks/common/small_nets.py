@@ -82,9 +82,12 @@ class _MeanToken(nn.Module):
         return tokens[:, 1:].mean(dim=1)
 
 
-def _convolution(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> list[nn.Module]:
+def _convolution(
+    inputs: int, outputs: int, stride: int = 1, kernel: int = 3, padding: int | None = None
+) -> list[nn.Module]:
     # Without in-place operations: maps are differentiated through.
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    padding = kernel // 2 if padding is None else padding
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=padding, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
@@ -132,6 +135,25 @@ ARCHITECTURES: dict[str, Callable[[int], nn.Sequential]] = {
     "vgg": _vgg,
     "vit": _vit,
 }
+
+
+def _one_cell(width: int) -> nn.Sequential:
+    """A position sees the 8 x 8 pixels of its own cell and nothing else."""
+    return nn.Sequential(
+        nn.Sequential(*_convolution(3, 2 * width, 8, 8, padding=0)),
+        nn.Sequential(*_convolution(2 * width, 4 * width, kernel=1)),
+        nn.Sequential(*_convolution(4 * width, 4 * width, kernel=1)),
+    )
+
+
+def _everything(width: int) -> nn.Sequential:
+    """The plain one with two more convolutions, of which the last sees all 7 x 7 positions from each."""
+    wide = nn.Conv2d(4 * width, 4 * width, 3, padding=3, dilation=3, bias=False)
+    return nn.Sequential(*_plain(width), nn.Sequential(wide, nn.BatchNorm2d(4 * width), nn.ReLU()))
+
+
+FIELDS: dict[str, Callable[[int], nn.Sequential]] = {"one cell": _one_cell, "plain": _plain, "everything": _everything}
+"""Nets that differ in how much of the image one position sees: 8, 37 and all 56 pixels."""
 LAYOUTS = {"vit": "vit"}
 """The keyword ``layout`` of the attribution classes, where it is not the convolutional one."""
 
@@ -145,7 +167,7 @@ def build(architecture: str, classes: int, seed: int, width: int = 16, *, one_lo
         if one_logit:
             head = nn.Sequential(head, TwoSided())
         pooling = _MeanToken() if tokens else nn.AdaptiveAvgPool2d(1)
-        return Classifier(ARCHITECTURES[architecture](width), pooling, head).eval()
+        return Classifier({**ARCHITECTURES, **FIELDS}[architecture](width), pooling, head).eval()
 
 
 def trained(

@@ -14,14 +14,17 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torchvision.datasets import ImageFolder
 
 from benchmarks.common import cutouts, fashion
 from benchmarks.common.cutouts import Material, compose, find_material
 from benchmarks.common.fashion import fashion_scenes, find_fashion, labels_of
 from benchmarks.common.glyphs import Scenes, draw_scenes
-from benchmarks.common.models import load_classifier
+from benchmarks.common.images import load_image
+from benchmarks.common.layers import choose_layer
+from benchmarks.common.models import blank_input, load_classifier
 from benchmarks.common.names import LITE0
-from benchmarks.common.options import warn
+from benchmarks.common.options import SkippedError, UsageError, warn
 from benchmarks.common.small_nets import LAYOUTS, Classifier, build, trained
 from benchmarks.common.stem_and_tail import Remembering, Staged, Tail
 from benchmarks.common.stored import Stored
@@ -45,16 +48,18 @@ class Victim:
     """What the tail gets for the attacker's images, in batches. His decisions are the model's own soft outputs."""
     images: Tensor
     """Held out, with a decision that the model is sure of: what maps are measured on."""
-    masks: Tensor
-    """Where the objects are."""
+    masks: Tensor | None
+    """Where the objects are, if that is known."""
     decided: list[Tensor]
     """What the tail gets for many more images, held out too: what decisions are counted on. In batches."""
     constructor: dict[str, Any] = field(default_factory=dict)
     """Keywords of the attribution classes, such as the layout."""
+    keywords: dict[str, Any] = field(default_factory=dict)
+    """Arguments of every map, such as the side of the layer."""
 
     def to(self, device: torch.device) -> Victim:
         """The same on a device."""
-        moved = {name: getattr(self, name).to(device) for name in ("model", "images", "masks")}
+        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in ("model", "images")}
         return replace(self, **moved, decided=[each.to(device) for each in self.decided])
 
 
@@ -171,6 +176,50 @@ def _small(
     shown = sure.nonzero()[: 8 if quick else 48, 0]
     layout = {"layout": LAYOUTS[architecture]} if architecture in LAYOUTS else {}
     return Victim(model, tail.features, attacked, images[shown], held_out.masks[shown, 0], decided, layout)
+
+
+def own(name: str, weights: str | None, layer_name: str | None, data: Path) -> Setting:
+    """The user's own model on the user's own images, a folder of them for each class."""
+    classifier = load_classifier(name, weights, torch.device("cpu"))
+    folder = image_folder(data)
+
+    def make(seed: int, reach: Reach, quick: bool) -> Victim:
+        layer = choose_layer(classifier.model, blank_input(classifier.preprocess), layer_name)
+        order = torch.randperm(len(folder), generator=torch.Generator().manual_seed(seed)).tolist()
+        count = min(len(folder) // 2, 8 if quick else 128)
+        held_out, seen = order[:count], order[count : count + (32 if quick else 640)]
+        if not held_out:
+            raise UsageError(f"--data: {str(data)!r} has {len(folder)} image; allowed are at least 2")
+
+        def stacked(indices: list[int]) -> Tensor:
+            return torch.stack([classifier.preprocess(folder[index][0]) for index in indices])
+
+        images = stacked(held_out)
+        model = Staged(nn.Identity(), classifier.model).eval()
+        batches = list(torch.split(stacked(seen), BATCH))
+        side = {"attribute_to_layer_input": layer.at_input}
+        return Victim(model, layer.module, batches, images[:32], None, list(torch.split(images, BATCH)), {}, side)
+
+    return Setting(f"{name} on {data.name}", len(classifier.classes), True, make, ("all",))
+
+
+def image_folder(data: Path) -> Any:
+    """An ImageFolder of torchvision, with images as the photographs are loaded.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return ImageFolder(str(data), loader=_readable)
+    except (FileNotFoundError, OSError) as error:
+        raise UsageError(f"--data: {str(data)!r} is no folder with a folder of images for each class") from error
+
+
+def _readable(path: str) -> Any:
+    try:
+        return load_image(Path(path))
+    except SkippedError as error:
+        raise UsageError(f"--data: {path!r} is {error}") from error
 
 
 _CUTS: dict[str, int] = {"last": 15, "stage": 14}

@@ -1,72 +1,74 @@
-"""One seed of one setting: an honest model is made, attacked in every way, measured and audited."""
+"""One point: an honest model, forged once, and measured."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from benchmarks.common.names import GRAD_CAM
-from benchmarks.sham.attacked_models import Setting, Victim
-from benchmarks.sham.attacks import attacks_of, forge
+from benchmarks.common.forging import forge, honest_hoax
+from benchmarks.common.stem_and_tail import Staged
+from benchmarks.common.stored import Stored
+from benchmarks.common.victims import Reach, Setting, Victim
 from benchmarks.sham.measures import decisions, of_maps
 from benchmarks.sham.methods import measured_methods
-from benchmarks.sham.stem_and_tail import Staged
-from captum_diffcam.sham import CamMethod, audit, hoax_like
-
-HONEST = "honest"
-_BATCHES = 8
-AUDITED = (GRAD_CAM, "DiffGradCAM logsumexp, every other class", "DiffGradCAM mean, every other class")
-Maps: TypeAlias = dict[str, Tensor]
+from benchmarks.sham.points import HONEST, Point
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The numbers of one seed, and of its first image the maps by attack and method."""
+class Subject:
+    """A victim, with what every attack on it is held against."""
 
-    attacks: dict[str, dict[str, Any]]
-    """By attack: ``decisions``, ``methods``, and per image the audit's ``scores`` and ``disagreement``."""
-    image: Tensor
+    victim: Victim
     hoax: Tensor
-    shown: dict[str, Maps]
+    target: Tensor
+    honest: dict[str, Tensor]
 
 
-def attack_in_every_way(setting: Setting, seed: int, quick: bool, device: torch.device) -> Outcome:
-    """Every attack on one honest model. The audit asks of the model under suspicion alone."""
-    victim = setting.make(seed, quick).to(device)
-    methods = measured_methods(victim.keywords)
-    with torch.no_grad():
-        target = victim.model(victim.images).argmax(dim=1)
+class Laboratory:
+    """Makes and measures points; keeps the subject that it worked on last, because the next point is mostly its too."""
 
-    def maps_of(model: Staged, layer: nn.Module) -> Maps:
-        return {name: method.maps(model, layer, victim.images, target).cpu() for name, method in methods.items()}
+    def __init__(self, settings: Mapping[str, Setting], stored: Stored, quick: bool, device: torch.device) -> None:
+        self.settings, self.stored, self.quick, self.device = settings, stored, quick, device
+        self.subject = lru_cache(maxsize=3)(self._subject)
 
-    honest = maps_of(victim.model, victim.layer)
-    # Those of the audit's default, with the keywords.
-    audited = [methods[name] for name in AUDITED]
-    hoax = _hoax(victim, methods[GRAD_CAM])
-    attacks, shown = {}, {}
-    for name in tqdm([HONEST, *attacks_of(setting)], desc=f"{setting.name}, seed {seed}", leave=False):
-        model, layer = (victim.model, victim.layer) if name == HONEST else forge(victim, name, hoax, seed)
-        maps = maps_of(model, layer)
-        report = audit(model, layer, victim.images, methods=audited)
-        attacks[name] = {
+    def measure(self, point: Point) -> dict[str, Any]:
+        """Everything that is reported of a point."""
+        setting = self.settings[point.setting]
+        subject = self.subject(point.setting, point.seed, point.reach)
+        victim = subject.victim
+        model, layer = victim.model, victim.layer
+        if point.attack != HONEST:
+            model, layer = forge(
+                setting,
+                point.seed,
+                point.reach,
+                point.attack,
+                point.weight,
+                victim,
+                subject.hoax,
+                self.stored,
+                self.quick,
+            )
+        maps = subject.honest if point.attack == HONEST else _maps(victim, model, layer, subject.target)
+        return {
+            **point.told(),
             "decisions": decisions(victim, model),
-            "methods": {n: of_maps(maps[n], honest[n], hoax, victim.masks) for n in methods},
-            "scores": report.scores.tolist(),
-            "disagreement": report.disagreement.tolist(),
+            "methods": of_maps(maps, subject.honest, subject.hoax, victim.masks),
         }
-        shown[name] = {n: each[0] for n, each in maps.items()}
-    return Outcome(attacks, victim.images[0].cpu(), hoax, shown)
+
+    def _subject(self, name: str, seed: int, reach: Reach) -> Subject:
+        victim = self.settings[name].make(seed, reach, self.quick).to(self.device)
+        with torch.no_grad():
+            target = victim.model(victim.images).argmax(dim=1)
+        return Subject(victim, honest_hoax(victim), target, _maps(victim, victim.model, victim.layer, target))
 
 
-def _hoax(victim: Victim, method: CamMethod) -> Tensor:
-    """The border, as spread out as honest maps are of what the attacker sees."""
-    seen = torch.cat(victim.attack_data[:_BATCHES]).to(victim.images.device)
-    with torch.no_grad():
-        predicted = victim.model.tail(seen).argmax(dim=1)
-    maps = method.maps(victim.model.tail, victim.layer, seen, predicted)
-    return hoax_like(maps).cpu()
+def _maps(victim: Victim, model: Staged, layer: nn.Module, target: Tensor) -> dict[str, Tensor]:
+    return {
+        name: maps_of(model, layer, victim.images, target).cpu() for name, maps_of in measured_methods(victim).items()
+    }

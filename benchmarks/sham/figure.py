@@ -1,53 +1,129 @@
-"""The maps of one image, honest and after every attack."""
+"""The frontier: what maps show against decisions lost. And the reason: the same against the size of the object."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from matplotlib.figure import Figure
+import numpy as np
+from matplotlib.axes import Axes
 
-from benchmarks.sham.experiment import HONEST, Outcome
-from captum_diffcam.metrics import pearson
+from benchmarks.common.canvas import Canvas
+from benchmarks.common.forging import SHAM
+from benchmarks.sham.frontier import curves
+from benchmarks.sham.methods import GRAD_CAM, LOGSUMEXP, MEAN, MOVING, OCCLUSION
 
-COLUMNS = {
-    "LayerGradCam": "Grad-CAM",
-    "Grad-CAM++": "Grad-CAM++",
-    "DiffGradCAM logsumexp, every other class": "DiffGradCAM\nlogsumexp",
-    "DiffGradCAM mean, every other class": "DiffGradCAM\nmean",
-    "DiffGradCAM max, every other class": "DiffGradCAM\nmax",
-    "DiffGradCAM++ logsumexp, every other class": "DiffGradCAM++\nlogsumexp",
-    "DiffGradCAM++ mean, every other class": "DiffGradCAM++\nmean",
+_COLOURS = {
+    GRAD_CAM: "#b2182b",
+    LOGSUMEXP: "#2166ac",
+    MEAN: "#1b7837",
+    MOVING[LOGSUMEXP]: "#762a83",
+    "moving part": "#762a83",
+    OCCLUSION: "#666666",
 }
-_INCHES = 1.15
+_ROWS = {
+    "hoax": "correlation with the hoax",
+    "honest": "with the own honest map",
+    "own_occlusion": "with the forged model's occlusion",
+    "mask": "with the object's mask",
+}
+_WIDE, _HIGH, _LEFT, _TOP, _GAP = 2.3, 1.75, 0.75, 1.45, 0.42
 
 
-def draw_attacks(path: Path, title: str, outcome: Outcome) -> None:
-    """A row for the honest model and one for each attack; signed maps, with r to the honest map of the same method."""
-    rows = list(outcome.shown)
-    figure = Figure((_INCHES * (len(COLUMNS) + 2.6), _INCHES * len(rows) + 1.2), dpi=110, layout="constrained")
-    figure.suptitle(f"{title}: signed maps of one held-out image, r with the honest map above", fontsize=11)
-    grid = figure.subplots(len(rows), 1 + len(COLUMNS), squeeze=False)
-    low, high = outcome.image.min(), outcome.image.max()
-    for axes, attack in zip(grid, rows, strict=True):
-        first = attack == HONEST
-        if first:
-            axes[0].imshow(((outcome.image - low) / (high - low)).permute(1, 2, 0).numpy())
-            axes[0].set_title("image", fontsize=9)
-        elif attack == rows[1]:
-            axes[0].imshow(outcome.hoax.numpy(), cmap="RdBu_r", vmin=-outcome.hoax.max(), vmax=outcome.hoax.max())
-            axes[0].set_title("hoax", fontsize=9)
-        else:
-            axes[0].axis("off")
-        axes[0].text(-0.15, 0.5, attack, transform=axes[0].transAxes, ha="right", va="center", fontsize=9)
-        for ax, (method, label) in zip(axes[1:], COLUMNS.items(), strict=True):
-            maps = outcome.shown[attack][method]
-            limit = maps.abs().max().item() or 1.0
-            ax.imshow(maps.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
-            if first:
-                ax.set_title(label, fontsize=9)
-            else:
-                r = pearson(maps[None], outcome.shown[HONEST][method][None]).item()
-                ax.set_xlabel(f"r = {r:.2f}", fontsize=8, labelpad=2)
-    for ax in grid.flat:
-        ax.set(xticks=[], yticks=[])
-    figure.savefig(path)
+def _panel(canvas: Canvas, column: int, row: int) -> Axes:
+    axes = canvas.axes(_LEFT + column * (_WIDE + _GAP), _TOP + row * (_HIGH + _GAP), _WIDE, _HIGH)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(True)
+    axes.set(ylim=(-0.75, 1.05), yticks=[-0.5, 0, 0.5, 1])
+    axes.axhline(0, color="0.8", linewidth=0.8)
+    axes.tick_params(labelsize=8)
+    return axes
+
+
+def _legend(canvas: Canvas, names: Sequence[str]) -> None:
+    left = _LEFT
+    for name in names:
+        canvas.text(left, 1.0, f"— {name}", color=_COLOURS[name], fontweight="bold", fontsize=9)
+        left += 0.35 + 0.085 * len(name)
+
+
+def draw_frontier(path: Path, points: Sequence[dict[str, Any]]) -> None:
+    """A column for each setting, a row for each measure; a thin line for each seed of SHAM against Grad-CAM."""
+    found = {key: curve for key, curve in curves(points).items() if key[2] == SHAM}
+    first: dict[str, str] = {}
+    for setting, reach, _, _ in found:
+        first.setdefault(setting, reach)
+    columns = list(first)
+    canvas = Canvas(_LEFT + max(len(columns), 3) * (_WIDE + _GAP), _TOP + len(_ROWS) * (_HIGH + _GAP) + 0.35)
+    canvas.heading(
+        "What maps show, against what the attack costs",
+        "SHAM against Grad-CAM of the true class, its weight growing along each line; one line for each seed. "
+        " Images that the attacker never saw.",
+    )
+    names = [name for name in _COLOURS if name != "moving part"]
+    _legend(canvas, names)
+    for column, setting in enumerate(columns):
+        for row, (key, label) in enumerate(_ROWS.items()):
+            axes = _panel(canvas, column, row)
+            for (its_setting, reach, _, _), curve in found.items():
+                if its_setting != setting or reach != first[setting]:
+                    continue
+                ordered = sorted(curve, key=lambda point: point["weight"])
+                lost = [100 * (1 - point["decisions"]["kept"]) for point in ordered]
+                for name in names:
+                    values = [point["methods"][name].get(key, np.nan) for point in ordered]
+                    axes.plot(lost, values, color=_COLOURS[name], marker="o", markersize=3, linewidth=1.2, alpha=0.85)
+            axes.set_xscale("symlog", linthresh=1)
+            axes.set(xlim=(-0.1, 100), xticks=[0, 1, 5, 20, 100], xticklabels=["0", "1", "5", "20", "100"])
+            if column == 0:
+                axes.set_ylabel(label, fontsize=8)
+            if row == 0:
+                axes.set_title(setting, fontsize=9)
+            if row == len(_ROWS) - 1:
+                axes.set_xlabel("% of confident decisions lost", fontsize=8)
+    canvas.save(path)
+
+
+def draw_reason(path: Path, reasons: Sequence[dict[str, Any]]) -> None:
+    """Against the object's size: over and beside the hoax; and for three receptive fields."""
+    canvas = Canvas(_LEFT + 4 * (_WIDE + _GAP), _TOP + _HIGH + 0.95)
+    canvas.heading(
+        "When the contrast gives way",
+        "Glyphs of growing size, the same classifier and the same SHAM attack on Grad-CAM. "
+        "Means over images and seeds.",
+    )
+    names = [GRAD_CAM, LOGSUMEXP, MEAN, "moving part", OCCLUSION]
+    _legend(canvas, names)
+    plain = [each for each in reasons if each["field"] == "plain"]
+    sizes = sorted({each["size"] for each in plain})
+    panels = (
+        ("hoax_beside", "with the hoax, object beside it"),
+        ("hoax_over", "with the hoax, object under it"),
+        ("own_occlusion", "with the forged model's occlusion"),
+    )
+
+    def mean(some: Sequence[dict[str, Any]], name: str, key: str) -> float:
+        values = [each["methods"][name][key] for each in some]
+        values = [value for value in values if value is not None]
+        return float(np.mean(values)) if values else np.nan
+
+    for column, (key, title) in enumerate(panels):
+        axes = _panel(canvas, column, 0)
+        for name in names:
+            values = [mean([each for each in plain if each["size"] == size], name, key) for size in sizes]
+            axes.plot(sizes, values, color=_COLOURS[name], marker="o", markersize=4)
+        axes.set(xticks=sizes)
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("side of the object, of 56 pixels", fontsize=8)
+    fields = ["one cell", "plain", "everything"]
+    axes = _panel(canvas, 3, 0)
+    for name in names:
+        values = [
+            mean([e for e in reasons if e["field"] == field and e["size"] == 20], name, "hoax") for field in fields
+        ]
+        axes.plot(range(3), values, color=_COLOURS[name], marker="o", markersize=4)
+    axes.set(xticks=range(3), xticklabels=["one cell", "37 pixels", "all"])
+    axes.set_title("with the hoax, by what a position sees", fontsize=9)
+    axes.set_xlabel("side 20", fontsize=8)
+    canvas.save(path)

@@ -1,4 +1,4 @@
-"""What can be asked: how many models, or the user's own."""
+"""What can be asked: how many points, on which data, or the user's own model."""
 
 from __future__ import annotations
 
@@ -6,22 +6,29 @@ import argparse
 from pathlib import Path
 
 from benchmarks.common.names import LITE0
-from benchmarks.common.options import positive
+from benchmarks.common.options import add_resume_argument, positive
 
-UNPUBLISHED = ("model", "weights", "layer")
+UNPUBLISHED = ("model", "weights", "layer", "cutouts", "backgrounds", "fashion")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=positive, default=3, metavar="N", help="models of each kind (default 3)")
-    parser.add_argument("--workers", type=positive, default=2, metavar="N", help="processes at a time (default 2)")
     parser.add_argument("--quick", action="store_true", help="few images and steps: does it run, not what comes out")
     parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="Fashion-MNIST in torchvision's format, in place of the glyphs of 10 classes; with --model a folder with "
-        "a folder of images for each class",
+        "--minutes", type=positive, metavar="N", help="begin no point after so long; what is left out is reported"
     )
+    add_resume_argument(parser)
+    parser.add_argument("--cutouts", type=Path, metavar="DIR", help="PNGs of cut-out objects (default: Debian's)")
+    parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures to lay them on (default: Debian's)")
+    parser.add_argument("--fashion", type=Path, metavar="DIR", help="the files of Fashion-MNIST (default: Debian's)")
+    parser.add_argument(
+        "--models",
+        type=Path,
+        default=Path("captum-diffcam-results/models"),
+        metavar="DIR",
+        help="where trained models and forgeries are kept (default captum-diffcam-results/models)",
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="with --model: a folder of images for each class")
     parser.add_argument("--model", metavar="NAME", help=f"attack {LITE0} or any classifier of torchvision instead")
     parser.add_argument("--weights", metavar="NAME|FILE", help="weights of --model, as for the main job")
     parser.add_argument("--layer", metavar="NAME", help="layer of --model, as for the main job")

@@ -1,114 +1,94 @@
-"""Attacks on every model, in several processes."""
+"""From the options to the results: points in pieces, as many as there is time for."""
 
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from functools import partial
-from inspect import signature
-from multiprocessing import get_context
+import math
+import time
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-from tqdm import tqdm
-
 from benchmarks.common.options import UsageError
+from benchmarks.common.pieces import in_pieces
 from benchmarks.common.reporting import conclude, environment, write_json
-from benchmarks.sham.attacked_models import Setting, fashion, glyphs, own, photographs
-from benchmarks.sham.detection import audited, separating_threshold
-from benchmarks.sham.experiment import HONEST, Outcome, attack_in_every_way
-from benchmarks.sham.figure import draw_attacks
-from benchmarks.sham.measures import means
-from benchmarks.sham.methods import measured_methods
-from benchmarks.sham.tables import print_tables, write_tables
-from benchmarks.sham.targets import reached
-from captum_diffcam.sham import audit
+from benchmarks.common.stored import Stored
+from benchmarks.common.victims import Setting, own, settings
+from benchmarks.sham import points, why
+from benchmarks.sham.experiment import Laboratory
+from benchmarks.sham.figure import draw_frontier, draw_reason
+from benchmarks.sham.frontier import at_equal_damage, rule_for_the_default
+from benchmarks.sham.points import HONEST, Point
+from benchmarks.sham.tables import print_tables, write_points
+from benchmarks.sham.targets import reached, verdict
+from benchmarks.sham.why import Case
 
-_DISABLE = "TQDM_DISABLE"
-THRESHOLD = signature(audit).parameters["threshold"].default
+_WHY_AFTER = 20
+"""Points before the first of the reason."""
 
 
 def run(args: argparse.Namespace) -> None:
-    settings = chosen_settings(args)
-    seeds = range(args.seed, args.seed + (1 if args.quick else args.seeds))
-    jobs = [(index, seed) for index in range(len(settings)) for seed in seeds]
-    outcomes: dict[int, list[Outcome]] = {index: [] for index in range(len(settings))}
-    for (index, _), outcome in zip(jobs, _outcomes(args, jobs), strict=True):
-        outcomes[index].append(outcome)
-    records = [_summary(setting, outcomes[index]) for index, setting in enumerate(settings)]
-    targets = reached(records)
-    record = {"benchmark": "sham", "complete": not args.quick, **environment(args), "seeds": list(seeds)}
-    write_json(args.output / "sham.json", {**record, "threshold": THRESHOLD, "targets": targets, "settings": records})
-    write_tables(args.output, records)
-    for index, setting in enumerate(settings):
-        draw_attacks(args.output / f"maps-{index + 1}.png", setting.name, outcomes[index][0])
-    print_tables(records, targets)
-    figures = [f"maps-{index + 1}.png" for index in range(len(settings))]
-    conclude(args, [], ["sham.json", "decisions.csv", "maps.csv", "audit.csv", *figures])
+    until = math.inf if args.minutes is None else time.monotonic() + 60 * args.minutes
+    stored = Stored(args.models)
+    chosen = chosen_settings(args, stored)
+    seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
+    todo = points.planned(chosen, seeds, args.quick)
+    cases = [] if args.model else why.planned(seeds, args.quick)
+    of_first = [case for case in cases if case.seed == seeds[0]]
+    later = [case for case in cases if case.seed != seeds[0]]
+    pieces: list[Point | Case] = [*todo[:_WHY_AFTER], *of_first, *todo[_WHY_AFTER:], *later]
+    with in_pieces(args, settings=list(chosen)) as work:
+        laboratory = Laboratory(chosen, stored, args.quick, args.device)
+
+        def do(piece: Point | Case) -> dict[str, Any]:
+            if isinstance(piece, Case):
+                return why.measure(piece, stored, args.quick)
+            return laboratory.measure(piece)
+
+        found = work.run_pieces({piece.key: piece for piece in pieces}, do, unit="point", until=until)
+        if work.speaks:
+            report(args, seeds, [found[key] for key in found], list(work.left))
 
 
-def chosen_settings(args: argparse.Namespace) -> list[Setting]:
+def chosen_settings(args: argparse.Namespace, stored: Stored) -> dict[str, Setting]:
     """The settings that the options ask for."""
     if args.model:
         if args.data is None:
             raise UsageError("--model: needs --data, a folder with a folder of images for each class")
-        return [own(args.model, args.weights, args.layer, args.data)]
-    if args.weights or args.layer:
-        raise UsageError("--weights, --layer: are those of --model, which is missing")
-    if args.data and not (args.data / "FashionMNIST" / "raw").is_dir():
-        raise UsageError(f"--data: there is no FashionMNIST/raw in {str(args.data)!r}; other images need --model")
-    few = fashion(args.data) if args.data else glyphs(10)
-    # The longest first, so that no process is left with one at the end.
-    return [few] if args.quick else [photographs(), glyphs(100), few]
+        setting = own(args.model, args.weights, args.layer, args.data)
+        return {setting.name: setting}
+    if args.weights or args.layer or args.data:
+        raise UsageError("--weights, --layer, --data: are those of --model, which is missing")
+    return settings(stored, cutouts_=args.cutouts, backgrounds=args.backgrounds, fashion_=args.fashion)
 
 
-def _outcomes(args: argparse.Namespace, jobs: Sequence[tuple[int, int]]) -> Iterator[Outcome]:
-    """In the order of the jobs, whichever process they ran in."""
-    work = partial(_work, args)
-    if args.workers == 1:
-        yield from map(work, jobs)
-        return
-    with _silent(), ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
-        yield from tqdm(pool.map(work, jobs), total=len(jobs), unit="model", leave=False)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Processes that start here show no progress: their bars would write over each other."""
-    before = os.environ.get(_DISABLE)
-    os.environ[_DISABLE] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop(_DISABLE) if before is None else os.environ.update({_DISABLE: before})
-
-
-def _work(args: argparse.Namespace, job: tuple[int, int]) -> Outcome:
-    torch.set_num_threads(args.threads)
-    index, seed = job
-    return attack_in_every_way(chosen_settings(args)[index], seed, args.quick, args.device)
-
-
-def _summary(setting: Setting, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    attacks = {
-        name: {
-            "decisions": means([outcome.attacks[name]["decisions"] for outcome in outcomes]),
-            "methods": {
-                method: means([outcome.attacks[name]["methods"][method] for outcome in outcomes])
-                for method in measured_methods({})
-            },
-        }
-        for name in outcomes[0].attacks
+def report(
+    args: argparse.Namespace, seeds: Sequence[int], found: Sequence[dict[str, Any]], left: Sequence[str]
+) -> None:
+    """Numbers, tables and figures of what was measured."""
+    measured = [each for each in found if "attack" in each]
+    reasons = [each for each in found if "attack" not in each]
+    rows = at_equal_damage(measured)
+    record = {
+        "benchmark": "sham",
+        "complete": not args.quick,
+        **environment(args),
+        "seeds": list(seeds),
+        "left_out": list(left),
+        "measured": len(measured),
+        "rule": rule_for_the_default(measured),
+        "targets": reached(rows, [each for each in measured if each["attack"] == HONEST]),
+        "frontier": rows,
+        "reason": reasons,
+        "points": measured,
     }
-    honest, attacked = separating_threshold(outcomes)
-    return {
-        "setting": setting.name,
-        "classes": setting.classes,
-        "images": len(outcomes[0].attacks[HONEST]["scores"]),
-        "attacks": attacks,
-        "audit": audited(outcomes, THRESHOLD),
-        "audit_scores": {"highest_of_honest_models": honest, "lowest_of_attacked_models": attacked},
-    }
+    write_json(args.output / "sham.json", record)
+    write_points(args.output / "points.csv", measured)
+    draw_frontier(args.output / "frontier.png", measured)
+    if reasons:
+        draw_reason(args.output / "reason.png", reasons)
+    print_tables(record)
+    if left:
+        print(f"\nNo time was left for {len(left)} of {len(found) + len(left)} points; --resume goes on with them")
+    # A run that was ended in time is published as far as it went; the record names what was left out.
+    files = ["sham.json", "points.csv", "frontier.png", *(["reason.png"] if reasons else [])]
+    conclude(args, verdict(record), files)

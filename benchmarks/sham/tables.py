@@ -1,4 +1,4 @@
-"""The tables of the attacks: for the documentation, and for the terminal."""
+"""The tables of the attacks: a file with every point, and what is printed."""
 
 from __future__ import annotations
 
@@ -6,80 +6,49 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.names import GRAD_CAM, GRAD_CAM_PLUS_PLUS
 from benchmarks.common.reporting import table, write_csv
+from benchmarks.sham.methods import FEW_WINDOWS, GRAD_CAM, LOGSUMEXP, MEAN, MOVING, NINE, OCCLUSION
 
-_PRINTED = {
-    GRAD_CAM: "Grad-CAM",
-    GRAD_CAM_PLUS_PLUS: "++",
-    "DiffGradCAM logsumexp, every other class": "logsumexp",
-    "DiffGradCAM mean, every other class": "mean",
-    "DiffGradCAM max, every other class": "max",
-    "DiffGradCAM++ mean, every other class": "++ mean",
-}
-_DECISIONS = {"accuracy": "accuracy", "top1_agreement": "top-1 agreement", "kl": "KL (nats)"}
-_MAPS = {
-    "pearson_hoax": "correlation with the hoax",
-    "spearman_hoax": "rank correlation with the hoax",
-    "ssim_hoax": "SSIM with the hoax",
-    "pearson_honest": "correlation with the honest map",
-    "spearman_honest": "rank correlation with the honest map",
-    "ssim_honest": "SSIM with the honest map",
-    "energy": "energy on the object",
-    "entropy": "entropy (nats)",
-    "success_rate": "fooling success rate",
-}
-_AUDIT = {
-    "score": "score",
-    "called_manipulated": "called manipulated",
-    "auroc_image": "AUROC per image",
-    "auroc_model": "AUROC per model",
-    "auroc_model_lowest": "lowest of any seed",
-    "disagreement_auroc_model": "AUROC of disagreement alone",
-}
+_PRINTED = (GRAD_CAM, LOGSUMEXP, MEAN, "++ mean", MOVING[LOGSUMEXP], NINE, FEW_WINDOWS, OCCLUSION)
+_HEADINGS = ("Grad-CAM", "lse", "mean", "++ mean", "moving", "m. 9", "occl. 9", "occl.")
+_MAPS = ("hoax", "honest", "own_occlusion", "mask", "grad_cam")
 
 
-def write_tables(folder: Path, records: Sequence[dict[str, Any]]) -> None:
-    """decisions.csv, maps.csv and audit.csv: a row for each cell that was measured."""
-    decided: list[list[str]] = []
-    mapped: list[list[str]] = []
-    audited: list[list[str]] = []
-    for record in records:
-        for attack, numbers in record["attacks"].items():
-            case = [record["setting"], attack]
-            decided.append([*case, *(_spread(numbers["decisions"].get(key)) for key in _DECISIONS)])
-            for method, measured in numbers["methods"].items():
-                mapped.append([*case, method, *(_spread(measured.get(key)) for key in _MAPS)])
-            found = record["audit"][attack]
-            audited.append([*case, *(f"{found[key]:.3f}" if key in found else "" for key in _AUDIT)])
-    write_csv(folder / "decisions.csv", ["setting", "attack", *_DECISIONS.values()], decided)
-    write_csv(folder / "maps.csv", ["setting", "attack", "method", *_MAPS.values()], mapped)
-    write_csv(folder / "audit.csv", ["setting", "attack", *_AUDIT.values()], audited)
+def write_points(path: Path, points: Sequence[dict[str, Any]]) -> None:
+    """A row for every point and method."""
+    rows = []
+    for point in points:
+        decided = point["decisions"]
+        case = [point[key] for key in ("setting", "seed", "reach", "attack")] + [f"{point['weight']:g}"]
+        case += [f"{decided[key]:.4f}" for key in ("kept", "kl")]
+        for name, numbers in point["methods"].items():
+            rows.append([*case, name, *(f"{numbers[key]:.3f}" if key in numbers else "" for key in _MAPS)])
+    write_csv(
+        path, ["setting", "seed", "trained", "attack", "weight", "decisions kept", "KL (nats)", "method", *_MAPS], rows
+    )
 
 
-def _spread(numbers: dict[str, float] | None) -> str:
-    """The mean over the seeds with the lowest and the highest; empty where there is nothing to measure by."""
-    if numbers is None:
-        return ""
-    return f"{numbers['mean']:.2f} ({numbers['low']:.2f} to {numbers['high']:.2f})"
-
-
-def print_tables(records: Sequence[dict[str, Any]], targets: Sequence[dict[str, Any]]) -> None:
-    """Each setting's maps in a table, then what was to be reached."""
-    for record in records:
-        print(f"\n{record['setting']}: correlation with the hoax / with the honest map; means over seeds")
-        rows: list[list[str | float]] = []
-        for attack, numbers in record["attacks"].items():
-            decisions = numbers["decisions"]
-            kept = decisions.get("accuracy", decisions["top1_agreement"])["mean"]
-            measured = [numbers["methods"][name] for name in _PRINTED]
-            cells = [f"{m['pearson_hoax']['mean']:5.2f}/{m['pearson_honest']['mean']:5.2f}" for m in measured]
-            rows.append([attack, kept, *cells, record["audit"][attack].get("auroc_model", float("nan"))])
-        header = ["attack", "correct", *_PRINTED.values(), "audit"]
-        print(table(header, rows, limits=(24, 0, *[11] * len(_PRINTED), 0)))
-    print("\nSigned maps. correct: accuracy, or agreement with the honest model where there are no labels;")
-    print("logsumexp, mean, max: DiffGradCAM against every other class; ++: Grad-CAM++; audit: AUROC per model\n")
+def print_tables(record: dict[str, Any]) -> None:
+    """What every map shows at equal damage, the rule, and what was to be reached."""
+    print(
+        "\nCorrelation with the hoax / with the own honest map, where so large a share of confident decisions is lost"
+    )
+    rows: list[list[str | float]] = []
+    for row in record["frontier"]:
+        cells = [
+            f"{row['methods'][n]['hoax']['mean']:5.2f}/{row['methods'][n]['honest']['mean']:5.2f}" for n in _PRINTED
+        ]
+        rows.append([row["setting"], row["attack"], row["reach"], row["budget"], *cells])
+    if rows:
+        print(
+            table(["setting", "attack", "what", "lost", *_HEADINGS], rows, limits=(14, 20, 5, 4, *[11] * len(_PRINTED)))
+        )
+    rule = record["rule"]
+    verdict = "stays" if rule["chosen"] == rule["default"] else f"becomes {rule['chosen']}"
+    enough = "" if rule["enough"] else ", too few to decide"
+    print(f"\nThe default, {rule['default']}, {verdict} by the rule; {rule['pairs']} pairs{enough}\n")
     targeted: list[list[str | float]] = [
-        [t["figure"], t["setting"], t["value"], t["bound"], "yes" if t["reached"] else "no"] for t in targets
+        [t["figure"], t["setting"], t["value"], t["bound"], "yes" if t["reached"] else "no"] for t in record["targets"]
     ]
-    print(table(["target", "setting", "value", "bound", "reached"], targeted, limits=(66, 26, 0, 8, 8), digits=5))
+    if targeted:
+        print(table(["target", "setting", "value", "bound", "reached"], targeted, limits=(50, 32, 0, 8, 8)))

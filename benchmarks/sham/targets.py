@@ -1,67 +1,66 @@
-"""What the attacks and the methods were to reach, and what they did."""
+"""What was to be reached, and what was."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.common.names import GRAD_CAM
-from benchmarks.sham.attacks import INJECTION
-from benchmarks.sham.experiment import HONEST
+import numpy as np
 
-ATTACK = "SHAM, true class"
-METHODS = ("DiffGradCAM mean, every other class", "DiffGradCAM logsumexp, every other class")
-"""What withstood most on the models that the attacks were tried on, and the default."""
+from benchmarks.common.forging import SHAM
+from benchmarks.sham.methods import GRAD_CAM, LOGSUMEXP, MEAN, MOVING, NINE, OCCLUSION
 
-
-def reached(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every figure with its bound, for every setting. Means over seeds; of injections the worst seed."""
-    return [target for record in records for target in (*_injection(record), *_attack(record), _audit(record))]
+_SAID = ("cut-outs, 1000 classes", "Fashion-MNIST, 10 classes")
+_GROUNDED, _HONEST, _SHOWN = 0.8, 0.95, 0.5
+CANDIDATES = (*MOVING.values(), NINE, OCCLUSION)
+"""What is to stay grounded."""
 
 
-def _target(
-    record: dict[str, Any], figure: str, value: float, *, least: float | None = None, most: float = 0
-) -> dict[str, Any]:
-    met = value <= most if least is None else value >= least
-    bound = f"<= {most:g}" if least is None else f">= {least:g}"
-    return {"figure": figure, "setting": record["setting"], "value": value, "bound": bound, "reached": bool(met)}
+def reached(rows: Sequence[dict[str, Any]], honest: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over seeds at 5 % of the confident decisions, under SHAM of the true class.
+
+    Args:
+        rows: of :func:`benchmarks.sham.frontier.at_equal_damage`.
+        honest: points of honest models.
+    """
+    found = []
+    for row in rows:
+        if row["attack"] == SHAM and row["budget"] == "5 %":
+            methods, where = row["methods"], f"{row['setting']}, {row['reach']}"
+            value = methods[GRAD_CAM]["hoax"]["mean"]
+            found.append(_target("Grad-CAM shows the hoax", where, value, _SHOWN))
+            for name in CANDIDATES:
+                found.append(_target(f"{name}: with its honest map", where, methods[name]["honest"]["mean"], _GROUNDED))
+    for setting in dict.fromkeys(point["setting"] for point in honest):
+        of = [point["methods"] for point in honest if point["setting"] == setting]
+        for name, plain in ((MOVING[each], each) for each in MOVING):
+            agreed = [methods[name]["plain"] for methods in of if "plain" in methods[name]]
+            if agreed:
+                what = f"{name}: with {plain} of the honest model"
+                found.append(_target(what, setting, float(np.mean(agreed)), _HONEST))
+    return found
 
 
-def _injection(record: dict[str, Any]) -> list[dict[str, Any]]:
-    if INJECTION not in record["attacks"]:
-        return []
-    forged = record["attacks"][INJECTION]
-    changes = [m["largest_change"]["high"] for name, m in forged["methods"].items() if name.startswith("DiffGradCAM")]
-    probability = forged["decisions"]["largest_change"]["high"]
-    hoax = forged["methods"][GRAD_CAM]["pearson_hoax"]["low"]
-    return [
-        _target(record, "injection: change of any probability", probability, most=1e-5),
-        _target(record, "injection: correlation of LayerGradCam with the hoax", hoax, least=0.95),
-        _target(record, "injection: change of any contrastive map", max(changes), most=1e-3),
-    ]
+def verdict(record: dict[str, Any]) -> list[str]:
+    """What the numbers say, in words: the real settings at 5 %, and the rule."""
+    said = []
+    for row in record["frontier"]:
+        if row["attack"] == SHAM and row["budget"] == "5 %" and row["setting"] in _SAID:
+            numbers = {name: row["methods"][name] for name in (GRAD_CAM, LOGSUMEXP, MEAN, MOVING[LOGSUMEXP])}
+            shown = ", ".join(
+                f"{name} {each['hoax']['mean']:.2f} ({each['honest']['mean']:.2f})" for name, each in numbers.items()
+            )
+            said.append(
+                f"{row['setting']}, at most 5 % of confident decisions lost to SHAM against Grad-CAM: correlation with "
+                f"the hoax (and with the own honest map) {shown}."
+            )
+    rule = record["rule"]
+    stays = f"stays {rule['default']}" if rule["chosen"] == rule["default"] else f"becomes {rule['chosen']}"
+    said.append(f"The default {stays} by the rule, from {rule['pairs']} pairs.")
+    return said
 
 
-def _attack(record: dict[str, Any]) -> list[dict[str, Any]]:
-    honest, fooled = (record["attacks"][name] for name in (HONEST, ATTACK))
-    kept = "accuracy" if "accuracy" in fooled["decisions"] else "top1_agreement"
-    lost = honest["decisions"][kept]["mean"] - fooled["decisions"][kept]["mean"]
-    maps = fooled["methods"]
-    hoax = maps[GRAD_CAM]["pearson_hoax"]["mean"]
-
-    def kept_map(name: str) -> float:
-        mean: float = maps[name]["pearson_honest"]["mean"]
-        return mean
-
-    return [
-        _target(record, "SHAM: correlation of LayerGradCam with the hoax", hoax, least=0.8),
-        _target(record, f"SHAM: {kept.replace('_', ' ')} lost", lost, most=0.01),
-        *(
-            _target(record, f"SHAM: {n}, with its honest map", maps[n]["pearson_honest"]["mean"], least=0.9)
-            for n in METHODS
-        ),
-    ]
-
-
-def _audit(record: dict[str, Any]) -> dict[str, Any]:
-    worst = min(numbers["auroc_model"] for numbers in record["audit"].values() if "auroc_model" in numbers)
-    return _target(record, "audit: AUROC per model, worst attack", worst, least=0.99)
+def _target(figure: str, setting: str, value: float, least: float) -> dict[str, Any]:
+    return {
+        "figure": figure, "setting": setting, "value": value, "bound": f">= {least:g}", "reached": bool(value >= least)
+    }  # fmt: skip

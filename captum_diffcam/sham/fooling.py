@@ -21,7 +21,7 @@ from captum_diffcam._arguments import as_index
 from captum_diffcam.logits import as_logits
 from captum_diffcam.sham.forgery import Forgery, copy_model, in_eval_mode
 from captum_diffcam.sham.hoax import hoax_like
-from captum_diffcam.sham.map_losses import MapLoss, find_loss
+from captum_diffcam.sham.map_losses import MapLoss, find_loss, location_loss, sham_loss
 from captum_diffcam.sham.methods import CamMethod
 
 Data: TypeAlias = Iterable[Union[Tensor, Sequence[Tensor]]]
@@ -101,6 +101,7 @@ def fool(
         3
     """
     loss_function = find_loss(map_loss)
+    asks = loss_function not in (sham_loss, location_loss)
     attacked = [methods] if isinstance(methods, CamMethod) else list(methods)
     drawn = classes if isinstance(classes, str) else [as_index("classes", each, _CLASSES) for each in _listed(classes)]
     _check(attacked, drawn, weight, steps, learning_rate, hoax, data)
@@ -127,12 +128,12 @@ def fool(
                 if hoax is None:
                     hoax = hoax_like(torch.cat([each.maps(*honest, images, truth) for each in attacked]))
                 target = _draw(drawn, truth, logits.shape[1])
-                reference = method.maps(*honest, images, target)
+                maps = method.maps(*forged, images, target, create_graph=True)
+                reference = method.maps(*honest, images, target) if asks else maps.detach()
                 if hoax.shape != reference.shape[1:]:
                     got, allowed = tuple(hoax.shape), tuple(reference.shape[1:])
                     raise ValueError(f"hoax: got shape {got}; allowed is {allowed}, the layer's positions")
                 decision = _decision_loss(forged[0](images), logits, labels)
-                maps = method.maps(*forged, images, target, create_graph=True)
                 on_maps = loss_function(maps, reference, hoax.to(reference)).mean()
                 loss = decision + weight * on_maps
                 now = loss.item()

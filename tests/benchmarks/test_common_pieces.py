@@ -118,6 +118,19 @@ def test_pieces_that_need_what_others_found(tmp_path):
         assert len(first) == 2
 
 
+def test_what_there_is_no_time_for_is_left(tmp_path, monkeypatch):
+    now = iter([0.0, 1.0, 2.0, 3.0])
+    monkeypatch.setattr(pieces.time, "monotonic", lambda: next(now))
+    with in_pieces(arguments(tmp_path)) as work:
+        found = work.run_pieces({"a": 1, "b": 2, "c": 3}, lambda piece: piece, until=1.5)
+        assert dict(found) == {"a": 1, "b": 2}
+        assert work.left == ["c"]
+    monkeypatch.undo()
+    with in_pieces(arguments(tmp_path, resume=True)) as work:
+        assert dict(work.run_pieces({"a": 1, "b": 2, "c": 3}, lambda piece: 10 * piece)) == {"a": 1, "b": 2, "c": 30}
+    assert not work.folder.exists()
+
+
 @pytest.mark.parametrize(
     ("here", "count", "launcher"),
     [(1, 1, "python"), (4, 4, "torchrun --nproc-per-node 4"), (4, 8, "torchrun --nnodes 2 --nproc-per-node 4")],

@@ -8,47 +8,75 @@ import pytest
 from small_models import TINY
 
 from benchmarks.__main__ import main
+from benchmarks.common.stored import Stored
 from benchmarks.sham import run as sham
-from benchmarks.sham.targets import reached
+from benchmarks.sham import why
+from benchmarks.sham.why import Case
 
 
-def test_a_run_with_its_targets(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(sham, "chosen_settings", lambda args: [TINY])
-    assert main(["sham", "--workers", "1", "--seeds", "2", "--output", str(tmp_path)]) == 0
-    record = json.loads((tmp_path / "sham.json").read_text())
-    assert record["complete"]
-    assert record["seeds"] == [0, 1]
-    assert record["command"] == "python -m benchmarks sham --workers 1 --seeds 2"
-    (setting,) = record["settings"]
-    hoax = setting["attacks"]["SHAM, true class"]["methods"]["LayerGradCam"]["pearson_hoax"]
-    assert hoax["low"] <= hoax["mean"] <= hoax["high"]
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sham, "chosen_settings", lambda args, stored: {"tiny": TINY})
+    monkeypatch.setattr(why, "planned", lambda seeds, quick: [])
+
+    def run(*options):
+        where = ["--output", str(tmp_path / "out"), "--models", str(tmp_path / "models")]
+        code = main(["sham", "--quick", *options, *where])
+        return code, json.loads((tmp_path / "out" / "sham.json").read_text()), capsys.readouterr().out
+
+    return run
+
+
+def test_a_run(command, tmp_path):
+    code, record, printed = command()
+    assert code == 0
+    assert not record["complete"]
+    assert record["command"].startswith("python -m benchmarks sham --quick")
+    assert [point["attack"] for point in record["points"]] == ["none", "SHAM, true class"]
+    assert record["left_out"] == []
+    assert record["rule"]["chosen"] == "logsumexp"
     for target in record["targets"]:
-        sign, bound = target["bound"].split()
-        met = target["value"] >= float(bound) if sign == ">=" else target["value"] <= float(bound)
-        assert target["reached"] == met
-    assert [target["figure"].partition(":")[0] for target in record["targets"]] == ["injection"] * 3 + ["SHAM"] * 4 + [
-        "audit"
-    ]
-    assert record["targets"] == json.loads(json.dumps(reached(record["settings"])))
-    printed = capsys.readouterr().out
-    assert "tiny: correlation with the hoax" in printed
-    for name in ("decisions.csv", "maps.csv", "audit.csv", "maps-1.png"):
-        assert (tmp_path / name).stat().st_size > 0
-    assert (tmp_path / "maps.csv").read_text().count("\n") == 1 + 12 * 14
+        assert target["reached"] == (target["value"] >= float(target["bound"].removeprefix(">= ")))
+    assert "the rule" in printed
+    assert (tmp_path / "out" / "frontier.png").stat().st_size > 0
+    methods = len(record["points"][0]["methods"])
+    assert (tmp_path / "out" / "points.csv").read_text().count("\n") == 1 + 2 * methods
+    assert not (tmp_path / "out" / "unfinished").exists()
+
+
+def test_a_run_that_is_out_of_time_goes_on(command, monkeypatch, tmp_path):
+    now = iter([0.0, 0.0, 61.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    code, record, printed = command("--minutes", "1")
+    assert code == 0
+    assert len(record["points"]) == 1
+    (left,) = record["left_out"]
+    assert "SHAM, true class" in left
+    assert "No time was left for 1 of 2 points" in printed
+    monkeypatch.undo()
+
+
+def test_the_reason(tmp_path):
+    found = why.measure(Case(20, "one cell", 0), Stored(tmp_path), quick=True)
+    assert set(found["methods"]) == {"Grad-CAM", "logsumexp", "mean", "moving part", "occlusion"}
+    over_and_beside = [found["methods"]["mean"][key] for key in ("hoax_over", "hoax_beside")]
+    assert min(over_and_beside) <= found["methods"]["mean"]["hoax"] <= max(over_and_beside)
+    sizes = [case.size for case in why.planned([0], quick=False)]
+    assert set(why.SIZES) <= set(sizes)
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--model", "resnet18"], "--model: needs --data"),
-        (["--weights", "DEFAULT"], "--weights, --layer: are those of --model"),
-        (["--data", "nowhere"], "--data: there is no FashionMNIST/raw in 'nowhere'"),
+        (["--weights", "DEFAULT"], "--weights, --layer, --data: are those of --model"),
         (["--model", "resnet18", "--data", "nowhere"], "--data: 'nowhere' is no folder with a folder of images"),
         (["--seeds", "0"], "--seeds: got '0'"),
+        (["--cutouts", "nowhere"], "--cutouts: there are 0 fitting pictures in 'nowhere'"),
+        (["--fashion", "nowhere"], "--fashion: there is no t10k-labels-idx1-ubyte in 'nowhere'"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(options, said, tmp_path, capsys):
     assert main(["sham", *options, "--output", str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert said in errors[-1]

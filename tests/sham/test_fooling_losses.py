@@ -13,7 +13,7 @@ GRAD_CAM = CamMethod(LayerGradCam)
 
 
 def recorded_classes(model, batches, **options):
-    """The classes whose maps a run attacks, by step, found out from the honest maps that it asks for."""
+    """The classes whose maps a run attacks, by step. Toward a hoax nothing is asked of the honest model's maps."""
     seen = []
 
     class Recording(CamMethod):
@@ -22,8 +22,7 @@ def recorded_classes(model, batches, **options):
             return super().maps(model, layer, images, target, **kwargs)
 
     fool(model, model.features, batches, hoax_map((8, 8), 3.0), methods=Recording(LayerGradCam), **options)
-    assert seen[::2] == seen[1::2]
-    return seen[::2]
+    return seen
 
 
 def test_whose_maps_lie(model, batches):

@@ -1,0 +1,129 @@
+"""The reason, isolated: the same drawn classes and the same attack, with objects of growing size.
+
+Our reading, written down before: the contrast withstands where the hoax's cells hold no evidence of any class, and
+gives way where the object is everywhere, since the model can then really move what it decides by. If so, the
+correlation of the contrastive map with the hoax grows with the object, more on images in which the object lies under
+the hoax than on those in which it lies beside it, and with it does that of the forged model's own occlusion. And it
+grows with how much of the image a position sees, because cells beside the object then know of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from captum.attr import LayerGradCam
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from benchmarks.common.forging import LOGSUMEXP, MEAN
+from benchmarks.common.glyph_classifier import accuracy
+from benchmarks.common.glyphs import draw_scenes
+from benchmarks.common.small_nets import Classifier, build, trained
+from benchmarks.common.stored import Stored
+from benchmarks.sham.methods import GRAD_CAM, OCCLUSION
+from captum_diffcam import EquivariantPart, LayerDiffGradCam
+from captum_diffcam.metrics import pearson
+from captum_diffcam.sham import CamMethod, fool, hoax_map, occlusion_witness
+
+SIZES = (12, 20, 30, 42, 54)
+"""The longer side of the object, in pixels of 56."""
+_CLASSES, _WIDTH = 10, 12
+_HOAX_CELLS_ENTROPY = 3.33
+_BATCH = 16
+METHODS = {
+    GRAD_CAM: CamMethod(LayerGradCam),
+    LOGSUMEXP: CamMethod(LayerDiffGradCam),
+    MEAN: CamMethod(LayerDiffGradCam, reduction=MEAN),
+    "moving part": CamMethod(
+        lambda model, layer: EquivariantPart(LayerDiffGradCam(model, layer), 1), shifts_per_eval=9
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One classifier and one attack."""
+
+    size: int
+    field: str
+    """How much of the image a position sees: a name of ``FIELDS``."""
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Its name, of which there is one."""
+        return f"why, size {self.size}, {self.field}, seed {self.seed}"
+
+
+def planned(seeds: list[int], quick: bool) -> list[Case]:
+    """The middle and the ends first; the fields at the size of the other glyphs."""
+    if quick:
+        return [Case(20, "plain", seeds[0])]
+    sizes = [SIZES[i] for i in (1, 4, 0, 2, 3)]
+    return [
+        case
+        for seed in seeds
+        for case in (
+            *(Case(size, "plain", seed) for size in sizes),
+            *(Case(20, field, seed) for field in ("one cell", "everything")),
+        )
+    ]
+
+
+def measure(case: Case, stored: Stored, quick: bool) -> dict[str, Any]:
+    """Train, attack Grad-CAM of the true class, and ask what every map shows: in all, and by the hoax's overlap."""
+    side = (max(case.size - 2, 4), case.size)
+    count, shown = (256, 8) if quick else (5000, 48)
+    model = _honest(case, side, count, stored)
+    scenes = draw_scenes(_CLASSES, 2 * shown if quick else 160, case.seed + 20_000, side=side)
+    seen = torch.split(draw_scenes(_CLASSES, 64 if quick else 3200, case.seed + 10_000, side=side).images, _BATCH)
+    hoax = hoax_map((7, 7), _HOAX_CELLS_ENTROPY)
+    forged = fool(
+        model, model.features, seen, hoax, weight=3.0, steps=8 if quick else 250, learning_rate=3e-3, seed=case.seed
+    )
+    with torch.no_grad():
+        before, after = (each(scenes.images).argmax(dim=1) for each in (model, forged.model))
+    images = scenes.images[:shown]
+    masks = interpolate(scenes.masks[:shown].float(), (7, 7), mode="area")[:, 0]
+    maps = {name: method.maps(forged.model, forged.layer, images, before[:shown]) for name, method in METHODS.items()}
+    honest = {name: method.maps(model, model.features, images, before[:shown]) for name, method in METHODS.items()}
+    occlusion = [occlusion_witness(each, images, before[:shown], (7, 7)) for each in (forged.model, model)]
+    maps[OCCLUSION], honest[OCCLUSION] = occlusion
+    # The share of the object that lies under the hoax's cells.
+    under = (masks * (hoax > 0)).sum(dim=(1, 2)) / masks.sum(dim=(1, 2)).clamp(min=1e-6)
+    over = under >= under.median()
+    return {
+        "size": case.size, "field": case.field, "seed": case.seed,
+        "accuracy": accuracy(model, scenes),
+        "kept": (before == after).double().mean().item(),
+        "cells_with_object": (masks > 0.05).double().sum(dim=(1, 2)).mean().item(),
+        "methods": {
+            name: {
+                "hoax": _mean(pearson(each, hoax[None])),
+                "hoax_over": _mean(pearson(each[over], hoax[None])),
+                "hoax_beside": _mean(pearson(each[~over], hoax[None])) if not over.all() else None,
+                "honest": _mean(pearson(each, honest[name])),
+                "own_occlusion": _mean(pearson(each, maps[OCCLUSION])),
+                "mask": _mean(pearson(each, masks)),
+            }
+            for name, each in maps.items()
+        },
+    }  # fmt: skip
+
+
+def _honest(case: Case, side: tuple[float, float], count: int, stored: Stored) -> Classifier:
+    def make() -> dict[str, Tensor]:
+        scenes = draw_scenes(_CLASSES, count, case.seed, side=side)
+        net = trained(case.field, _CLASSES, scenes.images, scenes.labels[:, 0], case.seed, width=_WIDTH)
+        return net.state_dict()
+
+    state = stored.get(f"why {case.field}", make, size=case.size, seed=case.seed, count=count, width=_WIDTH)
+    model = build(case.field, _CLASSES, case.seed, _WIDTH)
+    model.load_state_dict(state)
+    return model
+
+
+def _mean(values: Tensor) -> float:
+    return values.double().mean().item()
