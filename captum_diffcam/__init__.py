@@ -8,6 +8,7 @@ from captum_diffcam.input_space import InputAttribution
 from captum_diffcam.layouts import vit_layout
 from captum_diffcam.logits import predicted
 from captum_diffcam.score import ContrastScore
+from captum_diffcam.spatial_layers import last_spatial_layer, spatial_layers
 
 __all__ = [
     "ContrastScore",
@@ -16,7 +17,9 @@ __all__ = [
     "InputAttribution",
     "LayerDiffGradCam",
     "LayerDiffGradCamPlusPlus",
+    "last_spatial_layer",
     "predicted",
+    "spatial_layers",
     "top_rivals",
     "vit_layout",
 ]

@@ -74,7 +74,7 @@ class Taps:
             self.watch.is_over = True
         tensors = []
         for j in places:
-            tensor, leaves[j] = _tap(leaves[j])
+            tensor, leaves[j] = tap(leaves[j])
             tensors.append(tensor)
         device = tensors[0].device
         self.ran_again[i] |= device in self.tensors[i]
@@ -83,7 +83,7 @@ class Taps:
         return tree_unflatten(leaves, structure)
 
 
-def _tap(tensor: Tensor) -> tuple[Tensor, Tensor]:
+def tap(tensor: Tensor) -> tuple[Tensor, Tensor]:
     """The tensor to take gradients at, and the one that the model goes on with."""
     # The tensor itself, because the model may have put it aside; and a clone, because what follows may work in place.
     if tensor.requires_grad and torch.is_grad_enabled():

@@ -157,32 +157,46 @@ def _place(layout: Callable[..., Tensor], tensor: Tensor, size: Sequence[int]) -
     return layout(tensor, size) if isinstance(layout, VitLayout) else layout(tensor)
 
 
+_HINTS = {
+    "vit": "layout='vit' takes them so",
+    "grid": "layout=vit_layout(grid=...) takes them so",
+    "swin": "layout='swin' takes them so",
+    "callable": "a callable for layout brings them to (N, channels, *positions)",
+}
+
+
 def doubt_about_layout(layer: nn.Module, tensor: Tensor, given: Tensor) -> str | None:
-    """Why a layer's tensor, taken as a convolution's, seems to keep its channels elsewhere.
+    """Why a layer's tensor, taken as a convolution's, seems to keep its channels elsewhere."""
+    likely = likely_layout(layer, tensor, given)
+    if likely is None:
+        return None
+    return f"layer: {tuple(tensor.shape)} looks like tokens, whose channels come last; {_HINTS[likely]}"
+
+
+def likely_layout(layer: nn.Module, tensor: Tensor, given: Tensor) -> Literal["vit", "swin", "grid", "callable"] | None:
+    """Where a layer's tensor seems to keep its channels; None is convolutional.
 
     ``given`` is the model's input: an image or a volume ``(N, channels, *size)``, a series ``(N, channels, length)``,
-    or ids or samples ``(N, length)``.
+    or ids or samples ``(N, length)``. ``"grid"`` are tokens whose grid has to be told, ``"callable"`` is none of these.
     """
     if tensor.ndim < 3:
         return None
     size, positions, inner = given.shape[2:], tensor.shape[2:], tensor.shape[1:-1]
     alike = tensor.ndim == given.ndim >= 4
     if given.ndim >= 4 and tensor.ndim == 3:
-        hint = "layout='vit' takes them so" if len(size) == 2 else "layout=vit_layout(grid=...) takes them so"
-    elif type(layer) in _CHANNELS_LAST:
-        hint = "layout='swin' takes them so"
-    elif alike and _same_aspect(positions, size):
+        return "vit" if len(size) == 2 else "grid"
+    if type(layer) in _CHANNELS_LAST:
+        return "swin"
+    if alike and _same_aspect(positions, size):
         return None
-    elif alike and _same_aspect(inner, size):
-        hint = "layout='swin' takes them so"
-    elif alike and not all(map(_is_strided, positions, size)):
-        hint = "a callable for layout brings them to (N, channels, *positions)"
-    elif tensor.ndim == 3 and given.ndim in (2, 3) and tensor.shape[1] == given.shape[-1] < tensor.shape[2]:
+    if alike and _same_aspect(inner, size):
+        return "swin"
+    if alike and not all(map(_is_strided, positions, size)):
+        return "callable"
+    if tensor.ndim == 3 and given.ndim in (2, 3) and tensor.shape[1] == given.shape[-1] < tensor.shape[2]:
         # A sequence that keeps its length; a convolution has no more positions than its input.
-        hint = "layout='swin' takes them so"
-    else:
-        return None
-    return f"layer: {tuple(tensor.shape)} looks like tokens, whose channels come last; {hint}"
+        return "swin"
+    return None
 
 
 def _same_aspect(positions: Sequence[int], size: Sequence[int]) -> bool:

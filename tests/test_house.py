@@ -39,6 +39,10 @@ ALLOWED = {
     "_taps": ({"torch"}, {"_arguments", "_watch"}),
     "_capture": ({"captum", "torch"}, {"_arguments", "_eager", "_model_state", "_taps", "_watch"}),
     "_layer_maps": ({"captum", "torch"}, {"_arguments", "_capture", "_warnings", "layouts", "logits", "results"}),
+    "spatial_layers": (
+        {"torch"},
+        {"_arguments", "_capture", "_eager", "_model_state", "_taps", "layouts", "logits"},
+    ),
     "attribution": (
         {"captum", "torch"},
         {"_arguments", "_capture", "_layer_maps", "contrast", "logits", "results", "rivals", "score", "weighting"},
@@ -75,7 +79,8 @@ ALLOWED = {
     # The classes of attribution know nothing of attacks.
     "__init__": (
         set(),
-        {"attribution", "contrast", "equivariant", "guided", "input_space", "layouts", "logits", "score"},
+        {"attribution", "contrast", "equivariant", "guided", "input_space", "layouts", "logits", "score"}
+        | {"spatial_layers"},
     ),
 }
 
@@ -147,7 +152,9 @@ def test_the_public_names():
         "InputAttribution",
         "LayerDiffGradCam",
         "LayerDiffGradCamPlusPlus",
+        "last_spatial_layer",
         "predicted",
+        "spatial_layers",
         "top_rivals",
         "vit_layout",
     ]
