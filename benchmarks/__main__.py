@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks import compare, cost, faithfulness, sham, zoo
 from benchmarks.common.options import Parser, UsageError, add_common_arguments
-from benchmarks.common.output import add_output_arguments, settle_output, without_output
+from benchmarks.common.result_folders import add_output_arguments, settle_output, without_output
 
 BENCHMARKS: dict[str, ModuleType] = {
     "compare": compare,

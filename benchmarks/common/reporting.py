@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.common.options import UsageError
-from benchmarks.common.output import publish
+from benchmarks.common.result_folders import publish
 
 PACKAGES = (
     *("captum-diffcam", "captum", "torch", "torchvision", "numpy", "scipy", "matplotlib", "pillow", "scikit-image"),

@@ -12,7 +12,8 @@ from benchmarks.common.options import UsageError
 from benchmarks.common.pieces import in_pieces
 from benchmarks.common.reporting import conclude, environment, show, write_csv, write_json
 from benchmarks.zoo.check import check
-from benchmarks.zoo.tables import HEADER, furthest_table, table_rows, verdict
+from benchmarks.zoo.tables import HEADER, furthest_table, table_rows
+from benchmarks.zoo.verdict import verdict
 
 
 def run(args: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ import torchvision
 from small_models import SMALL
 
 from benchmarks.__main__ import main
-from benchmarks.common.output import PUBLISHED
+from benchmarks.common.result_folders import PUBLISHED
 from benchmarks.compare import measures
 
 

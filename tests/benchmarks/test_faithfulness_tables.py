@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.common.output import PUBLISHED
+from benchmarks.common.result_folders import PUBLISHED
 from benchmarks.faithfulness.tables import headline_table, write_tables
 
 

@@ -7,15 +7,15 @@ import json
 import pytest
 
 from benchmarks.__main__ import main, parse
-from benchmarks.common import output
+from benchmarks.common import result_folders
 from benchmarks.common.options import UsageError
-from benchmarks.common.output import settle_output, without_output
+from benchmarks.common.result_folders import settle_output, without_output
 
 
 @pytest.fixture
 def records(tmp_path, monkeypatch):
     """Published records of our own, and a directory to stand in."""
-    monkeypatch.setattr(output, "PUBLISHED", tmp_path / "published")
+    monkeypatch.setattr(result_folders, "PUBLISHED", tmp_path / "published")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "published"

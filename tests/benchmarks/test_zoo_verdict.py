@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.zoo.tables import furthest_table, verdict
+from benchmarks.zoo.tables import furthest_table
+from benchmarks.zoo.verdict import verdict
 
 
 def test_a_few_sentences_of_the_published_record(published):
