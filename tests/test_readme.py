@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -29,6 +30,28 @@ def test_ci_runs_both_commands():
         assert command in ci
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(((?!http)[^)#]+)\)", README))))
+LINKS = re.findall(r"\]\(((?!http)[^)#]+)\)", README)
+# A number is [text][key], and at the foot stands [key]: file "where in the record".
+RECORDED = {
+    key: (file, path) for key, file, path in re.findall(r'^\[([\w-]+)\]: (\S+) "(.*)"$', README, flags=re.MULTILINE)
+}
+NUMBERS = re.findall(r"\[([^\]]+)\]\[([\w-]+)\]", README)
+
+
+@pytest.mark.parametrize("link", sorted({*LINKS, *(file for file, _ in RECORDED.values())}))
 def test_links_lead_somewhere(link):
     assert (ROOT / link).exists()
+
+
+@pytest.mark.parametrize(("text", "key"), NUMBERS)
+def test_numbers_are_those_of_the_records(text, key):
+    spec = importlib.util.spec_from_file_location("record_paths", ROOT / "docs" / "_ext" / "record_paths.py")
+    record_paths = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(record_paths)
+    assert text == record_paths.number(RECORDED[key][1])
+
+
+def test_no_number_of_what_was_measured_is_typed_by_hand():
+    (section,) = re.findall(r"## What was measured\n(.*?)\n## ", README, flags=re.DOTALL)
+    assert re.findall(r"\d+\.\d+|\d+ ?%", re.sub(r"\[[^\]]+\]\[[\w-]+\]", "", section)) == []
+    assert {key for _, key in NUMBERS} == set(RECORDED)
