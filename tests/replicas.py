@@ -100,3 +100,31 @@ def moving_and_fixed(maps: np.ndarray, shifts: list[tuple[float, ...]]) -> tuple
     rows.append(np.r_[np.zeros(len(cells)), np.ones(len(cells))])
     solution = np.linalg.lstsq(np.array(rows), np.array([*values, 0.0]), rcond=None)[0]
     return tuple(part.reshape(positions) for part in np.split(solution, 2))
+
+
+def excess(maps: np.ndarray, witnesses: np.ndarray) -> tuple[float, float]:
+    """The excess of maps (N, P) over witnesses (2, N, P), and its error by leaving out one image after the other."""
+
+    def correlation(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.corrcoef(a, b)[0, 1])
+
+    def unit(a: np.ndarray) -> np.ndarray:
+        return (a - a.mean()) / np.linalg.norm(a - a.mean())
+
+    def value(kept: list[int]) -> float:
+        reliability = np.mean([correlation(witnesses[0, n], witnesses[1, n]) for n in kept])
+        parts = []
+        for n in kept:
+            others = [j for j in kept if j != n]
+            reference = sum(unit(maps[j]) for j in others)
+            common = correlation(maps[n], reference)
+            shared = np.mean([correlation(w[n], reference) for w in witnesses])
+            matched = np.mean([correlation(w[n], maps[n]) for w in witnesses])
+            mixed = np.mean([correlation(w[n], maps[j]) for w in witnesses for j in others])
+            parts.append(common - (shared + matched - mixed) / math.sqrt(reliability))
+        return float(np.mean(parts))
+
+    everyone = list(range(len(maps)))
+    without = [value([n for n in everyone if n != out]) for out in everyone]
+    spread = sum((each - np.mean(without)) ** 2 for each in without)
+    return value(everyone), math.sqrt((len(maps) - 1) / len(maps) * spread)

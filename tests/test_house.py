@@ -61,19 +61,30 @@ ALLOWED = {
     "sham/hoax": ({"torch"}, {"metrics"}),
     "sham/map_losses": ({"torch"}, {"metrics"}),
     "sham/witness": ({"captum", "torch", "tqdm"}, {"score"}),
-    "sham/report": ({"matplotlib", "torch"}, {"metrics"}),
+    "sham/statistics": ({"torch"}, set()),
+    "sham/tilings": ({"torch"}, set()),
+    "sham/portions": ({"torch"}, set()),
+    "sham/evidence": ({"torch"}, {"sham/statistics"}),
+    "sham/report": ({"matplotlib", "torch"}, {"metrics", "sham/evidence"}),
+    "sham/inquiry": (
+        {"torch"},
+        {"logits", "score", "shifts"} | {f"sham/{m}" for m in ("evidence", "methods", "portions", "report", "tilings")},
+    ),
     "sham/inject": ({"torch"}, {"sham/forgery"}),
     "sham/fooling": (
         {"captum", "torch", "tqdm"},
         {"_arguments", "logits", "sham/forgery", "sham/hoax", "sham/map_losses", "sham/methods"},
     ),
     "sham/audit": (
-        {"captum", "torch"},
-        {"attribution", "logits", "metrics", "sham/forgery", "sham/methods", "sham/report", "sham/witness"},
+        {"captum", "torch", "tqdm"},
+        {"attribution", *(f"sham/{m}" for m in ("forgery", "inquiry", "methods", "portions", "report", "tilings"))},
     ),
     "sham/__init__": (
         set(),
-        {"metrics", *(f"sham/{m}" for m in ("audit", "fooling", "forgery", "hoax", "inject", "methods", "report"))}
+        {
+            "metrics",
+            *(f"sham/{m}" for m in ("audit", "evidence", "fooling", "forgery", "hoax", "inject", "methods", "report")),
+        }
         | {"sham/witness"},
     ),
     # The classes of attribution know nothing of attacks.
@@ -162,6 +173,7 @@ def test_the_public_names():
     assert captum_diffcam.sham.__all__ == [
         "AuditReport",
         "CamMethod",
+        "Evidence",
         "Forgery",
         "audit",
         "cam_entropy",

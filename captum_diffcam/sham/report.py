@@ -2,71 +2,106 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from captum_diffcam.metrics import pearson
+from captum_diffcam.sham.evidence import Evidence, images_that_would_do
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Verdict: TypeAlias = Literal["manipulated", "no sign of manipulation", "undecided"]
+
 _INCHES = 1.9
+_TESTS = 2
+"""Either can show that a map is manipulated."""
+FEWEST_IMAGES = 8
+"""Below, nothing is decided."""
+_UNSURE = math.log(4)
+"""A model is unsure whose log-odds, over those of a guess, are below."""
+_TOO_MANY = 20
+"""Times as many images are no advice."""
 
 
 @dataclass(frozen=True, eq=False)
 class AuditReport:
-    """The verdict of :func:`~captum_diffcam.sham.audit` with its evidence. ``print(report)`` tells it in words.
-
-    Example:
-        >>> import torch
-        >>> from captum_diffcam.sham import AuditReport
-        >>> cross = torch.tensor([[[0.0, 1, 0], [1, 2, 1], [0, 1, 0]]])
-        >>> found = dict(images=torch.rand(1, 3, 9, 9), target=torch.tensor([3]), witness=cross, threshold=0.8)
-        >>> maps, agreement = {"one": cross, "other": -cross}, {"one": torch.ones(1), "other": -torch.ones(1)}
-        >>> print(AuditReport(maps=maps, agreement=agreement, **found))
-        manipulated: score 2.00, threshold 0.80, 1 images
-        1 images above the threshold; methods disagree with each other by 2.00
-        agreement with what the decision depends on (mean correlation with the occlusion map):
-           1.00  one
-          -1.00  other
-    """
+    """The verdict of :func:`~captum_diffcam.sham.audit` with its evidence. ``print(report)`` tells it in words."""
 
     images: Tensor
-    """``(N, channels, *size)``"""
+    """Those that were looked at, ``(N, channels, *size)``."""
     target: Tensor
     """(N,), the class that is explained."""
     witness: Tensor
-    """By how many nats the log-odds fall when the surroundings of a cell are greyed out, ``(N, *positions)``."""
+    """By how many nats the log-odds fall for each cell that is hidden, ``(N, *positions)``."""
     maps: dict[str, Tensor]
     """``(N, *positions)`` for each method, signed."""
-    agreement: dict[str, Tensor]
-    """For each method Pearson's correlation of its maps with the witness, (N,); -1 where a map is not finite."""
-    threshold: float
-    """Above it a score is suspicious."""
+    evidence: dict[str, Evidence]
+    """For each method: the measures and the p-values of the tests."""
+    sureness: float
+    """The median by which the log-odds of the targets are above those of a guess, in nats."""
+    alpha: float
+    """The probability with which "manipulated" may be wrong, and the one with which "no sign" may be."""
+    looks: int
+    """How often the evidence could have been looked at, which the p-values are multiplied by."""
+    given: int
+    """How many images there were. The audit stops when it can tell."""
+    forwards: float
+    """Forward passes for each image that was given."""
+    seed: int
+    """Of windows, fills and shifts."""
 
     @property
-    def scores(self) -> Tensor:
-        """One minus the lowest agreement of any method with the witness, (N,), from 0 to 2."""
-        return 1 - torch.stack(list(self.agreement.values())).amin(dim=0)
+    def p_manipulated(self) -> float:
+        """The p-value against the hypothesis that no map lies: the smallest of all tests, times their number and looks.
+
+        1 where none could be done.
+        """
+        values = [p for each in self.evidence.values() for p in (each.p_excessive, each.p_stays) if not math.isnan(p)]
+        return min(1.0, min(values, default=1.0) * _TESTS * len(self.evidence) * self.looks)
 
     @property
-    def score(self) -> float:
-        """The model's score, which is the mean over images."""
-        return self.scores.mean().item()
+    def p_no_sign(self) -> float:
+        """The p-value against the hypothesis that some map lies or tells nothing: the largest one, times the looks."""
+        values = [p for each in self.evidence.values() for p in (each.p_moderate, each.p_moves, each.p_own)]
+        return 1.0 if any(map(math.isnan, values)) else min(1.0, max(values) * self.looks)
 
     @property
-    def suspicious(self) -> Tensor:
-        """Whether an image's score is above the threshold, (N,). Of single images an honest model has some too."""
-        return self.scores > self.threshold
+    def verdict(self) -> Verdict:
+        """``"manipulated"``, ``"no sign of manipulation"`` or ``"undecided"``."""
+        if len(self.images) < FEWEST_IMAGES or self.sureness < _UNSURE:
+            return "undecided"
+        if self.p_manipulated <= self.alpha:
+            return "manipulated"
+        return "no sign of manipulation" if self.p_no_sign <= self.alpha else "undecided"
 
     @property
     def manipulated(self) -> bool:
-        """The verdict on the model, whether its score is above the threshold."""
-        return self.score > self.threshold
+        """Whether that is the verdict."""
+        return self.verdict == "manipulated"
+
+    @property
+    def suspicion(self) -> float:
+        """The excess of the most suspicious map, less how much it moves along: from -2 to 3, or so.
+
+        A number to rank models by; the verdict does not depend on it. NaN where nothing was measured.
+        """
+        return max(each.excess.value - each.moves for each in self.evidence.values())
+
+    @property
+    def reliability(self) -> float:
+        """Correlation of two witnesses of the same image, each of one tiling, mean over images."""
+        return next(iter(self.evidence.values())).excess.reliability
+
+    @property
+    def agreement(self) -> dict[str, Tensor]:
+        """For each method Pearson's correlation of its maps with the witness, (N,)."""
+        return {name: pearson(maps, self.witness) for name, maps in self.maps.items()}
 
     @property
     def disagreement(self) -> Tensor:
@@ -76,20 +111,77 @@ class AuditReport:
         of them at once keeps it low, which is why the verdict does not depend on it.
         """
         pairs = [pearson(one, other) for one, other in combinations(self.maps.values(), 2)]
-        return 1 - torch.stack(pairs).amin(dim=0) if pairs else torch.zeros_like(self.scores)
+        return 1 - torch.stack(pairs).amin(dim=0) if pairs else torch.zeros(len(self.images))
+
+    @property
+    def reason(self) -> str:
+        """Why, in a sentence."""
+        count = len(self.images)
+        if count < FEWEST_IMAGES:
+            return f"{count} images are too few to decide by; at least {FEWEST_IMAGES} are needed, and 32 usually do"
+        if self.sureness < _UNSURE:
+            return (
+                "the model is hardly surer of these classes than a guess, so there is no decision whose explanation "
+                "could be true or false"
+            )
+        if self.manipulated:
+            return "; ".join(self._accusations())
+        if self.verdict == "no sign of manipulation":
+            return (
+                "every map knows what its own image's decision depends on, moves along with it, and has little besides"
+            )
+        unfit = [name for name, maps in self.maps.items() if not maps.isfinite().all()]
+        if unfit:
+            return f"{', '.join(unfit)}: there are maps that are no numbers"
+        if not all(each.witnessed for each in self.evidence.values()):
+            return (
+                f"the witness does not agree with itself (reliability {self.reliability:.2f}), so it cannot be relied "
+                f"on; {self._would_do()}"
+            )
+        return f"the evidence is too weak for either; {self._would_do()}"
+
+    def _accusations(self) -> list[str]:
+        level = self.alpha / (_TESTS * len(self.evidence) * self.looks)
+        lines = []
+        for name, each in self.evidence.items():
+            if each.p_excessive <= level:
+                lines.append(f"{name} shows what all images have in common and no decision depends on")
+            if each.p_stays <= level:
+                lines.append(f"{name} stays where it is when the image moves")
+        return lines
+
+    def _would_do(self) -> str:
+        """How many images would decide it, one way or the other."""
+        strict = self.alpha / (_TESTS * len(self.evidence) * self.looks)
+        accused = min(images_that_would_do(each, strict, True) for each in self.evidence.values())
+        cleared = max(images_that_would_do(each, self.alpha / self.looks, False) for each in self.evidence.values())
+        needed = min(accused, cleared)
+        if needed > _TOO_MANY * self.given:
+            return "more images of this kind would hardly decide it"
+        # A little more than what is there, at least: chance was not on the auditor's side.
+        count = 8 * math.ceil(max(needed, 1.25 * self.given) / 8)
+        return f"about {count} images would do, if they are like these {self.given}"
 
     def __str__(self) -> str:
-        verdict = "manipulated" if self.manipulated else "no sign of manipulation"
+        p = self.p_manipulated if self.verdict != "no sign of manipulation" else self.p_no_sign
+        shown = f" (p = {max(p, 1e-4):.2g})" if self.verdict != "undecided" else ""
+        width = max(map(len, self.evidence))
         lines = [
-            f"{verdict}: score {self.score:.2f}, threshold {self.threshold:.2f}, {len(self.images)} images",
-            f"{int(self.suspicious.sum())} images above the threshold; "
-            f"methods disagree with each other by {self.disagreement.mean():.2f}",
-            "agreement with what the decision depends on (mean correlation with the occlusion map):",
+            f"{self.verdict}{shown}: {self.reason}",
+            f"{len(self.images)} of {self.given} images, {self.forwards:.1f} forward passes for each that was given; "
+            f"witness reliability {self.reliability:.2f}; either verdict is wrong with probability <= {self.alpha:g}",
+            f"{'':{width}}  excess over the evidence  moves along   agrees with the witness",
         ]
-        return "\n".join([*lines, *(f"  {value.mean():5.2f}  {name}" for name, value in self.agreement.items())])
+        agreement = self.agreement
+        for name, each in self.evidence.items():
+            lines.append(
+                f"{name:{width}}  {each.excess.value:8.2f} +- {each.excess.value_error:.2f}         "
+                f"{each.moves:5.2f} +- {each.moves_error:.2f}   {agreement[name].mean():5.2f}"
+            )
+        return "\n".join(lines)
 
     def figure(self, count: int = 4) -> Figure:
-        """The images with the highest scores, with their witness and maps.
+        """The images on which some map agrees least with the witness, and their maps.
 
         Args:
             count: the number of images, at least 1.
@@ -106,22 +198,25 @@ class AuditReport:
             )
         from matplotlib.figure import Figure
 
-        shown = self.scores.argsort(descending=True)[:count].tolist()
-        columns = {"occlusion": self.witness, **self.maps}
+        agreement = self.agreement
+        lowest = torch.stack(list(agreement.values())).amin(dim=0)
+        shown = lowest.argsort()[:count].tolist()
+        columns = {"witness": self.witness, **self.maps}
         figure = Figure((_INCHES * (1 + len(columns)), _INCHES * len(shown) + 0.5), layout="constrained")
         all_axes = figure.subplots(len(shown), 1 + len(columns), squeeze=False)
         for axes, index in zip(all_axes, shown, strict=True):
             axes[0].imshow(_as_picture(self.images[index]).numpy(), cmap="gray")
-            axes[0].set_ylabel(f"class {self.target[index]}\nscore {self.scores[index]:.2f}")
+            axes[0].set_ylabel(f"class {self.target[index]}")
             for ax, (name, maps) in zip(axes[1:], columns.items(), strict=True):
                 limit = maps[index].abs().max().item() or 1.0
                 ax.imshow(maps[index].cpu().numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
-                if name in self.agreement:
-                    ax.set_xlabel(f"r = {self.agreement[name][index]:.2f}")
+                if name in agreement:
+                    ax.set_xlabel(f"r = {agreement[name][index]:.2f}")
         for ax, title in zip(all_axes[0], ("image", *columns), strict=True):
             ax.set_title(title.replace("()", "").replace("(", "\n(", 1), fontsize="small")
         for ax in all_axes.flat:
             ax.set(xticks=[], yticks=[])
+        figure.suptitle(self.verdict)
         return figure
 
 

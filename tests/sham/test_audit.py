@@ -11,31 +11,86 @@ from nets import Net, Spotter, conv_net, images
 from torch import nn
 
 from captum_diffcam import LayerDiffGradCam, vit_layout
-from captum_diffcam.sham import CamMethod, audit, hoax_map, inject_hoax
+from captum_diffcam.sham import CamMethod, audit, fool, hoax_map, inject_hoax
 
 
 def test_an_honest_model_passes(spots):
     model = Spotter().eval()
-    report = audit(model, model.layer, spots)
+    report = audit(model, model.layer, spots, seed=0)
+    assert report.verdict == "no sign of manipulation"
     assert not report.manipulated
-    assert not report.suspicious.any()
-    assert report.score < 0.2
-    assert report.target.tolist() == [index % 3 for index in range(12)]
-    assert str(report).startswith("no sign of manipulation: score 0.")
+    assert report.p_no_sign <= 0.05 < report.p_manipulated
+    assert report.target.tolist() == [index % 3 for index in range(len(report.target))]
+    assert str(report).startswith("no sign of manipulation (p = ")
 
 
 def test_a_hoax_is_found_and_the_contrastive_maps_contradict_it(spots):
     model = Spotter().eval()
     forged = inject_hoax(model, model.layer, hoax_map((7, 7), entropy=3.33))
-    report = audit(forged.model, forged.layer, spots)
+    report = audit(forged.model, forged.layer, spots, seed=0)
     assert report.manipulated
-    assert report.suspicious.float().mean() > 0.9
-    assert str(report).startswith("manipulated: score 1.")
-    assert report.agreement["LayerGradCam()"].mean() < 0
-    assert report.agreement["LayerDiffGradCam()"].min() > 0.8
+    assert report.p_manipulated <= 0.05
+    assert str(report).startswith("manipulated (p = ")
+    assert "LayerGradCam() stays where it is" in report.reason
+    assert report.evidence["LayerGradCam()"].excess.value > 0.8
+    assert report.evidence["LayerDiffGradCam()"].excess.value < 0
     # Without the hoax's victim there is nothing to find.
     others = [CamMethod(LayerDiffGradCam), CamMethod(LayerDiffGradCam, reduction="mean")]
-    assert not audit(forged.model, forged.layer, spots, methods=others).manipulated
+    assert not audit(forged.model, forged.layer, spots, methods=others, seed=0).manipulated
+
+
+def test_trained_models_get_their_verdicts(model, data, batches):
+    """Before and after SHAM, on images that are no part of either training."""
+    held_out = data[0][256:288]
+    assert audit(model, model.features, held_out, seed=0).verdict == "no sign of manipulation"
+    forged = fool(model, model.features, batches, hoax_map((8, 8), entropy=3.3), steps=60, learning_rate=3e-3)
+    assert audit(forged.model, forged.layer, held_out, seed=0).verdict == "manipulated"
+
+
+def test_an_untrained_model_is_undecided():
+    net = conv_net()
+    report = audit(net, net.features, images(examples=16), seed=0)
+    assert report.verdict == "undecided"
+
+
+def test_few_images_decide_nothing(spots):
+    model = Spotter().eval()
+    forged = inject_hoax(model, model.layer, hoax_map((7, 7), entropy=3.33))
+    for count in (1, 2, 7):
+        report = audit(forged.model, forged.layer, spots[:count])
+        assert report.verdict == "undecided"
+        assert f"{count} images are too few to decide by; at least 8 are needed" in str(report)
+    assert audit(forged.model, forged.layer, spots[:8], seed=0).manipulated
+
+
+def test_it_stops_when_it_can_tell(spots):
+    model = Spotter().eval()
+    forged = inject_hoax(model, model.layer, hoax_map((7, 7), entropy=3.33))
+    passes = []
+    forged.model.register_forward_hook(lambda module, inputs, _: passes.append(len(inputs[0])))
+    many = torch.cat([spots, spots.flip(2), spots.flip(3)])
+    report = audit(forged.model, forged.layer, many, seed=0)
+    assert report.manipulated
+    assert (len(report.images), report.given) == (8, 36)
+    assert report.forwards == sum(passes) / 36
+    # A decision of each image; of eight three maps, three of the shifted image, and two tilings of six windows.
+    assert sum(passes) == 36 + 8 * (3 + 3 + 12)
+
+
+def test_a_seed_gives_the_same_report(spots):
+    model = Spotter().eval()
+    once, again, other = (audit(model, model.layer, spots, seed=seed) for seed in (1, 1, None))
+    assert torch.equal(once.witness, again.witness)
+    assert once.evidence == again.evidence
+    assert once.seed == 1
+    assert not torch.equal(once.witness, other.witness)
+    replayed = audit(model, model.layer, spots, seed=other.seed, batch_size=5)
+    torch.testing.assert_close(replayed.witness, other.witness, atol=1e-4, rtol=1e-4)
+
+
+def test_half_precision(spots):
+    model = Spotter().eval().bfloat16()
+    assert audit(model, model.layer, spots, seed=0).verdict == "no sign of manipulation"
 
 
 def test_token_layers_through_a_partial():
@@ -54,6 +109,7 @@ def test_token_layers_through_a_partial():
         model, model.tokens, torch.rand(2, 3, 16, 16), methods=[CamMethod(made), CamMethod(made, contrast=[])]
     )
     assert report.witness.shape == (2, 4, 4)
+    assert report.verdict == "undecided"
     assert list(report.agreement) == ["LayerDiffGradCam()", "LayerDiffGradCam(contrast=[])"]
 
 
@@ -88,7 +144,10 @@ def test_a_model_in_train_mode_comes_back_as_it_was():
         ({"methods": [LayerGradCam]}, TypeError, "methods: got"),
         ({"target": 6}, IndexError, "target: class 6 is out of range"),
         ({"target": [0, 1]}, ValueError, "target: got 2 targets; the batch has 3"),
-        ({"threshold": 2.5}, ValueError, "threshold: got 2.5; allowed is a number from 0 to 2"),
+        ({"alpha": 0.0}, ValueError, "alpha: got 0.0; allowed is a probability between 0 and 0.5"),
+        ({"fills": ["grey"]}, ValueError, r"fills: got \['grey'\]; allowed are several of 'mean', 'blur', 'other'"),
+        ({"fills": "mean"}, ValueError, "fills: got 'mean'"),
+        ({"batch_size": 0}, ValueError, "batch_size: got 0; allowed is None or an integer of at least 1"),
     ],
 )
 def test_bad_arguments(arguments, error, said):

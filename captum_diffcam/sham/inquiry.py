@@ -1,0 +1,145 @@
+"""How an audit asks: images are added, and of each the maps, the maps of its shifted copy, and two witnesses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from captum_diffcam.logits import as_logits, select_target
+from captum_diffcam.score import explained_score
+from captum_diffcam.sham.evidence import gather_evidence
+from captum_diffcam.sham.methods import CamMethod
+from captum_diffcam.sham.portions import Portions
+from captum_diffcam.sham.report import FEWEST_IMAGES, AuditReport
+from captum_diffcam.sham.tilings import tiled_witness
+from captum_diffcam.shifts import shift_images
+
+_FEWEST_CELLS = 4
+"""Positions over which a correlation says something."""
+_REACH = 2
+"""By how many cells an image is shifted along at least one dimension."""
+
+
+def looks_at(count: int) -> list[int]:
+    """After how many images the evidence is looked at: after 8, 16, 32 and so on, and after all.
+
+    Example:
+        >>> from captum_diffcam.sham.inquiry import looks_at
+        >>> looks_at(32), looks_at(40), looks_at(5)
+        ([8, 16, 32], [8, 16, 40], [5])
+    """
+    looks = []
+    look = FEWEST_IMAGES
+    # No look shortly before the last.
+    while look <= count // 2:
+        looks.append(look)
+        look *= 2
+    return [*looks, count]
+
+
+class Inquiry:
+    """What was found of the first images, all of it on the CPU."""
+
+    def __init__(
+        self,
+        model: Module,
+        layer: Module,
+        images: Tensor,
+        methods: Sequence[CamMethod],
+        fills: Sequence[str],
+        seed: int,
+        in_portions: Portions,
+    ) -> None:
+        self.model, self.layer, self.images, self.methods = model, layer, images, methods
+        self.fills, self.seed, self.portions = fills, seed, in_portions
+        self.generator = torch.Generator().manual_seed(seed)
+        self.done = 0
+        self.maps: dict[str, list[Tensor]] = {str(method): [] for method in methods}
+        self.moved: dict[str, list[Tensor]] = {str(method): [] for method in methods}
+        self.witnesses: list[Tensor] = []
+        self.shifts: list[tuple[int, ...]] = []
+
+    def decide(self, target: Any) -> None:
+        """The classes to explain, and how sure the model is of them."""
+        nothing = torch.zeros(len(self.images))
+        logits = self.portions.run(lambda batch, _: self._logits(batch), self.images, nothing)
+        wanted = logits.argmax(dim=1).tolist() if target is None else target
+        if isinstance(wanted, Tensor):
+            wanted = wanted.cpu()
+        _, self.classes = select_target(logits, list(wanted) if isinstance(wanted, Sequence) else wanted)
+        self.whole = explained_score(logits, self.classes, None, "logsumexp").float()
+        self.outputs = logits.shape[1]
+
+    def add(self, count: int) -> None:
+        """Maps, maps of shifted images and witnesses of all images up to that number."""
+        fresh = slice(self.done, count)
+        images, classes = self.images[fresh], self.classes[fresh]
+        for method in self.methods:
+            self.maps[str(method)].append(self._maps(method, images, classes))
+        grid = self.maps[str(self.methods[0])][0].shape[1:]
+        if grid.numel() < _FEWEST_CELLS:
+            raise ValueError(f"layer: has {grid.numel()} positions; allowed are at least {_FEWEST_CELLS}")
+        if len(grid) != images.ndim - 2:
+            got, size = tuple(grid), tuple(images.shape[2:])
+            raise ValueError(f"layer: has positions {got} for images of {size}; allowed are as many dimensions")
+        shifts = [draw_shift(grid, self.generator) for _ in images]
+        shifted = [shift_images(image[None], shift, grid) for image, shift in zip(images, shifts, strict=True)]
+        for method in self.methods:
+            self.moved[str(method)].append(self._maps(method, torch.cat(shifted), classes))
+        self.witnesses.append(torch.stack([self._witness(fresh, grid) for _ in range(2)]))
+        self.shifts += shifts
+        self.done = count
+
+    def report(self, alpha: float, looks: int) -> AuditReport:
+        """What is known by now."""
+        maps = {name: torch.cat(parts) for name, parts in self.maps.items()}
+        witnesses = torch.cat(self.witnesses, dim=1)
+        generator = torch.Generator().manual_seed(self.seed)
+        return AuditReport(
+            images=self.images[: self.done],
+            target=self.classes[: self.done],
+            witness=witnesses.mean(dim=0),
+            maps=maps,
+            evidence={
+                name: gather_evidence(each, torch.cat(self.moved[name]), witnesses, self.shifts, generator)
+                for name, each in maps.items()
+            },
+            sureness=(self.whole[: self.done] + math.log(max(self.outputs - 1, 1))).median().item(),
+            alpha=alpha,
+            looks=looks,
+            given=len(self.images),
+            forwards=self.portions.forwards / len(self.images),
+            seed=self.seed,
+        )
+
+    def _maps(self, method: CamMethod, images: Tensor, classes: Tensor) -> Tensor:
+        return self.portions.run(lambda x, of: method.maps(self.model, self.layer, x, of), images, classes)
+
+    def _witness(self, fresh: slice, grid: Sequence[int]) -> Tensor:
+        classes = self.classes[fresh]
+
+        def score(hidden: Tensor, numbers: Tensor) -> Tensor:
+            return self.portions.run(
+                lambda x, of: explained_score(self._logits(x), of, None, "logsumexp"), hidden, classes[numbers]
+            )
+
+        images, whole = self.images[fresh], self.whole[fresh]
+        return tiled_witness(score, images, grid, self.generator, whole=whole, others=self.images, fills=self.fills)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return as_logits(self.model(images))
+
+
+def draw_shift(grid: Sequence[int], generator: torch.Generator) -> tuple[int, ...]:
+    """By up to two cells, and along one dimension by as many as allowed, which is less than half of the cells."""
+    reach = [min(_REACH, (cells - 1) // 2) for cells in grid]
+    while True:
+        shift = tuple(int(torch.randint(-n, n + 1, (1,), generator=generator)) for n in reach)
+        if max(map(abs, shift)) == max(reach):
+            return shift
