@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -16,10 +19,18 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_the_example_runs_as_pasted(capsys):
+def test_the_example_runs_as_pasted_and_draws_the_picture_below(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (example,) = blocks("python")
-    exec(example, {})
-    assert capsys.readouterr().out == "torch.Size([2, 1, 7, 7])\n"
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert names["classes"].tolist() == [282]
+    assert names["maps"].shape == (1, 1, 7, 7)
+    picture = re.search(r"```\n\n!\[[^\]]+\]\((\S+)\)", README)[1]
+    with Image.open("rivals.jpg") as drawn, Image.open(ROOT / picture) as shown:
+        assert drawn.size == shown.size
+        # Fonts differ between versions of Matplotlib, by little.
+        assert np.abs(np.asarray(drawn, dtype=float) - np.asarray(shown)).mean() < 3
 
 
 def test_ci_runs_both_commands():
