@@ -31,8 +31,8 @@ def headline_table(record: Row) -> str:
         [
             table(header, rows, limits=(31, 8, 0, 0, 23, 7)),
             f"{DIFF}: the class rather than its strongest rival. AUROC: A's pixels above B's, 1 is best.",
-            "Deletion: area under the margin's curve as the map's pixels go, low is good. Unclear: the interval",
-            "has zero in it",
+            "Deletion: area under the margin's curve as the map's pixels go, low is good. Unclear: zero is in",
+            "the interval, or there is none",
         ]
     )
 
@@ -110,7 +110,7 @@ def _interval(row: Row) -> str:
     if not _known(row["value"]):
         return ""
     if not _known(row["lower"]):
-        return f"{row['value']:.3f} (too few for an interval)"
+        return f"{row['value']:.3f} (too few images)"
     return f"{row['value']:.3f} [{row['lower']:.3f}, {row['upper']:.3f}]"
 
 

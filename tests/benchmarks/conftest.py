@@ -12,6 +12,7 @@ from small_models import SMALL
 from benchmarks.__main__ import main
 from benchmarks.common.result_folders import PUBLISHED
 from benchmarks.compare import measures
+from benchmarks.compare import run as compare_run
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +26,12 @@ def _threads():
 
 @pytest.fixture
 def compare(tmp_path, capsys, monkeypatch):
-    """Runs the comparison; returns the exit code, compare.json where it was written, and what was printed."""
+    """Runs the comparison; returns the exit code, compare.json where it was written, and what was printed.
+
+    Figures, which take longest, are drawn where a test says so.
+    """
     monkeypatch.setattr(measures, "ROUNDS", 1)
+    monkeypatch.setattr(compare_run, "draw_figures", lambda *_: [])
 
     def run(*argv):
         code = main([*map(str, argv), "--output", str(tmp_path / "out")])

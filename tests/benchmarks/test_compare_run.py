@@ -20,6 +20,7 @@ from benchmarks.common import pieces
 from benchmarks.common.distributed import Ranks
 from benchmarks.common.images import load_image, packaged_photographs
 from benchmarks.compare import run
+from benchmarks.compare.figure import draw_figures
 from captum_diffcam import LayerDiffGradCam
 
 CHELSEA, COFFEE = packaged_photographs()[:2]
@@ -40,7 +41,8 @@ def one_line_error(code, printed):
     return line
 
 
-def test_what_is_written(compare, tmp_path):
+def test_what_is_written(compare, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "draw_figures", draw_figures)
     code, record, printed = compare("compare", "--model", SMALL, "--images", CHELSEA, COFFEE, "--seed", 5)
     assert code == 0
     assert record["complete"]

@@ -21,5 +21,5 @@ def test_few_images_have_no_interval(published, tmp_path):
     record["parting"][1].update(value=float("nan"), lower=float("nan"), upper=float("nan"))
     write_tables(tmp_path, record)
     rows = (tmp_path / "parting.csv").read_text().splitlines()
-    assert rows[1].endswith("AUROC,0.500 (too few for an interval)")
+    assert rows[1].endswith("AUROC,0.500 (too few images)")
     assert rows[2].endswith("AUROC,")
