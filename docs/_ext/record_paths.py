@@ -1,10 +1,12 @@
 """Where a number stands in a benchmark's record: for pages, for the README, and for the test of the README.
 
 A path is ``name step.step``: the benchmark, then keys with dots between them. Of a list ``[key = value]`` keeps the
-rows in which that holds, of which one has to be left. A key that has dots itself stands in brackets, ``[key]``. Behind
-a stroke comes how the number is written, as ``format`` has it, and ``.2f`` if nothing is said:
+rows in which that holds, of which one has to be left; at the end of a path, their number is meant. A key that has dots
+itself stands in brackets, ``[key]``. Behind a stroke comes how the number is written, as ``format`` has it, and ``.2f``
+if nothing is said of a fraction:
 
     faithfulness estimates[measure = AUROC][images = all][method = LayerGradCam].value | .3f
+    zoo models[agrees = True]
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ def number(path: str) -> str:
     where, _, form = (part.strip() for part in path.partition("|"))
     name, _, steps = where.partition(" ")
     value = find(json.loads(record_file(name).read_text(encoding="utf-8")), steps)
+    if isinstance(value, list):
+        value = len(value)
     if not isinstance(value, int | float):
         raise KeyError(f"{path}: there is no number, but {type(value).__name__}")
-    return format(value, form or ".2f")
+    return format(value, form or ("d" if isinstance(value, int) else ".2f"))

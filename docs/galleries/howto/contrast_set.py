@@ -3,8 +3,8 @@ Choose a contrast set
 =====================
 
 The map explains the score :math:`D = z_c - R(z_K)` of the target :math:`c` against a
-contrast set :math:`K`. The set is the question; the reduction :math:`R` is how the
-answers of its classes are put together.
+:term:`contrast set` :math:`K`. The set is the question; the :term:`reduction`
+:math:`R` is how the answers of its classes are put together.
 
 .. list-table::
    :header-rows: 1

@@ -53,7 +53,8 @@ for index in probabilities.topk(4).indices.tolist():
 # The map
 # -------
 #
-# A map shows where a layer finds its evidence. The best layer is the last one with
+# A map shows where a layer finds its evidence: a number for each
+# :term:`position`, a cell of the layer's grid. The best layer is the last one with
 # positions: what goes into the pooling. Here that is the *input* of ``_avg_pooling``,
 # because the ReLU before it has no name of its own. For most models the layer's output
 # will do, such as ``model.layer4`` of a ResNet.
