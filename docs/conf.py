@@ -80,6 +80,7 @@ public_homes = {
     "captum.attr._utils.attribution.Attribution": "captum.attr.Attribution",
     "captum.attr._utils.attribution.GradientAttribution": "captum.attr.GradientAttribution",
     "captum.attr._utils.attribution.LayerAttribution": "captum.attr.LayerAttribution",
+    "torch._C.Generator": "torch.Generator",
     "torch.nn.modules.module.Module": "torch.nn.Module",
 }
 

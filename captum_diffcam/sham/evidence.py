@@ -39,7 +39,7 @@ class Evidence(NamedTuple):
     p_moves: float
     """The map moves along more than it stays."""
     p_own: float
-    """The map knows its own image: it agrees better with that witness than with those of other images."""
+    """The map knows its own image, that is, it agrees better with that witness than with those of other images."""
 
     @property
     def witnessed(self) -> bool:

@@ -56,7 +56,7 @@ def tiled_witness(
         generator: of all that is random; on the CPU.
         whole: the score of the images as they are, (N,).
         others: the images of which parts hide windows, ``(M, channels, *size)``.
-        fills: names of :data:`FILLS`, of which every window draws one.
+        fills: of which every window draws one, ``"mean"``, ``"blur"`` or ``"other"``, a part of another image.
 
     Returns:
         ``(N, *grid)``
