@@ -67,7 +67,7 @@ class AuditReport:
 
     @property
     def p_no_sign(self) -> float:
-        """The p-value against the hypothesis that some map lies or tells nothing: the largest one, times the looks."""
+        """The p-value against the hypothesis that some map lies or tells nothing, the largest one times the looks."""
         values = [p for each in self.evidence.values() for p in (each.p_moderate, each.p_moves, each.p_own)]
         return 1.0 if any(map(math.isnan, values)) else min(1.0, max(values) * self.looks)
 
@@ -87,7 +87,7 @@ class AuditReport:
 
     @property
     def suspicion(self) -> float:
-        """The excess of the most suspicious map, less how much it moves along: from -2 to 3, or so.
+        """The excess of the most suspicious map, less how much it moves along; from -2 to 3, or so.
 
         A number to rank models by; the verdict does not depend on it. NaN where nothing was measured.
         """

@@ -3,10 +3,10 @@ Audit a model
 =============
 
 Are this model's explanations manipulated? There is the model, there are images, and no
-honest copy to compare with. ``audit`` asks two things of several maps: whether they
-follow what the decision on *their* image depends on, rather than what all images have in
-common, and whether they move along when the image moves. :doc:`/explanation/threat_model`
-says why, and who deceives it all the same.
+honest copy to compare with. :func:`~captum_diffcam.sham.audit` asks two things of
+several maps: whether they follow what the decision on *their* image depends on, rather
+than what all images have in common, and whether they move along when the image moves.
+:doc:`/explanation/threat_model` says why, and who deceives it all the same.
 """
 
 # %%
@@ -47,9 +47,9 @@ forged = inject_hoax(model, features, hoax_map((7, 7), entropy=3.33))
 # The verdict, with its evidence
 # ------------------------------
 #
-# Images are added until the verdict is clear: 8, then 16, 32 and so on. Every image that
-# is looked at takes 19 forward passes. The seed is that of random windows and shifts;
-# without one it comes from the system, so that nobody can have known it.
+# Images are added until the verdict is clear: 8, then 16, 32 and so on. Every image
+# that is looked at takes 19 forward passes. The seed is that of random windows and
+# shifts; without one it comes from the system, so that nobody can have known it.
 
 report = audit(forged.model, forged.layer, images, seed=0)
 print(report)
@@ -70,15 +70,16 @@ honest = audit(model, features, images, seed=0)
 print(honest)
 
 # %%
-# "No sign of manipulation" needs evidence too: every map has to be shown to know its own
-# image, to move along, and to have little besides. Eight images are seldom enough for
-# that; where they are not, the verdict is "undecided", and the report says how many would
-# do. A few dozen different images of your own are the right diet.
+# "No sign of manipulation" needs evidence too: every map has to be shown to know its
+# own image, to move along, and to have little besides. Eight images are seldom enough
+# for that; where they are not, the verdict is "undecided", and the report says how many
+# would do. A few dozen different images of your own are what it needs.
 #
 # What it can miss
 # ----------------
 #
 # An error of at most ``alpha`` is promised against models whose maps are as honest ones
-# were found to be (:doc:`/explanation/threat_model`). Maps that hardly know their image, as those of many transformers, leave it
-# undecided. And an attacker who knows the audit can train against it, at the price of a
-# model that must decide as he likes on hidden and shifted images, too.
+# were found to be (:doc:`/explanation/threat_model`). Maps that hardly know their
+# image, as those of many transformers, leave it undecided. And an attacker who knows
+# the audit can train against it, at the price of a model that must decide as he likes
+# on hidden and shifted images, too.
