@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +23,7 @@ KEYS = {f"a/b, {index}?": index for index in range(7)}
 def arguments(folder, resume=False, **others):
     device = torch.device("cpu")
     return argparse.Namespace(
-        output=folder, resume=resume, seed=3, device=device, command="python -m benchmarks x", **others
+        output=Path(folder), resume=resume, seed=3, device=device, command="python -m benchmarks x", **others
     )
 
 
@@ -41,6 +45,43 @@ def expected(tmp_path):
         found = plain(work.run_pieces(KEYS, draw))
     assert list(found) == list(KEYS)
     return found
+
+
+DYING = """
+import os, signal, sys
+sys.path[:0] = {paths}
+from test_common_pieces import KEYS, arguments, draw, in_pieces
+def do(index):
+    if index == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return draw(index)
+with in_pieces(arguments(sys.argv[1])) as work:
+    work.run_pieces(KEYS, do)
+    print("done")
+"""
+
+
+def test_a_process_that_dies_ends_the_run_and_the_rest_is_resumed(tmp_path, expected):
+    here, script = Path(__file__), tmp_path / "script.py"
+    script.write_text(DYING.format(paths=[str(here.parent), str(here.parents[2])]))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    killed = subprocess.run(
+        [*launcher, str(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert killed.returncode != 0
+    assert killed.stdout == ""
+    assert "Signal 9 (SIGKILL)" in killed.stderr
+    # The second process has the pieces 1, 3 and 5.
+    kept = {path.name for path in (tmp_path / "unfinished").glob("*.pt")}
+    assert "a%2Fb, 1%3F.pt" in kept
+    assert not {"a%2Fb, 3%3F.pt", "a%2Fb, 5%3F.pt"} & kept
+    with in_pieces(arguments(tmp_path, resume=True)) as work:
+        assert plain(work.run_pieces(KEYS, draw)) == expected
 
 
 @pytest.mark.parametrize("count", [2, 3, 8])

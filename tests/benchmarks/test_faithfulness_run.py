@@ -135,36 +135,7 @@ def test_two_processes_find_the_same_to_the_last_digit(alone, tmp_path):
     assert max(map(len, printed.splitlines()[:-1])) <= 100
 
 
-def test_a_process_that_dies_ends_the_run_and_the_rest_is_resumed(alone, tiny, tmp_path, capsys):
-    killed = torchrun(
-        TINY
-        + """
-import os, signal
-from benchmarks.common import pieces
-keep = pieces._write
-def write(file, found):
-    keep(file, found)
-    if os.environ["RANK"] == "1" and file.name.startswith("localization"):
-        os.kill(os.getpid(), signal.SIGKILL)
-pieces._write = write
-""",
-        tmp_path / "two",
-    )
-    assert killed.returncode != 0
-    assert "Signal 9 (SIGKILL)" in killed.stderr
-    assert not (tmp_path / "two" / "faithfulness.json").exists()
-    done = {path.name for path in (tmp_path / "two" / "unfinished").glob("*.pt")}
-    assert any(name.startswith("localization") for name in done)
-
-    assert run_alone(tmp_path / "two") == 2
-    assert "--resume goes on with it" in capsys.readouterr().err
-    assert run_alone(tmp_path / "two", "--resume", "--seed", "5") == 2
-    assert "--resume: the unfinished run had other options: seed was 0, is 5" in capsys.readouterr().err
-    assert run_alone(tmp_path / "two", "--resume") == 0
-    assert results(tmp_path / "two") == results(alone[0])
-
-
-def test_what_is_done_is_not_done_again(tiny, tmp_path, monkeypatch):
+def test_what_is_done_is_not_done_again(alone, tiny, tmp_path, monkeypatch, capsys):
     examined = []
     original = run.examine
 
@@ -176,7 +147,12 @@ def test_what_is_done_is_not_done_again(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(run, "examine", examine)
     assert run_alone(tmp_path) == 130
+    assert run_alone(tmp_path) == 2
+    assert "--resume goes on with it" in capsys.readouterr().err
+    assert run_alone(tmp_path, "--resume", "--seed", "5") == 2
+    assert "--resume: the unfinished run had other options: seed was 0, is 5" in capsys.readouterr().err
     assert run_alone(tmp_path, "--resume") == 0
+    assert results(tmp_path) == results(alone[0])
     # The fourth was begun twice.
     assert sorted([*set(examined), examined[3]]) == sorted(examined)
     assert len(set(examined)) == 4 + 3 + 3 + 2
