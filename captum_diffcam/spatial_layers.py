@@ -111,25 +111,35 @@ def last_spatial_layer(
     candidates = [each for each in _candidates(seen, given) if each.tensor.requires_grad]
     # All of one kind: behind the last tokens come no convolutions, and maps of attention only look like theirs.
     candidates = [each for each in candidates if each.layout == candidates[-1].layout]
+    if candidates and logits.requires_grad:
+        found = _last_that_matters(candidates, logits, given)
+        if found is not None:
+            return found.place()
+    raise ValueError(
+        "forward_func: the logits depend on the positions of no layer that runs once and keeps them as convolutions, "
+        f"ViT or Swin do; layers with more than two dimensions: {_listed(seen) or 'none'}"
+    )
+
+
+def _last_that_matters(candidates: Sequence[_Seen], logits: Tensor, given: Tensor) -> _Seen | None:
+    """The last of them on whose positions the logits depend."""
     # Some sum in which no class has the weight of another. Untrained heads are often zeros, which no finite gradient
-    # passes; of an infinite one they make nan, where it passes at all.
-    weights = torch.arange(1, logits.numel() + 1, device=logits.device, dtype=logits.dtype).cos()
-    for scale in (1.0, torch.inf) if candidates and logits.requires_grad else ():
+    # passes; of an infinite one they make nan, where it passes at all. A blank image may stop both, and where there is
+    # no memory there are no values: then what has a gradient at all will do.
+    weights = torch.arange(1, logits.numel() + 1, device=logits.device, dtype=logits.dtype).cos().view_as(logits)
+    for scale in (None,) if logits.is_meta else (1.0, torch.inf, None):
         gradients = torch.autograd.grad(
             logits,
             [each.tensor for each in candidates],
-            (scale * weights).view_as(logits),
+            weights * (scale or 1.0),
             retain_graph=True,
             allow_unused=True,
         )
         for each, gradient in zip(reversed(candidates), reversed(gradients), strict=True):
             placed = None if gradient is None else _placed(each, gradient, given)
-            if placed is not None and (placed.is_meta or placed.any()):
-                return each.place()
-    raise ValueError(
-        "forward_func: the logits depend on the positions of no layer that runs once and keeps them as convolutions, "
-        f"ViT or Swin do; layers with more than two dimensions: {_listed(seen) or 'none'}"
-    )
+            if placed is not None and (scale is None or placed.any()):
+                return each
+    return None
 
 
 def spatial_layers(

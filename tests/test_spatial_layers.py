@@ -130,6 +130,11 @@ def test_frozen_weights_and_backbones_without_gradients(x):
         assert last_spatial_layer(net, x.clone()).layer is net.head[2]
 
 
+def test_a_blank_image_tells_it_too():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert last_spatial_layer(net, torch.zeros(1, 3, 9, 9)).name == "1"
+
+
 def test_a_model_without_memory():
     with torch.device("meta"):
         assert last_spatial_layer(conv_net(), torch.zeros(1, 3, 9, 9)).name == "head.2"

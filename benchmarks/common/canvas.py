@@ -7,18 +7,15 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from captum.attr import LayerAttribution
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-POSITIVE, SIGNED = "inferno", "RdBu_r"
-FOR, AGAINST = "#b2182b", "#2166ac"
-"""The ends of the signed colours, for text."""
+from captum_diffcam.figures import blended_colours, overlay
+
 FAINT = "#444444"
-_OPACITY = 0.6
 _DPI = 150
 
 
@@ -54,13 +51,11 @@ class Canvas:
         self.text(0.12, 0.12, title, fontsize=14, fontweight="bold")
         self.text(0.12, 0.42, wrap(explanation, int(12.5 * self.width)), fontsize=10)
 
-    def colour_bar(self, colours: str, ends: tuple[str, str], middle: str = "") -> None:
+    def colour_bar(self, ends: tuple[str, str], middle: str = "", *, signed: bool) -> None:
         """At the foot: the scale between the words for its two ends."""
         width, height, top = 2.6, 0.16, self.height - 0.32
         left, centre = (self.width - width) / 2, top + height / 2
-        axes = self.axes(left, top, width, height)
-        axes.set_facecolor("0.5")  # what a photograph in grey is on average
-        axes.imshow([range(256)], cmap=colours, aspect="auto", alpha=_OPACITY)
+        self.axes(left, top, width, height).imshow([range(256)], cmap=blended_colours(not signed), aspect="auto")
         self.text(left - 0.1, centre, ends[0], ha="right", va="center")
         self.text(left + width / 2, centre, middle, ha="center", va="center")
         self.text(left + width + 0.1, centre, ends[1], va="center")
@@ -82,12 +77,7 @@ def draw_map(axes: Axes, photograph: Tensor, map_: Tensor, *, signed: bool) -> N
 
     With ``signed`` evidence against the target shows too, in the colours of the other half of the scale.
     """
-    values = LayerAttribution.interpolate(map_[None, None], tuple(photograph.shape[:2]), "bilinear")[0, 0]
-    values = values if signed else values.relu()
-    limit = float(values.abs().max()) or 1.0
-    axes.imshow(photograph.mean(dim=2).numpy(), cmap="gray", vmin=0, vmax=1)
-    colours, lowest = (SIGNED, -limit) if signed else (POSITIVE, 0)
-    axes.imshow(values.numpy(), cmap=colours, vmin=lowest, vmax=limit, alpha=_OPACITY)
+    axes.imshow(overlay(photograph.permute(2, 0, 1)[None], map_[None, None], positive=not signed)[0])
 
 
 def wrap(text: str, width: int, lines: int = 2) -> str:

@@ -78,6 +78,24 @@ def load_classifier(name: str, weights: str | None, device: torch.device) -> Cla
     return Classifier(name, weights, model, preprocess, tuple(names))
 
 
+def read_classes(path: Path, count: int) -> tuple[str, ...]:
+    """The names of so many classes, one a line.
+
+    Raises:
+        UsageError: there is no such file, or it has another number of names.
+    """
+    try:
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--classes: cannot read {str(path)!r}: {_one_line(error)}") from error
+    names = names[: len(names) - (bool(names) and not names[-1])]
+    if len(names) != count or not all(names):
+        raise UsageError(
+            f"--classes: {path.name} has {len(names)} lines; allowed is a name for each of {count} classes"
+        )
+    return names
+
+
 def blank_input(preprocess: Any) -> Tensor:
     """An input without a picture, to learn shapes from. Shape: (1, 3, H, W)."""
     size = preprocess.crop_size

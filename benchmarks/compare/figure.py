@@ -8,10 +8,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from benchmarks.common.canvas import AGAINST, FAINT, FOR, POSITIVE, SIGNED, Canvas, draw_map, wrap
+from benchmarks.common.canvas import FAINT, Canvas, draw_map, wrap
 from benchmarks.common.names import FAMILIES
 from benchmarks.compare.measures import Explanation, Task
 from benchmarks.compare.methods import Method
+from captum_diffcam.figures import AGAINST, FOR
 
 _RIVALS = 3
 
@@ -33,14 +34,28 @@ FILES = ("maps.png", "maps-plus-plus.png")
 QUESTIONS = "pairwise.png"
 
 
-def draw_figures(folder: Path, task: Task, drawn: Sequence[Explanation], of: int) -> list[str]:
-    """A figure for each family of methods and one for the rivals, of the first of ``of`` photographs.
+PER_PAGE = 12
 
-    They are as wide as a column of text of the documentation. Returns the names of the files.
+
+def draw_figures(folder: Path, task: Task, drawn: Sequence[Explanation], before: int, of: int) -> list[str]:
+    """A figure for each family of methods and one for the rivals, of some of all ``of`` photographs.
+
+    They are as wide as a column of text of the documentation. Behind the first page a number stands in their names.
+
+    Args:
+        folder: where they go.
+        task: what was asked.
+        drawn: the photographs of this page.
+        before: how many stand on the pages before.
+        of: how many there are.
+
+    Returns:
+        The names of the files.
     """
-    first = f" The first {len(drawn)} of {of} photographs." if len(drawn) < of else ""
-    source = f"{task.classifier.name}, layer {task.layer.name}.{first}"
-    for (plain, family), name in zip(FAMILIES.items(), FILES, strict=True):
+    where = f" Photographs {before + 1} to {before + len(drawn)} of {of}." if len(drawn) < of else ""
+    source = f"{task.classifier.name}, layer {task.layer.name}.{where}"
+    *files, questions = of_page(before)
+    for (plain, family), name in zip(FAMILIES.items(), files, strict=True):
         methods = [method for method in task.methods if method.family in (plain, family)]
         _draw_methods(
             folder / name,
@@ -50,12 +65,18 @@ def draw_figures(folder: Path, task: Task, drawn: Sequence[Explanation], of: int
             [_method_row(methods, result) for result in drawn],
         )
     _draw_questions(
-        folder / QUESTIONS,
+        folder / questions,
         "Why this class rather than that one?",
         f"Red speaks for the class, blue for the rival. DiffGradCAM against a single rival; {source}",
         [_question_row(result) for result in drawn],
     )
-    return [*FILES, QUESTIONS]
+    return [*files, questions]
+
+
+def of_page(before: int) -> list[str]:
+    """The names of the figures behind so many photographs."""
+    page = f"-{before // PER_PAGE + 1}" if before else ""
+    return [name.replace(".png", f"{page}.png") for name in (*FILES, QUESTIONS)]
 
 
 def _column(method: Method) -> str:
@@ -115,7 +136,7 @@ def _draw_methods(path: Path, title: str, explanation: str, columns: Sequence[st
         for left, map_, note in zip(lefts, row.maps, row.notes, strict=True):
             draw_map(canvas.axes(left, top, cell, cell), row.photograph, map_, signed=False)
             canvas.text(left + cell / 2, top + cell + 0.04, note, ha="center", color=FAINT)
-    canvas.colour_bar(POSITIVE, ("no evidence for the class", "strongest evidence in the map"))
+    canvas.colour_bar(("no evidence for the class", "strongest evidence in the map"), signed=False)
     canvas.save(path)
 
 
@@ -134,5 +155,5 @@ def _draw_questions(path: Path, title: str, explanation: str, rows: Sequence[_Ro
             canvas.text(left, top - 0.28, row.title, cell, va="baseline", color=FOR, fontweight="bold")
             canvas.text(left, top - 0.1, f"rather than {rival}", cell, va="baseline", color=AGAINST)
             draw_map(canvas.axes(left, top, cell, cell), row.photograph, map_, signed=True)
-    canvas.colour_bar(SIGNED, ("speaks for the rival", "speaks for the class"), "neither")
+    canvas.colour_bar(("speaks for the rival", "speaks for the class"), "neither", signed=True)
     canvas.save(path)

@@ -71,7 +71,7 @@ def explain(task: Task, name: str, inputs: Tensor) -> Explanation:
 
     maps = {method.name: method.maps(inputs, target)[0].cpu() for method in task.methods}
     # Why the target and not this one, for one strong rival after another, from a single forward.
-    pairwise = LayerDiffGradCam(model, task.layer.module).attribute_rivals(
+    pairwise = LayerDiffGradCam(model, task.layer.module, layout=task.layer.layout).attribute_rivals(
         inputs, target, members[:RIVALS], attribute_to_layer_input=task.layer.at_input
     )
     rival_maps = pairwise.maps[0, :, 0].cpu()

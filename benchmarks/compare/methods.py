@@ -47,14 +47,19 @@ class Method:
 def compared_methods(model: nn.Module, layer: Layer, variants: Sequence[tuple[ContrastSet, str]]) -> list[Method]:
     """Plain Grad-CAM with its contrastive variants, then Grad-CAM++ with its own."""
     side = {"attribute_to_layer_input": layer.at_input}
-    grad_cam = LayerGradCam(model, layer.module)
-    diff, diff_plus_plus = LayerDiffGradCam(model, layer.module), LayerDiffGradCamPlusPlus(model, layer.module)
+    diff, diff_plus_plus = (
+        method(model, layer.module, layout=layer.layout) for method in (LayerDiffGradCam, LayerDiffGradCamPlusPlus)
+    )
+    # Captum's takes tokens for channels; with an empty contrast set ours is what it would be.
+    plain = Method(GRAD_CAM, GRAD_CAM, diff, {**side, "contrast": []})
+    if layer.layout is None:
+        plain = Method(GRAD_CAM, GRAD_CAM, LayerGradCam(model, layer.module), side)
 
-    def contrastive(plain: str, attribution: LayerAttribution) -> list[Method]:
+    def contrastive(family: str, attribution: LayerAttribution) -> list[Method]:
         return [
             Method(
-                FAMILIES[plain],
-                plain,
+                FAMILIES[family],
+                family,
                 attribution,
                 {**side, "contrast": contrast.argument, "reduction": reduction},
                 contrast,
@@ -64,7 +69,7 @@ def compared_methods(model: nn.Module, layer: Layer, variants: Sequence[tuple[Co
         ]
 
     return [
-        Method(GRAD_CAM, GRAD_CAM, grad_cam, side),
+        plain,
         *contrastive(GRAD_CAM, diff),
         # Captum lacks Grad-CAM++; ours is just that with an empty contrast set.
         Method(GRAD_CAM_PLUS_PLUS, GRAD_CAM, diff_plus_plus, {**side, "contrast": []}),

@@ -7,7 +7,7 @@ import argparse
 from benchmarks.common.names import LITE0, REDUCTIONS
 from benchmarks.common.options import add_resume_argument
 
-UNPUBLISHED = ("model", "weights", "layer", "images", "target", "contrast", "reduction")
+UNPUBLISHED = ("model", "weights", "classes", "layer", "images", "target", "contrast", "reduction")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"packaged ones for {LITE0}, random ones for another)",
     )
     parser.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="the names of the classes, one a line in the order of the logits (default: those of the weights, or of "
+        "ImageNet for 1000 classes, or numbers)",
+    )
+    parser.add_argument(
         "--layer",
         metavar="NAME",
         help="the layer to explain, named as in model.named_modules(), or NAME:input for what goes into it (default: "
-        "the last feature map that a module which runs once puts out or else takes in)",
+        "the last one with positions that a module which runs once puts out or else takes in)",
     )
     parser.add_argument(
         "--images", nargs="+", metavar="PATH", help="image files, folders of them (default: eight real photographs)"

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common.contrast_sets import EVERY_OTHER, ContrastSet, class_index, contrast_set, top
 from benchmarks.common.images import find_images, load_image, packaged_photographs
 from benchmarks.common.layers import choose_layer
-from benchmarks.common.models import RANDOM, blank_input, load_classifier
+from benchmarks.common.models import RANDOM, blank_input, load_classifier, read_classes
 from benchmarks.common.names import REDUCTIONS
 from benchmarks.common.options import SkippedError, UsageError, warn
 from benchmarks.common.pieces import Found, in_pieces
 from benchmarks.common.reporting import conclude, environment, show, write_json
-from benchmarks.compare.figure import draw_figures
+from benchmarks.compare.each_photograph import FOLDER, unlike_names, write_photograph
+from benchmarks.compare.figure import PER_PAGE, draw_figures
 from benchmarks.compare.measures import Explanation, Numbers, Task, explain
 from benchmarks.compare.methods import compared_methods
 from benchmarks.compare.tables import medians, methods_table, write_photographs
 from benchmarks.compare.verdict import verdict
-
-DRAWN_PHOTOGRAPHS = 12
 
 
 def run(args: argparse.Namespace) -> None:
@@ -36,7 +36,9 @@ def run(args: argparse.Namespace) -> None:
 def _task(args: argparse.Namespace, speaks: bool) -> Task:
     """What is asked of every photograph, as the options say."""
     classifier = load_classifier(args.model, args.weights, args.device)
-    layer = choose_layer(classifier.model, blank_input(classifier.preprocess).to(args.device), args.layer)
+    if args.classes:
+        classifier = replace(classifier, classes=read_classes(Path(args.classes), len(classifier.classes)))
+    layer = choose_layer(classifier.model, blank_input(classifier.preprocess).to(args.device), args.layer, tokens=True)
     target = class_index("--target", args.target, classifier.classes) if args.target else None
     contrast = contrast_set("--contrast", args.contrast, classifier.classes) if args.contrast else None
     if contrast and target is not None and contrast.names(target):
@@ -58,26 +60,41 @@ def _explained(args: argparse.Namespace, task: Task, path: Path) -> dict[str, An
 
 def _report(args: argparse.Namespace, task: Task, found: Found[dict[str, Any]]) -> None:
     results: list[Numbers] = []
-    drawn: list[Explanation] = []
     skipped: list[str] = []
     for explained in found.values():
         if "skipped" in explained:
             skipped.append(explained["skipped"])
             warn(skipped[-1])
-            continue
-        results.append(explained["numbers"])
-        # Of a large folder the photographs would not all fit into memory.
-        drawn += [Explanation(**explained)] if len(drawn) < DRAWN_PHOTOGRAPHS else []
+        else:
+            results.append(explained["numbers"])
     if not results:
         raise UsageError(f"--images: none of {len(found)} could be explained")
     record = _record(args, task, results, skipped)
     write_json(args.output / "compare.json", record)
     write_photographs(args.output / "photographs.csv", results)
-    figures = draw_figures(args.output, task, drawn, len(results))
+    figures = _draw(args.output, task, found, results)
     if skipped:
         warn(f"{len(skipped)} of {len(found)} photographs skipped")
     show(methods_table(task, results), quick=args.quick)
+    print(f"\nIn the folder {FOLDER}: each photograph with its map over it (.png), and its maps as arrays (.npz).")
     conclude(args, verdict(record), ["compare.json", "photographs.csv", *figures])
+
+
+def _draw(folder: Path, task: Task, found: Found[dict[str, Any]], results: list[Numbers]) -> list[str]:
+    """All photographs, page by page, and each by itself. Returns the names of the figures."""
+    ours = next(method for method in task.methods if method.contrast)
+    names = unlike_names(numbers["photograph"] for numbers in results)
+    figures, page, done = list[str](), list[Explanation](), 0
+    # One after the other, because those of a large folder would not fit into memory.
+    for explained in found.values():
+        if "skipped" in explained:
+            continue
+        page.append(Explanation(**explained))
+        write_photograph(folder / FOLDER, names[done + len(page) - 1], page[-1], ours)
+        if len(page) == PER_PAGE or done + len(page) == len(results):
+            figures += draw_figures(folder, task, page, done, len(results))
+            done, page = done + len(page), []
+    return figures
 
 
 def _variants(contrast: ContrastSet | None, reduction: str | None) -> list[tuple[ContrastSet, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torchvision
 from torch import Tensor, nn
-from torchvision.models import SwinTransformer, VisionTransformer
+from torchvision.models import SwinTransformer
 
 from benchmarks.common.layers import Layer, choose_layer
 from benchmarks.zoo.long_way import Preset, the_long_way
@@ -57,9 +57,8 @@ def _settle(model: nn.Module, size: int) -> None:
 
 def late_layer(model: nn.Module, images: Tensor) -> tuple[Layer, Preset | None]:
     """The layer to explain, as the help says, and its layout."""
-    if isinstance(model, VisionTransformer):
-        *_, (name, block) = model.encoder.layers.named_children()
-        return Layer(f"encoder.layers.{name}.ln_1", block.get_submodule("ln_1"), at_input=False), "vit"
     if isinstance(model, SwinTransformer):
-        return Layer("features", model.features, at_input=False), "swin"
-    return choose_layer(model, images), None
+        # The same map before it is turned to (N, channels, H, W), for the layout.
+        return Layer("features", model.features, at_input=False, layout="swin"), "swin"
+    layer = choose_layer(model, images, tokens=True)
+    return layer, layer.layout

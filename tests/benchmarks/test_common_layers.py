@@ -10,6 +10,7 @@ from small_models import SMALL
 from benchmarks.common.layers import choose_layer
 from benchmarks.common.models import blank_input, load_classifier
 from benchmarks.common.names import LITE0
+from benchmarks.common.options import UsageError
 
 
 def default_layer(name):
@@ -42,6 +43,10 @@ def test_the_default_layer_is_rectified_where_a_module_is_used_twice():
     assert (layer.name, layer.at_input) == ("_avg_pooling:input", True)
 
 
-def test_token_layers_are_warned_of(capsys):
-    assert default_layer("vit_b_32") == "conv_proj"
-    assert "conv_proj is followed by token layers" in capsys.readouterr().err
+def test_layers_of_tokens_are_for_those_who_can_use_them():
+    model = torchvision.models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=5).eval()
+    layer = choose_layer(model, torch.rand(1, 3, 32, 32), tokens=True)
+    assert (layer.name, layer.layout) == ("encoder.layers.encoder_layer_1.ln_1", "vit")
+    assert choose_layer(model, torch.rand(1, 3, 32, 32), layer.name, tokens=True) == layer
+    with pytest.raises(UsageError, match="ln_1 keeps tokens, as vit does; allowed are convolutions"):
+        choose_layer(model, torch.rand(1, 3, 32, 32))

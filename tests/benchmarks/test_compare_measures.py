@@ -48,7 +48,7 @@ def photograph():
     return (vision.to_tensor(image)[None] - 0.498) / 0.502
 
 
-def test_numbers_against_a_literal_computation(compare, photograph):
+def test_numbers_against_a_literal_computation(compare, photograph, tmp_path):
     code, record, printed = compare("--images", CHELSEA)
     assert code == 0
     (numbers,) = record["photographs"]
@@ -101,6 +101,6 @@ def test_numbers_against_a_literal_computation(compare, photograph):
     assert found == pytest.approx(expected, abs=1e-4)
     # The table's line is the median over photographs, of which there is one.
     assert record["methods"][1]["median"]["entropy"] == numbers["methods"][record["methods"][1]["name"]]["entropy"]
-    assert "tiger cat" in printed.out
+    assert "tiger cat" in (tmp_path / "out" / "photographs.csv").read_text()
     assert "Loaded pretrained" not in printed.out
     assert max(map(len, printed.out.splitlines()[:-1])) <= 100

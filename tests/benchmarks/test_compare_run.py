@@ -19,9 +19,11 @@ from torch import nn
 from benchmarks.common import pieces
 from benchmarks.common.distributed import Ranks
 from benchmarks.common.images import load_image, packaged_photographs
-from benchmarks.compare import run
-from benchmarks.compare.figure import draw_figures
+from benchmarks.common.models import load_classifier
+from benchmarks.compare import figure, run
+from benchmarks.compare.figure import draw_figures, of_page
 from captum_diffcam import LayerDiffGradCam
+from captum_diffcam.figures import overlay
 
 CHELSEA, COFFEE = packaged_photographs()[:2]
 
@@ -66,6 +68,76 @@ def without_times(record):
         for method in photograph["methods"].values():
             del method["milliseconds"], method["time_ratio"]
     return record["photographs"]
+
+
+def test_each_photograph_is_written_by_itself(compare, tmp_path):
+    other = tmp_path / "other" / "chelsea.jpg"
+    other.parent.mkdir()
+    Image.open(COFFEE).save(other)
+    code, record, printed = compare("--model", SMALL, "--images", CHELSEA, other, "--target", 6)
+    assert code == 0
+    folder = tmp_path / "out" / "photographs"
+    assert sorted(file.name for file in folder.iterdir()) == sorted(
+        f"{i}-chelsea.{kind}" for i in (1, 2) for kind in ("npz", "png")
+    )
+    assert "In the folder photographs: each" in printed.out
+    classifier = load_classifier(SMALL, None, torch.device("cpu"))
+    for i, photograph in enumerate((CHELSEA, other), start=1):
+        numbers = record["photographs"][i - 1]
+        kept = np.load(folder / f"{i}-chelsea.npz")
+        inputs = classifier.preprocess(load_image(photograph))[None]
+        assert kept["method"] == "DiffGradCAM logsumexp, every other class"
+        assert kept["target"] == 6
+        assert kept["rivals"].tolist() == [rival["class"] for rival in numbers["rivals"]]
+        assert kept["names"].tolist() == [numbers["target"]["name"], *(rival["name"] for rival in numbers["rivals"])]
+        assert kept["pairwise"].shape == (5, *kept["map"].shape)
+        drawn = overlay(classifier.as_seen(inputs[0]).permute(2, 0, 1)[None], torch.tensor(kept["map"])[None, None])
+        with Image.open(folder / f"{i}-chelsea.png") as shown:
+            np.testing.assert_allclose(np.asarray(shown) / 255, drawn[0], atol=3e-3)
+
+
+def test_all_photographs_are_drawn_over_several_pages(compare, monkeypatch):
+    pages = []
+
+    def draw(folder, task, drawn, before, of):
+        pages.append(([explanation.numbers["photograph"] for explanation in drawn], before, of))
+        return of_page(before)
+
+    monkeypatch.setattr(run, "draw_figures", draw)
+    for module in (run, figure):
+        monkeypatch.setattr(module, "PER_PAGE", 2)
+    code, _, printed = compare("--model", SMALL, "--images", CHELSEA, COFFEE, CHELSEA, "--contrast", "top:2")
+    assert code == 0
+    assert pages == [(["chelsea.png", "coffee.png"], 0, 3), (["chelsea.png"], 2, 3)]
+    assert (
+        "photographs.csv, maps.png, maps-plus-plus.png, pairwise.png, maps-2.png, maps-plus-plus-2.png" in printed.out
+    )
+
+
+def test_classes_with_names(compare, small_weights, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(["ant", "bee", "cat", "dog", "elk", "fox", "große Maus"]) + "\n", encoding="utf-8")
+    options = ["--model", SMALL, "--weights", small_weights, "--images", CHELSEA, "--classes", names]
+    code, record, _ = compare(*options, "--target", "große maus", "--contrast", "Bee")
+    assert code == 0
+    (numbers,) = record["photographs"]
+    assert (numbers["target"]["class"], numbers["rivals"][0]["name"]) == (6, "bee")
+    names.write_text("ant\nbee\n")
+    assert "names.txt has 2 lines; allowed is a name for each of 7 classes" in one_line_error(*compare(*options)[::2])
+    code, _, printed = compare(*options[:-1], tmp_path / "none.txt")
+    assert "--classes: cannot read" in one_line_error(code, printed)
+
+
+def test_a_transformer_is_explained_at_its_tokens(compare, monkeypatch):
+    def small(name, **kwargs):
+        return torchvision.models.VisionTransformer(224, 32, 2, 2, 16, 32)
+
+    monkeypatch.setattr(torchvision.models, "get_model", small)
+    code, record, _ = compare("--model", "vit_b_32", "--images", CHELSEA)
+    assert code == 0
+    assert record["layer"] == "encoder.layers.encoder_layer_1.ln_1"
+    kinds = {name: numbers["entropy"] for name, numbers in record["photographs"][0]["methods"].items()}
+    assert kinds.keys() >= {"LayerGradCam", "Grad-CAM++"}
 
 
 def test_numbers_repeat_with_the_seed(compare):

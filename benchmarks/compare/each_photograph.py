@@ -1,0 +1,45 @@
+"""What is kept of each photograph, beside the figures: its map over it, and the maps as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.compare.measures import Explanation
+from benchmarks.compare.methods import Method
+from captum_diffcam.figures import overlay
+
+FOLDER = "photographs"
+
+
+def write_photograph(folder: Path, name: str, explanation: Explanation, method: Method) -> None:
+    """NAME.png, the signed map of the method over the photograph, and NAME.npz.
+
+    The arrays of NAME.npz: ``map`` (h, w), of the method ``method``; ``target`` and ``rivals`` (K,), classes, with
+    ``pairwise`` (K, h, w), the target's map against each rival; ``names`` and ``probabilities`` (1 + K,), of the target
+    and then of its rivals.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    map_, numbers = explanation.maps[method.name], explanation.numbers
+    drawn = overlay(explanation.photograph.permute(2, 0, 1)[None], map_[None, None])[0]
+    Image.fromarray((255 * drawn).round().astype(np.uint8)).save(folder / f"{name}.png", optimize=True)
+    said = [numbers["target"], *numbers["rivals"]]
+    np.savez_compressed(
+        folder / f"{name}.npz",
+        map=map_.numpy(),
+        method=method.name,
+        target=numbers["target"]["class"],
+        rivals=np.array([rival["class"] for rival in numbers["rivals"]], dtype=np.int64),
+        pairwise=explanation.pairwise.numpy(),
+        names=np.array([each["name"] for each in said]),
+        probabilities=np.array([each["probability"] for each in said]),
+    )
+
+
+def unlike_names(files: Iterable[str]) -> list[str]:
+    """A name for each file, without its ending; with a number before it where two have the same."""
+    stems = [Path(file).stem for file in files]
+    return stems if len(set(stems)) == len(stems) else [f"{i}-{stem}" for i, stem in enumerate(stems, start=1)]
