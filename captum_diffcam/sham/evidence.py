@@ -22,7 +22,19 @@ _UNKNOWN = Excess(*[math.nan] * 8)
 
 
 class Evidence(NamedTuple):
-    """Of one method. A p-value is small where the conclusion after which it is named was shown."""
+    """Of one method. A p-value is small where the conclusion after which it is named was shown.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.sham import audit
+        >>> _ = torch.manual_seed(0)
+        >>> conv, pool = torch.nn.Conv2d(3, 8, 5, stride=4), torch.nn.AdaptiveAvgPool2d(1)
+        >>> model = torch.nn.Sequential(conv, torch.nn.ReLU(), pool, torch.nn.Flatten(), torch.nn.Linear(8, 10)).eval()
+        >>> report = audit(model, model[1], torch.rand(4, 3, 32, 32), seed=0)
+        >>> evidence = next(iter(report.evidence.values()))
+        >>> evidence.images, evidence.witnessed
+        (4, False)
+    """
 
     excess: Excess
     """Of the map over what the decision depends on; see :func:`~captum_diffcam.sham.statistics.excess`."""

@@ -31,7 +31,18 @@ _TOO_MANY = 20
 
 @dataclass(frozen=True, eq=False)
 class AuditReport:
-    """The verdict of :func:`~captum_diffcam.sham.audit` with its evidence. ``print(report)`` tells it in words."""
+    """The verdict of :func:`~captum_diffcam.sham.audit` with its evidence. ``print(report)`` tells it in words.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.sham import audit
+        >>> _ = torch.manual_seed(0)
+        >>> conv, pool = torch.nn.Conv2d(3, 8, 5, stride=4), torch.nn.AdaptiveAvgPool2d(1)
+        >>> model = torch.nn.Sequential(conv, torch.nn.ReLU(), pool, torch.nn.Flatten(), torch.nn.Linear(8, 10)).eval()
+        >>> report = audit(model, model[1], torch.rand(4, 3, 32, 32), seed=0)
+        >>> print(report.reason)
+        4 images are too few to decide by; at least 8 are needed, and 32 usually do
+    """
 
     images: Tensor
     """Those that were looked at, ``(N, channels, *size)``."""
@@ -42,7 +53,7 @@ class AuditReport:
     maps: dict[str, Tensor]
     """``(N, *positions)`` for each method, signed."""
     evidence: dict[str, Evidence]
-    """For each method: the measures and the p-values of the tests."""
+    """The measures and the p-values of the tests, for each method."""
     sureness: float
     """The median by which the log-odds of the targets are above those of a guess, in nats."""
     alpha: float
@@ -58,7 +69,7 @@ class AuditReport:
 
     @property
     def p_manipulated(self) -> float:
-        """The p-value against the hypothesis that no map lies: the smallest of all tests, times their number and looks.
+        """The p-value against the hypothesis that no map lies, the smallest of all tests times their number and looks.
 
         1 where none could be done.
         """
