@@ -31,9 +31,8 @@ class Evidence(NamedTuple):
         >>> conv, pool = torch.nn.Conv2d(3, 8, 5, stride=4), torch.nn.AdaptiveAvgPool2d(1)
         >>> model = torch.nn.Sequential(conv, torch.nn.ReLU(), pool, torch.nn.Flatten(), torch.nn.Linear(8, 10)).eval()
         >>> report = audit(model, model[1], torch.rand(4, 3, 32, 32), seed=0)
-        >>> evidence = next(iter(report.evidence.values()))
-        >>> evidence.images, evidence.witnessed
-        (4, False)
+        >>> {name: evidence.images for name, evidence in report.evidence.items()}
+        {'LayerGradCam()': 4, 'LayerDiffGradCam()': 4, "LayerDiffGradCam(reduction='mean')": 4}
     """
 
     excess: Excess
