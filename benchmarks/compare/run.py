@@ -76,7 +76,7 @@ def _report(args: argparse.Namespace, task: Task, found: Found[dict[str, Any]]) 
     if skipped:
         warn(f"{len(skipped)} of {len(found)} photographs skipped")
     show(methods_table(task, results), quick=args.quick)
-    print(f"\nIn the folder {FOLDER}: each photograph with its map over it (.png), and its maps as arrays (.npz).")
+    print(f"\nIn the folder {FOLDER}: each with its map over it (.png), and its maps as arrays (.npz).")
     conclude(args, verdict(record), ["compare.json", "photographs.csv", *figures])
 
 
