@@ -36,16 +36,16 @@ def test_two_processes_find_what_one_finds(run, tmp_path, capsys):
     alone, met = run(tmp_path / "one", 0, 1)
     assert met == []
     printed = capsys.readouterr().out
-    assert "audited 2" in printed
+    assert "audited 9" in printed
     assert "coffee.png: espresso, a map of (1, 7, 7)" in printed
     _, met = run(tmp_path / "two", 1, 2)
     assert met == ["init_process_group", "barrier", "destroy_process_group"]
     assert "a map of" not in capsys.readouterr().out
     both, _ = run(tmp_path / "two", 0, 2)
     assert capsys.readouterr().out == printed
-    # Five images for two: one is explained twice.
-    assert sorted(both["number"].tolist()) == [0, 0, 1, 2, 3, 4]
-    assert alone["number"].tolist() == [0, 1, 2, 3, 4]
-    maps = both["maps"][[both["place"][n] for n in range(5)]]
+    # Nine images for two: one is explained twice.
+    assert sorted(both["number"].tolist()) == [0, *range(9)]
+    assert alone["number"].tolist() == list(range(9))
+    maps = both["maps"][[both["place"][n] for n in range(9)]]
     # Batches of other images, so not to the last digit.
     assert torch.allclose(maps, alone["maps"], atol=1e-5 * float(alone["maps"].abs().max()))

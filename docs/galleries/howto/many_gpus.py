@@ -67,6 +67,7 @@ model = nn.Sequential(features, *head).eval().to(device)
 preset = ResNet50_Weights.IMAGENET1K_V1
 preprocess = preset.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
 names = ["chelsea.png", "coffee.png", "rocket.jpg", "camera.png", "astronaut.png"]
+names += ["motorcycle_left.png", "coins.png", "retina.jpg", "hubble_deep_field.jpg"]
 photos = Path(skimage.data.__file__).parent
 
 
@@ -102,12 +103,12 @@ for step, (numbers, images) in enumerate(loader):
 # Is the model to be trusted?
 # ---------------------------
 #
-# An audit asks that of the model, not of each image: a few dozen images are enough, so
-# one process can do it. Here it has two, to be quick.
+# An audit asks that of the model, not of each image: a few dozen different images are
+# enough, so one process can do it while the others explain. These nine are few.
 
 if rank == 0:
-    _, few = next(iter(DataLoader(data, batch_size=2)))
-    print(audit(model, features, few.to(device)))
+    _, some = next(iter(DataLoader(data, batch_size=32)))
+    print(audit(model, features, some.to(device)))
 
 # %%
 # Put together what all have found
@@ -120,7 +121,7 @@ if rank == 0:
     parts = [torch.load(file, weights_only=True) for file in files]
     number, label, maps = (torch.cat([part[key] for part in parts]) for key in found)
     place = {int(n): i for i, n in enumerate(number)}  # a repeated image counts once
-    for n, name in enumerate(names):
+    for n, name in enumerate(names[:4]):
         kind = preset.meta["categories"][label[place[n]]]
         print(f"{name}: {kind}, a map of {tuple(maps[place[n]].shape)}")
 if count > 1:
