@@ -80,7 +80,7 @@ class Recipe:
 
 
 QUICK = 12
-_SMALL, _LARGE = Recipe(400, 3e-3), Recipe(240, 5e-4)
+_SMALL, _LARGE = Recipe(400, 3e-3), Recipe(240, 1e-3)
 
 
 def recipe(setting: Setting, quick: bool = False) -> Recipe:

@@ -83,19 +83,18 @@ def settings(
     """Every setting whose data are here, by name, and a line for those that are not."""
     found: list[Setting] = []
     material, folder = find_material(cutouts_, backgrounds), find_fashion(fashion_)
+    if folder is None:
+        warn(fashion.MISSING)
+    else:
+        found.append(clothes(folder, stored))
     if material is None:
         warn(cutouts.MISSING)
     else:
         found.append(scenes_of_cutouts(material, stored))
-    if folder is None:
-        warn(fashion.MISSING)
-    else:
-        found += [
-            clothes(folder, stored),
-            clothes(folder, stored, two=True),
-            clothes(folder, stored, two=True, one_logit=True),
-        ]
-    found += [glyphs(classes, stored) for classes in (10, 2, 100)]
+    found.append(glyphs(10, stored))
+    if folder is not None:
+        found += [clothes(folder, stored, two=True), clothes(folder, stored, two=True, one_logit=True)]
+    found += [glyphs(classes, stored) for classes in (2, 100)]
     return {setting.name: setting for setting in found}
 
 
@@ -238,7 +237,7 @@ def scenes_of_cutouts(material: Material, stored: Stored) -> Setting:
         behind = nn.Sequential(*network._blocks[_CUTS[reach] :], network._conv_head, network._bn1, nn.ReLU6())
         tail = Tail(behind, nn.AdaptiveAvgPool2d(1), network._fc).eval()
         attackers, reported = material.halves(seed)
-        attacked, held_out = (48, 24) if quick else (960, 360)
+        attacked, held_out = (48, 24) if quick else (640, 360)
 
         def features(of: Material, count: int, seed: int, objects: tuple[int, int]) -> dict[str, Tensor]:
             parts = []
@@ -265,7 +264,7 @@ def scenes_of_cutouts(material: Material, stored: Stored) -> Setting:
         decided = list(torch.split(tested["features"], 64))
         with torch.no_grad():
             sure = torch.cat([tail(batch) for batch in decided]).softmax(dim=1).amax(dim=1) >= SURE
-        shown = sure.nonzero()[: 4 if quick else 24, 0]
+        shown = sure.nonzero()[: 4 if quick else 16, 0]
         if quick and not len(shown):
             shown = torch.arange(4)
         images = (tested["images"][shown].float() / 255 - mean) / std

@@ -26,7 +26,6 @@ NINE = "moving part, logsumexp, 9 shifts"
 REDUCTIONS = (LOGSUMEXP, MEAN, MAX, TOP_LOGSUMEXP, TOP_MEAN)
 """The candidates for the default, which is the first."""
 _FEW = (4, 4)
-_AT_ONCE = 5
 
 
 def measured_methods(victim: Victim) -> dict[str, MapsOf]:
@@ -40,7 +39,6 @@ def measured_methods(victim: Victim) -> dict[str, MapsOf]:
             lambda model, layer: EquivariantPart(plain(model, layer), shifts),
             **contrast,
             **keywords,
-            shifts_per_eval=_AT_ONCE,
         ).maps
 
     def occlusion(model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ WEIGHTS = {1000: (0.02, 0.1, 0.5, 2.0, 10.0)}
 _SMALL_WEIGHTS = (0.1, 0.5, 3.0, 20.0, 100.0)
 _COARSE = (2, 4, 1)
 """Of the five, those that come first: the middle, the hardest, and a light one."""
+_FEW_CLASSES = 10
 _IN_DETAIL = ("cut-outs, 1000 classes", "Fashion-MNIST, 10 classes", "glyphs, 10 classes")
 MAIN_ATTACKS = (SHAM, SHAM_ALL, ADAPTIVE["logsumexp"], ADAPTIVE["mean"], AT_ONCE)
 
@@ -72,9 +73,10 @@ def _waves(settings: Mapping[str, Setting], seeds: list[int]) -> Iterator[Point]
                 yield from (Point(name, seed, reach, attack, weights_of(setting)[i]) for i in which)
 
     first, *others = seeds
+    small = {name: setting for name, setting in settings.items() if setting.classes <= _FEW_CLASSES}
     yield from sweep(detailed, first, (SHAM,), _COARSE)
-    yield from sweep(settings, first, (SHAM,), _COARSE)
-    yield from sweep(detailed, first, MAIN_ATTACKS[1:], (2,))
+    yield from sweep(small, first, (SHAM,), _COARSE[:2])
+    yield from sweep(detailed, first, MAIN_ATTACKS[1:], _COARSE[:1])
     for name, setting in detailed.items():
         if "all" in setting.reaches:
             yield Point(name, first, "all", HONEST, 0.0)

@@ -22,7 +22,7 @@ from benchmarks.sham.tables import print_tables, write_points
 from benchmarks.sham.targets import reached, verdict
 from benchmarks.sham.why import Case
 
-_WHY_AFTER = 20
+_WHY_AFTER = 33
 """Points before the first of the reason."""
 
 
