@@ -148,6 +148,7 @@ def forge(
     state = stored.get(
         f"{setting.name}, {attack}", make,
         seed=seed, reach=reach, weight=weight, recipe=vars(how), hoax=hoax.tolist(), quick=quick,
+        seen=[len(victim.seen), *victim.seen[0].shape, victim.seen[0].double().sum().item()],
         tail=sum(value.double().sum().item() for value in tail.state_dict().values()),
     )  # fmt: skip
     # A copy with its layer at the same place.

@@ -164,13 +164,15 @@ def _small(
     training, seen, held_out = data(seed, quick)
     net = honest_small_net(name, classes, training, stored, architecture, one_logit, seed)
     left = _HEADS.get(architecture, {}).get(reach, 0)
-    stem = Remembering(net.features[:left]).eval()
+    before = net.features[:left].eval()
+    # Nothing to remember where nothing is left alone.
+    stem = Remembering(before) if left else before
     tail = Tail(net.features[left:], net.pooling, net.head).eval()
     model = Staged(stem, tail).eval()
     images = held_out.images
     with torch.no_grad():
-        attacked = [stem.module(batch) for batch in torch.split(seen.images, BATCH)]
-        decided = [stem.module(batch) for batch in torch.split(images, 256)]
+        attacked = [before(batch) for batch in torch.split(seen.images, BATCH)]
+        decided = [before(batch) for batch in torch.split(images, 256)]
         sure = torch.cat([tail(batch) for batch in decided]).softmax(dim=1).amax(dim=1) >= SURE
     shown = sure.nonzero()[: 8 if quick else 48, 0]
     layout = {"layout": LAYOUTS[architecture]} if architecture in LAYOUTS else {}

@@ -18,6 +18,7 @@ _COLOURS = {
     GRAD_CAM: "#b2182b",
     LOGSUMEXP: "#2166ac",
     MEAN: "#1b7837",
+    "++ logsumexp": "#e08214",
     MOVING[LOGSUMEXP]: "#762a83",
     "moving part": "#762a83",
     OCCLUSION: "#666666",
@@ -45,7 +46,7 @@ def _legend(canvas: Canvas, names: Sequence[str]) -> None:
     left = _LEFT
     for name in names:
         canvas.text(left, 1.0, f"— {name}", color=_COLOURS[name], fontweight="bold", fontsize=9)
-        left += 0.35 + 0.085 * len(name)
+        left += 0.42 + 0.082 * len(name)
 
 
 def draw_frontier(path: Path, points: Sequence[dict[str, Any]]) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.reporting import table, write_csv
-from benchmarks.sham.methods import FEW_WINDOWS, GRAD_CAM, LOGSUMEXP, MEAN, MOVING, NINE, OCCLUSION
+from benchmarks.sham.methods import FEW_WINDOWS, GRAD_CAM, LOGSUMEXP, MEAN, MOVING, OCCLUSION
 
-_PRINTED = (GRAD_CAM, LOGSUMEXP, MEAN, "++ mean", MOVING[LOGSUMEXP], NINE, FEW_WINDOWS, OCCLUSION)
-_HEADINGS = ("Grad-CAM", "lse", "mean", "++ mean", "moving", "m. 9", "occl. 9", "occl.")
+_PRINTED = (GRAD_CAM, LOGSUMEXP, MEAN, "++ logsumexp", MOVING[LOGSUMEXP], FEW_WINDOWS, OCCLUSION)
+_HEADINGS = ("Grad-CAM", "lse", "mean", "++ lse", "moving", "occl. 9", "occl.")
 _MAPS = ("hoax", "honest", "own_occlusion", "mask", "grad_cam")
 
 

@@ -5,7 +5,7 @@ from sphinx_gallery.sorting import FileNameSortKey
 ORDER = (
     *("first_map.py", "first_hoax.py"),
     *("swap.py", "contrast_set.py", "rather_than.py", "layers.py", "captum_tools.py", "contrast_score.py"),
-    *("differentiate.py", "weighting_rule.py", "audit.py", "many_gpus.py"),
+    *("differentiate.py", "weighting_rule.py", "audit.py", "moving_part.py", "many_gpus.py"),
 )
 
 
