@@ -29,6 +29,9 @@ _ROWS = {
     "own_occlusion": "with the forged model's occlusion",
     "mask": "with the object's mask",
 }
+FIELDS = {"one cell": "one cell", "plain": "37 pixels", "everything": "all"}
+"""What a position of the nets sees, in words."""
+_SIDE = 20
 _WIDE, _HIGH, _LEFT, _TOP, _GAP = 2.3, 1.75, 0.75, 1.45, 0.42
 
 
@@ -114,17 +117,18 @@ def draw_reason(path: Path, reasons: Sequence[dict[str, Any]]) -> None:
         for name in names:
             values = [mean([each for each in plain if each["size"] == size], name, key) for size in sizes]
             axes.plot(sizes, values, color=_COLOURS[name], marker="o", markersize=4)
-        axes.set(xticks=sizes)
+        kept = [np.mean([each["kept"] for each in plain if each["size"] == size]) for size in sizes]
+        axes.set(xticks=sizes, xticklabels=[f"{size}\n{share:.0%}" for size, share in zip(sizes, kept, strict=True)])
         axes.set_title(title, fontsize=9)
-        axes.set_xlabel("side of the object, of 56 pixels", fontsize=8)
-    fields = ["one cell", "plain", "everything"]
-    axes = _panel(canvas, 3, 0)
-    for name in names:
-        values = [
-            mean([e for e in reasons if e["field"] == field and e["size"] == 20], name, "hoax") for field in fields
-        ]
-        axes.plot(range(3), values, color=_COLOURS[name], marker="o", markersize=4)
-    axes.set(xticks=range(3), xticklabels=["one cell", "37 pixels", "all"])
-    axes.set_title("with the hoax, by what a position sees", fontsize=9)
-    axes.set_xlabel("side 20", fontsize=8)
+        axes.set_xlabel("side of the object, of 56 pixels; decisions kept", fontsize=8)
+    fields = [field for field in FIELDS if any(e["field"] == field and e["size"] == _SIDE for e in reasons)]
+    # One alone compares nothing.
+    if len(fields) > 1:
+        axes = _panel(canvas, len(panels), 0)
+        for name in names:
+            at = [[e for e in reasons if e["field"] == field and e["size"] == _SIDE] for field in fields]
+            axes.plot(range(len(fields)), [mean(e, name, "hoax") for e in at], color=_COLOURS[name], marker="o")
+        axes.set(xticks=range(len(fields)), xticklabels=[FIELDS[field] for field in fields])
+        axes.set_title("with the hoax, by what a position sees", fontsize=9)
+        axes.set_xlabel(f"objects of {_SIDE} pixels", fontsize=8)
     canvas.save(path)
