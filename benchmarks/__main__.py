@@ -11,11 +11,12 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from benchmarks import compare, cost, faithfulness, sham, zoo
+from benchmarks import audit, compare, cost, faithfulness, sham, zoo
 from benchmarks.common.options import Parser, UsageError, add_common_arguments
 from benchmarks.common.result_folders import add_output_arguments, settle_output, without_output
 
 BENCHMARKS: dict[str, ModuleType] = {
+    "audit": audit,
     "compare": compare,
     "cost": cost,
     "faithfulness": faithfulness,

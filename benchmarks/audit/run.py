@@ -1,0 +1,126 @@
+"""From the options to the results: audits in pieces, as many as there is time for, or the audit of one's own model."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from typing import Any
+
+import torch
+
+from benchmarks.audit.figure import draw_audits
+from benchmarks.audit.planned import UNTRAINED, Point, planned
+from benchmarks.audit.suspects import Suspects
+from benchmarks.audit.tables import forged_rows, honest_rows, print_tables, write_tables
+from benchmarks.audit.targets import reached, verdict
+from benchmarks.common.images import find_images, load_image, packaged_photographs
+from benchmarks.common.layers import choose_layer
+from benchmarks.common.models import RANDOM, blank_input, load_classifier
+from benchmarks.common.options import UsageError, warn
+from benchmarks.common.pieces import in_pieces
+from benchmarks.common.reporting import conclude, environment, write_json
+from benchmarks.common.stored import Stored
+from captum_diffcam import LayerDiffGradCam
+from captum_diffcam.sham import AuditReport, CamMethod, audit
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.model:
+        audit_own(args)
+        return
+    if args.weights or args.layer or args.images:
+        raise UsageError("--weights, --layer, --images: are those of --model, which is missing")
+    until = math.inf if args.minutes is None else time.monotonic() + 60 * args.minutes
+    suspects = Suspects(
+        Stored(args.models), args.quick, cutouts=args.cutouts, backgrounds=args.backgrounds, fashion=args.fashion
+    )
+    seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
+    points = [point for point in planned(seeds, args.quick) if suspects.has(point.kind)]
+    with in_pieces(args) as work:
+
+        def do(point: Point) -> dict[str, Any]:
+            suspect = suspects.make(point)
+            reports = [
+                audit(
+                    suspect.model,
+                    suspect.layer,
+                    batch,
+                    methods=suspect.methods,
+                    seed=1000 * point.seed + number,
+                    device=args.device,
+                )
+                for number, batch in enumerate(suspect.batches)
+            ]
+            told = {"kind": point.kind, "seed": point.seed, "attack": point.attack, **(suspect.known or {})}
+            return {**told, "audits": [numbers(report) for report in reports]}
+
+        found = work.run_pieces({point.key: point for point in points}, do, unit="model", until=until)
+        if work.speaks:
+            report(args, seeds, [found[key] for key in found], list(work.left))
+
+
+def numbers(report: AuditReport) -> dict[str, Any]:
+    """What is kept of a report."""
+    return {
+        "verdict": report.verdict,
+        "p_manipulated": report.p_manipulated,
+        "p_no_sign": report.p_no_sign,
+        "suspicion": report.suspicion,
+        "reliability": report.reliability,
+        "sureness": report.sureness,
+        "images": len(report.images),
+        "given": report.given,
+        "forwards": report.forwards,
+        "excess": max(each.excess.value for each in report.evidence.values()),
+        "moves": min(each.moves for each in report.evidence.values()),
+        "own": min(each.excess.own for each in report.evidence.values()),
+        "agreement": min(each.mean().item() for each in report.agreement.values()),
+    }
+
+
+def report(args: argparse.Namespace, seeds: list[int], found: list[dict[str, Any]], left: list[str]) -> None:
+    """Numbers, tables and a figure of what was audited."""
+    honest = [each for each in found if each["attack"] is None and each["kind"] != UNTRAINED]
+    untrained = [each for each in found if each["kind"] == UNTRAINED]
+    forged = [each for each in found if each["attack"] is not None]
+    record = {
+        "benchmark": "audit",
+        "complete": not args.quick,
+        **environment(args),
+        "seeds": seeds,
+        "left_out": left,
+        "audits": sum(len(each["audits"]) for each in found),
+        "targets": reached(honest, forged),
+        "honest": [*honest_rows(honest), *honest_rows(untrained)[1:]],
+        "forged": forged_rows(forged, honest),
+        "models": found,
+    }
+    write_json(args.output / "audit.json", record)
+    write_tables(args.output, record)
+    draw_audits(args.output / "audit.png", honest, forged)
+    print_tables(record)
+    if left:
+        print(f"\nNo time was left for {len(left)} of {len(found) + len(left)} models; --resume goes on with them")
+    conclude(args, verdict(record), ["audit.json", "honest.csv", "forged.csv", "audit.png"])
+
+
+def audit_own(args: argparse.Namespace) -> None:
+    """The verdict on one's own model, in words, and the figure of it."""
+    classifier = load_classifier(args.model, args.weights, args.device)
+    if classifier.weights == RANDOM:
+        warn(f"{args.model} has random weights, so its decisions mean nothing; --weights DEFAULT loads trained ones")
+    layer = choose_layer(classifier.model, blank_input(classifier.preprocess).to(args.device), args.layer)
+    paths = find_images(args.images) if args.images else packaged_photographs()
+    images = torch.stack([classifier.preprocess(load_image(path)) for path in paths])
+    # Plain Grad-CAM is DiffGradCAM without a contrast, and that takes the input of a layer, too.
+    options = {"attribute_to_layer_input": layer.at_input}
+    methods = [
+        CamMethod(LayerDiffGradCam, contrast=[], **options),
+        CamMethod(LayerDiffGradCam, **options),
+        CamMethod(LayerDiffGradCam, reduction="mean", **options),
+    ]
+    found = audit(classifier.model, layer.module, images, methods=methods, seed=args.seed)
+    write_json(args.output / "own.json", {"model": args.model, **environment(args), **numbers(found)})
+    found.figure().savefig(args.output / "own.png", dpi=110)
+    conclude(args, [str(found)], ["own.json", "own.png"])
