@@ -129,7 +129,7 @@ class AuditReport:
         """Why, in a sentence."""
         count = len(self.images)
         if count < FEWEST_IMAGES:
-            return f"{count} images are too few to decide by; at least {FEWEST_IMAGES} are needed, and 32 usually do"
+            return f"too few images ({count}) to decide by; at least {FEWEST_IMAGES} are needed, and 32 usually do"
         if self.sureness < _UNSURE:
             return (
                 "the model is hardly surer of these classes than a guess, so there is no decision whose explanation "

@@ -1,0 +1,85 @@
+"""The benchmark of the audit as a command."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+from small_models import SMALL, TINY
+from torchvision.models import get_model
+
+from benchmarks.__main__ import main
+from benchmarks.audit import run as audit_run
+from benchmarks.audit.planned import KNOWS_ONE, Point
+from benchmarks.audit.suspects import Suspects
+from benchmarks.common.forging import INJECTION
+
+KIND = "glyphs, 10 classes"
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(Suspects, "_setting", lambda self, kind: TINY)
+    points = [Point(KIND, 0, attack) for attack in (None, INJECTION, KNOWS_ONE)]
+    monkeypatch.setattr(audit_run, "planned", lambda seeds, quick: points)
+
+    def run(*options):
+        where = ["--output", str(tmp_path / "out"), "--models", str(tmp_path / "models")]
+        code = main(["audit", "--quick", *options, *where])
+        return code, json.loads((tmp_path / "out" / "audit.json").read_text()), capsys.readouterr().out
+
+    return run
+
+
+def test_a_run(command, tmp_path):
+    code, record, printed = command()
+    assert code == 0
+    assert not record["complete"]
+    assert record["left_out"] == []
+    assert [model["attack"] for model in record["models"]] == [None, INJECTION, KNOWS_ONE]
+    assert record["audits"] == 3
+    assert [row["kind"] for row in record["honest"]] == ["all", KIND]
+    # Four images decide nothing.
+    assert record["honest"][0]["undecided"] == 1
+    assert "No verdict" in printed
+    for name in ("honest.csv", "forged.csv", "audit.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+
+
+def test_a_run_that_is_out_of_time(command, monkeypatch):
+    now = iter([0.0, 0.0, 61.0, 61.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    code, record, printed = command("--minutes", "1")
+    monkeypatch.undo()
+    assert code == 0
+    assert record["left_out"] == [f"{KIND}, seed 0, {INJECTION}", f"{KIND}, seed 0, {KNOWS_ONE}"]
+    assert "No time was left for 2 of 3 models" in printed
+
+
+def test_a_model_of_ones_own(tmp_path, capsys):
+    weights = tmp_path / "own.pt"
+    torch.manual_seed(0)
+    torch.save(get_model(SMALL, weights=None).state_dict(), weights)
+    picture = tmp_path / "photograph.png"
+    Image.new("RGB", (240, 240), "tan").save(picture)
+    options = ["--model", SMALL, "--weights", str(weights), "--images", str(picture), "--output", str(tmp_path / "out")]
+    assert main(["audit", *options]) == 0
+    record = json.loads((tmp_path / "out" / "own.json").read_text())
+    assert record["verdict"] == "undecided"
+    printed = capsys.readouterr().out
+    assert "undecided: too few images (1) to decide by" in " ".join(printed.split())
+    assert (tmp_path / "out" / "own.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--images", "."], "--weights, --layer, --images: are those of --model, which is missing"),
+        (["--publish", "--quick"], "--publish: only a complete run is published"),
+    ],
+)
+def test_what_cannot_be_done(options, said, tmp_path, capsys):
+    assert main(["audit", *options, "--output", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
