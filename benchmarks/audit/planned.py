@@ -22,7 +22,8 @@ KNOWS_ONE, KNOWS_ALL = "of the witness, one fill", "of the witness, all fills"
 WITNESS = {KNOWS_ONE: ("mean",), KNOWS_ALL: ("mean", "blur", "other")}
 HEO = tuple(name for name in ATTACKS if "Heo" in name)
 _MAIN = (SHAM, AT_ONCE, INJECTION)
-_MORE = (KNOWS_ALL, KNOWS_ONE, SHAM_ALL, ADAPTIVE["logsumexp"], ADAPTIVE["mean"], *HEO)
+_TAUGHT = (SHAM_ALL, ADAPTIVE["logsumexp"], ADAPTIVE["mean"])
+_MORE = (KNOWS_ALL, KNOWS_ONE, *_TAUGHT, *HEO)
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,18 @@ def planned(seeds: list[int], quick: bool) -> list[Point]:
     if quick:
         few = [Point(kind, seeds[0]) for kind in (PRETRAINED[0], _TRAINED[0])]
         return [*few, *(Point(_TRAINED[0], seeds[0], attack) for attack in (SHAM, INJECTION, KNOWS_ONE))]
-    points = [Point(kind, seed) for seed in seeds[:2] for kind in PRETRAINED]
     first = list(ATTACKED)[:2]
+    points = []
     for seed in seeds:
-        points += [Point(kind, seed) for kind in _TRAINED[:2]]
-        points += [Point(kind, seed, attack) for attack in _MAIN for kind in first]
-        if seed == seeds[0]:
-            points += [Point(kind, seed) for kind in (*_TRAINED[2:], UNTRAINED)]
-            points += [Point(kind, seed, attack) for attack in _MORE for kind in first]
-            points += [Point(CUTOUTS, seed, attack) for attack in _MAIN]
+        points += [Point(kind, seed) for kind in first]
+        points += [Point(first[0], seed, attack) for attack in (*_MAIN, *_TAUGHT)]
+        points += [Point(kind, seed) for kind in PRETRAINED]
+        points += [Point(CUTOUTS, seed, attack) for attack in (SHAM, INJECTION)]
+        points += [Point(first[1], seed, attack) for attack in (INJECTION, SHAM, AT_ONCE)]
+        points += [Point(first[0], seed, attack) for attack in (KNOWS_ALL, KNOWS_ONE)]
+        points += [Point(kind, seed) for kind in (*_TRAINED[2:], UNTRAINED)]
     for seed in seeds:
         points += [Point(kind, seed) for kind in (*PRETRAINED, *_TRAINED, UNTRAINED)]
         points += [Point(kind, seed, attack) for kind in ATTACKED for attack in (*_MAIN, *_MORE)]
-    # Heads of other kinds are injected nothing; cut-outs' attackers of the witness would take hours.
+    # On the scenes of cut-outs the attackers of the witness would take hours.
     return [p for p in dict.fromkeys(points) if not (p.kind == CUTOUTS and p.attack in WITNESS)]
