@@ -59,7 +59,8 @@ def test_numbers_are_those_of_the_records(text, key):
     spec = importlib.util.spec_from_file_location("record_paths", ROOT / "docs" / "_ext" / "record_paths.py")
     record_paths = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(record_paths)
-    assert text == record_paths.number(RECORDED[key][1])
+    number = record_paths.number(RECORDED[key][1])
+    assert text == number, "python docs/_ext/record_paths.py brings the README up to date"
 
 
 def test_no_number_of_what_was_measured_is_typed_by_hand():

@@ -7,6 +7,9 @@ if nothing is said of a fraction:
 
     faithfulness estimates[measure = AUROC][images = all][method = LayerGradCam].value | .3f
     zoo models[agrees = True]
+
+``python docs/_ext/record_paths.py`` brings the README up to date, whose numbers are ``[0.98][key]`` with the path of
+``key`` at its foot.
 """
 
 from __future__ import annotations
@@ -51,3 +54,14 @@ def number(path: str) -> str:
     if not isinstance(value, int | float):
         raise KeyError(f"{path}: there is no number, but {type(value).__name__}")
     return format(value, form or ("d" if isinstance(value, int) else ".2f"))
+
+
+def refreshed(text: str) -> str:
+    """The README with its numbers as the records have them."""
+    paths = dict(re.findall(r'^\[([\w-]+)\]: \S+ "(.*)"$', text, flags=re.MULTILINE))
+    return re.sub(r"\[[^\]]+\]\[([\w-]+)\]", lambda found: f"[{number(paths[found[1]])}][{found[1]}]", text)
+
+
+if __name__ == "__main__":
+    readme = Path(__file__).parents[2] / "README.md"
+    readme.write_text(refreshed(readme.read_text(encoding="utf-8")), encoding="utf-8")
