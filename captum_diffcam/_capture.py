@@ -21,12 +21,12 @@ from captum._utils.common import _run_forward, _sort_key_list
 from torch import Tensor
 from torch.nn import DataParallel, Module
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map
 
 from captum_diffcam._arguments import why_layer_did_not_run
 from captum_diffcam._eager import uncompiled
 from captum_diffcam._model_state import has_torchscript, left_as_it_was, modules_of, of_train_mode
-from captum_diffcam._taps import Taps, as_normal
+from captum_diffcam._taps import Tap, Taps, as_normal
 from captum_diffcam._watch import Watch
 
 
@@ -51,8 +51,8 @@ class LayerRun:
     """What a run left: the model's output, and the tensors of each layer on every device, in the order of the batch."""
 
     output: Any
-    parts: list[list[list[Tensor]]]
-    """By layer, by device, the layer's tensors."""
+    parts: list[list[list[Tap]]]
+    """By layer, by device, the taps of the layer's tensors."""
     input_size: tuple[int, ...]
     """Height and width of the first input, or whatever it has behind examples and channels."""
     notes: list[str]
@@ -61,16 +61,18 @@ class LayerRun:
     @property
     def activations(self) -> list[tuple[Tensor, ...]]:
         """Each layer's tensors for the whole batch."""
-        return [_gather(parts) for parts in self.parts]
+        return [_gather([[tap.value for tap in part] for part in parts]) for parts in self.parts]
 
     def gradients(self, scores: Tensor, grad_kwargs: Mapping[str, Any]) -> list[tuple[Tensor, ...]]:
         """The gradients of each example's score, shaped like :attr:`activations`. Shape: scores (N,)."""
-        tensors = [tensor for parts in self.parts for part in parts for tensor in part]
-        gradients: Sequence[Tensor | None] = [None] * len(tensors)
+        points: list[Any] = [tap.point for parts in self.parts for part in parts for tap in part]
+        gradients: Sequence[Tensor | None] = [None] * len(points)
         if scores.requires_grad:
             # An empty batch unbinds into nothing, which autograd refuses; its sum has the empty gradient.
             outputs = scores.unbind() or (scores.sum(),)
-            gradients = torch.autograd.grad(outputs, tensors, **{"allow_unused": True, **grad_kwargs})
+            # Zeros are made below, where it is known of which shape.
+            others = {name: value for name, value in grad_kwargs.items() if name != "materialize_grads"}
+            gradients = torch.autograd.grad(outputs, points, **{"allow_unused": True, **others})
         remaining = iter(gradients)
         by_layer = [[[next(remaining) for _ in part] for part in parts] for parts in self.parts]
         if not (grad_kwargs.get("allow_unused") or grad_kwargs.get("materialize_grads")):
@@ -96,8 +98,8 @@ def _refuse_unused(by_layer: list[list[list[Tensor | None]]]) -> None:
             )
 
 
-def _or_zeros(tensor: Tensor, gradient: Tensor | None) -> Tensor:
-    return torch.zeros_like(tensor) if gradient is None else gradient
+def _or_zeros(tap: Tap, gradient: Tensor | None) -> Tensor:
+    return torch.zeros_like(tap.value) if gradient is None else gradient
 
 
 def run_at_layers(
@@ -125,9 +127,11 @@ def run_at_layers(
     normalize = any(tensor.is_inference() for tensor in weights)
 
     def attempt(whole_graph: bool) -> tuple[Any, Taps]:
-        taps = Taps(layers, at_input, None if whole_graph else Watch())
+        taps = Taps(layers, at_input, None if whole_graph else Watch(), differentiable=create_graph)
         with (
             uncompiled(),
+            # Several operators of a scripted function would be one to autograd, too.
+            torch.jit.optimized_execution(False),  # type: ignore[attr-defined]
             _NormalTensors() if normalize else nullcontext(),
             left_as_it_was(modules),
             torch.set_grad_enabled(whole_graph),
@@ -136,14 +140,13 @@ def run_at_layers(
             seen = tuple(_stand_in(x, create_graph, whole_graph) for x in inputs)
             output = _run_forward(forward_func, seen, None, additional_forward_args)
             # Behind the layer, the end of a no_grad block around it switches the recording off again.
-            taps.is_complete &= torch.is_grad_enabled()
+            taps.is_complete &= torch.is_grad_enabled() and not taps.was_overwritten
         return output, taps
 
-    taps = None
+    taps, put_back = None, _random_state(inputs)
     # DataParallel joins the outputs of its replicas outside the threads in which the layers' hooks run. What
     # TorchScript reads cannot be watched.
-    if not (create_graph or isinstance(forward_func, DataParallel) or has_torchscript(modules)):
-        put_back = _random_state(inputs)
+    if not (create_graph or isinstance(forward_func, DataParallel) or has_torchscript(forward_func, modules)):
         try:
             output, taps = attempt(whole_graph=False)
         except torch.cuda.OutOfMemoryError:
@@ -156,7 +159,20 @@ def run_at_layers(
             put_back()
     if taps is None or not taps.is_complete:
         output, taps = attempt(whole_graph=True)
+        if taps.was_overwritten:
+            put_back()
+            with torch.no_grad(), left_as_it_was(modules):
+                _refuse_another(output, _run_forward(forward_func, inputs, None, additional_forward_args))
     return _what_ran(taps, output, tuple(inputs[0].shape[2:]), forward_func, modules, device_ids, tensor_index)
+
+
+def _refuse_another(output: Any, without_taps: Any) -> None:
+    pairs = zip(tree_flatten(output)[0], tree_flatten(without_taps)[0], strict=True)
+    if not all(torch.allclose(a, b, 1e-3, 1e-4, equal_nan=True) for a, b in pairs if isinstance(a, Tensor)):
+        raise ValueError(
+            "layer: what follows changes its tensor in place, and reads it by another view, too; allowed is a layer "
+            "whose tensor is read under one name, such as the next one"
+        )
 
 
 def _what_ran(
@@ -169,27 +185,27 @@ def _what_ran(
     tensor_index: int | None,
 ) -> LayerRun:
     notes, parts = of_train_mode(modules), []
-    for layer, tensors, ran_again in zip(taps.layers, taps.tensors, taps.ran_again, strict=True):
+    for layer, by_device, ran_again in zip(taps.layers, taps.taps, taps.ran_again, strict=True):
         name = type(layer).__name__
-        if not tensors:
+        if not by_device:
             raise ValueError(f"layer: {name} did not run in forward_func{why_layer_did_not_run(forward_func, layer)}")
         if ran_again:
             notes.append(f"layer: {name} runs more than once in one forward; its last run is explained")
-        devices = _in_order(list(tensors), forward_func, device_ids)
-        parts.append([_chosen(tensors[device], tensor_index, layer) for device in devices])
+        devices = _in_order(list(by_device), forward_func, device_ids)
+        parts.append([_chosen(by_device[device], tensor_index, layer) for device in devices])
     return LayerRun(output, parts, input_size, notes)
 
 
-def _chosen(tensors: list[Tensor], tensor_index: int | None, layer: Module) -> list[Tensor]:
+def _chosen(taps: list[Tap], tensor_index: int | None, layer: Module) -> list[Tap]:
     if tensor_index is None:
-        return tensors
-    if not 0 <= tensor_index < len(tensors):
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+        return taps
+    if not 0 <= tensor_index < len(taps):
+        shapes = ", ".join(str(tuple(tap.value.shape)) for tap in taps)
         raise IndexError(
-            f"tensor_index: got {tensor_index}; {type(layer).__name__} has {len(tensors)} floating-point tensor(s), of "
-            f"shape {shapes}; allowed are 0 to {len(tensors) - 1}"
+            f"tensor_index: got {tensor_index}; {type(layer).__name__} has {len(taps)} floating-point tensor(s), of "
+            f"shape {shapes}; allowed are 0 to {len(taps) - 1}"
         )
-    return [tensors[tensor_index]]
+    return [taps[tensor_index]]
 
 
 def _stand_in(tensor: Tensor, create_graph: bool, whole_graph: bool) -> Tensor:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from types import FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
-from torch.jit import ScriptModule
+from torch.jit import ScriptFunction, ScriptModule
 from torch.nn import Module
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -95,6 +96,53 @@ def left_as_it_was(modules: Sequence[Module]) -> Iterator[None]:
                     dictionary.update({key: before[key]} if key in before else {})
 
 
-def has_torchscript(modules: Sequence[Module]) -> bool:
-    """Whether any of it runs outside of Python, as TorchScript."""
-    return any(isinstance(module, ScriptModule) for module in modules)
+def has_torchscript(forward_func: Callable[..., Any], modules: Sequence[Module]) -> bool:
+    """Whether any of it runs outside of Python, as TorchScript: modules, or functions that their code names."""
+    if any(isinstance(module, ScriptModule) for module in modules):
+        return True
+    # Few of the many attributes of modules are functions.
+    held = [vars(module) for module in modules if _FUNCTIONS & set(map(type, vars(module).values()))]
+    functions = (function for attributes in held for function in attributes.values())
+    classes = {type(module) for module in modules}
+    return any(_is_scripted(value, 3) for value in (forward_func, *classes, *functions))
+
+
+_FUNCTIONS = {FunctionType, ScriptFunction}
+_scripted: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+"""What was found of functions and classes, which takes longer than a small model runs."""
+
+
+def _is_scripted(value: Any, depth: int) -> bool:
+    """Whether it is a scripted function, or names one: a function or a class in Python, itself or through others."""
+    value = getattr(value, "__func__", value)
+    if isinstance(value, ScriptFunction):
+        return True
+    if not isinstance(value, (FunctionType, type)) or str(value.__module__).startswith("torch."):
+        return False
+    if depth and value not in _scripted:
+        _scripted[value] = False  # as long as it is not known, for functions that call each other
+        if isinstance(value, type):
+            named: Iterable[Any] = (*value.__bases__, *vars(value).values()) if issubclass(value, Module) else ()
+        else:
+            named = _named_by(value)
+        _scripted[value] = any(_is_scripted(each, depth - isinstance(value, FunctionType)) for each in named)
+    return _scripted.get(value, False)
+
+
+def _named_by(function: FunctionType) -> Iterator[Any]:
+    """What a function may call: its closure, global names, and what modules have under a name."""
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # a name that is not set yet
+            yield cell.cell_contents
+    names = set(_names(function.__code__))
+    for found in map(function.__globals__.get, names):
+        yield found
+        if isinstance(found, ModuleType) and not found.__name__.startswith("torch"):
+            yield from (vars(found).get(name) for name in names)
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)

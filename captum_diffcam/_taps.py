@@ -5,16 +5,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import Module
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from captum_diffcam._arguments import why_layer_did_not_run
 from captum_diffcam._watch import Watch
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A layer's tensor as it was when the layer ended, and what gradients are taken with respect to."""
+
+    value: Tensor
+    point: Tensor | GradientEdge
 
 
 class Taps:
@@ -23,10 +33,11 @@ class Taps:
     With a watch, nothing is recorded before the first of the layers; without, the caller records everything.
     """
 
-    def __init__(self, layers: Sequence[Module], at_input: bool, watch: Watch | None) -> None:
-        self.layers, self.at_input, self.watch = layers, at_input, watch
+    def __init__(self, layers: Sequence[Module], at_input: bool, watch: Watch | None, differentiable: bool) -> None:
+        self.layers, self.at_input, self.watch, self.differentiable = layers, at_input, watch, differentiable
         self.thread = threading.get_ident()
-        self.tensors: list[dict[torch.device, list[Tensor]]] = [{} for _ in layers]
+        self.taps: list[dict[torch.device, list[Tap]]] = [{} for _ in layers]
+        self.lent: list[Tensor] = []
         self.ran_again = [False] * len(layers)
         self.is_complete = True
         self.hooks = ExitStack()
@@ -68,31 +79,60 @@ class Taps:
             raise TypeError(f"layer: {type(module).__name__} has no floating-point tensor at its {side}")
         if self.watch:
             # Behind a layer that ran before, all that has a graph has it whole.
-            behind = any(self.tensors)
+            behind = any(self.taps)
             for tensor in (leaves[j] for j in places):
                 self.is_complete &= (behind and tensor.requires_grad) or self.watch.is_unread(tensor)
             self.watch.is_over = True
-        tensors = []
+        taps = []
         for j in places:
-            tensor, leaves[j] = tap(leaves[j])
-            tensors.append(tensor)
-        device = tensors[0].device
-        self.ran_again[i] |= device in self.tensors[i]
-        self.tensors[i][device] = tensors
+            tap, leaves[j] = self._tap(leaves[j])
+            taps.append(tap)
+        device = taps[0].value.device
+        self.ran_again[i] |= device in self.taps[i]
+        self.taps[i][device] = taps
         torch.set_grad_enabled(True)
         return tree_unflatten(leaves, structure)
 
+    def _tap(self, tensor: Tensor) -> tuple[Tap, Tensor]:
+        """The tap, and the tensor that the model goes on with, which what follows may change in place."""
+        if tensor.requires_grad and torch.is_grad_enabled():
+            if tensor.is_leaf or tensor._is_view():
+                # To autograd a view that is changed in place was never read as it had been.
+                self.lent.append(tensor.clone())
+                return Tap(tensor, tensor), self.lent[-1]
+            # Kept before such a change; the model goes on with its own tensor, because it may have put it aside.
+            value = tensor.clone() if self.differentiable else tensor.detach().clone()
+            return Tap(value, get_gradient_edge(tensor)), tensor
+        if self.is_complete and self.watch and _may_be_written(tensor):
+            # Its own tensor again, which now is made of the leaf.
+            leaf = tensor.detach().clone().requires_grad_()
+            with torch.enable_grad():
+                return Tap(leaf, leaf), tensor.copy_(leaf)
+        leaf, lent = recorded_from(tensor)
+        self.lent.append(lent)
+        return Tap(leaf, leaf), lent
 
-def tap(tensor: Tensor) -> tuple[Tensor, Tensor]:
-    """The tensor to take gradients at, and the one that the model goes on with."""
-    # The tensor itself, because the model may have put it aside; and a clone, because what follows may work in place.
-    if tensor.requires_grad and torch.is_grad_enabled():
-        return tensor, tensor.clone()
+    @property
+    def was_overwritten(self) -> bool:
+        """Whether the model has changed in place what stands in for a tensor that it may also have put aside."""
+        return any(tensor._version for tensor in self.lent)
+
+
+def recorded_from(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """The tensor as a leaf, and a clone made of it, which what follows may change in place."""
     with torch.inference_mode(False), torch.enable_grad():
-        tensor = as_normal(tensor).requires_grad_()
-        return tensor, tensor.clone()
+        # The tensor itself, because the model may have put it aside.
+        leaf = as_normal(tensor).requires_grad_()
+        return leaf, leaf.clone()
 
 
 def as_normal(value: Any) -> Any:
     """A tensor made in inference mode as one that autograd accepts; anything else as it is."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
+
+
+def _may_be_written(tensor: Tensor) -> bool:
+    """Whether nothing else changes with the tensor."""
+    return (
+        type(tensor) is Tensor and tensor.layout is torch.strided and not (tensor._is_view() or tensor.is_inference())
+    )

@@ -2,7 +2,7 @@
 
 A tensor has a gradient through everything that reads it. Where only what follows a layer's hook is recorded, readers
 that came before are missed. The watch sees the calls of PyTorch while nothing is recorded, and tells whether there were
-any.
+any. It does not see what TorchScript calls.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from types import FunctionType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
@@ -28,6 +29,8 @@ class Watch(TorchFunctionMode):
         self.has_begun = False
         self.is_over = False
         """What comes is recorded, and of no interest."""
+        self.is_blind = False
+        """Tensors stood behind those of a transform of ``torch.func``, which read them unseen."""
         self._made: set[int] = set()
         self._read: set[int] = set()
         self._viewed: set[int] = set()
@@ -47,11 +50,12 @@ class Watch(TorchFunctionMode):
 
     def is_unread(self, tensor: Tensor) -> bool:
         """Whether nobody has read the tensor: it was made inside, and is no argument of any call."""
-        return id(tensor) in self._made and id(tensor) not in self._read | self._viewed
+        return not self.is_blind and id(tensor) in self._made and id(tensor) not in self._read | self._viewed
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self.is_over:
             return func(*args, **(kwargs or {}))
+        self.is_blind |= torch._C._are_functorch_transforms_active()
         given = _tensors(args, kwargs)
         versions = [_version(tensor) for tensor in given]
         result = func(*args, **(kwargs or {}))
@@ -59,14 +63,12 @@ class Watch(TorchFunctionMode):
         for tensor, version in zip(given, versions, strict=True):
             if not any(tensor is other for other in made):
                 # A call that answers with numbers, a shape, say, is no reader; one that answers nothing may have
-                # written the tensor elsewhere.
-                if made or result is None:
+                # written the tensor elsewhere, and who has its address may do anything.
+                if made or result is None or func is Tensor.data_ptr:
                     self._read.add(id(tensor))
-            elif _version(tensor) != version:
+            elif _version(tensor) != version and not tensor._is_view():
                 # Changed in place, it is another tensor to autograd, which nothing but its views has read.
-                self._made.add(id(tensor))
-                if not tensor._is_view():
-                    self._read.discard(id(tensor))
+                self._read.discard(id(tensor))
         for tensor in made:
             if not any(tensor is other for other in given):
                 self._made.add(id(tensor))

@@ -17,7 +17,7 @@ from captum_diffcam._arguments import as_inputs
 from captum_diffcam._capture import recording
 from captum_diffcam._eager import uncompiled
 from captum_diffcam._model_state import left_as_it_was, modules_of
-from captum_diffcam._taps import as_normal, tap
+from captum_diffcam._taps import as_normal, recorded_from
 from captum_diffcam.layouts import VitLayout, find_layout, likely_layout
 from captum_diffcam.logits import as_logits
 
@@ -196,7 +196,7 @@ def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args:
         def after(module: Module, args: tuple[Any, ...], output: Any) -> Any:
             if isinstance(output, Tensor) and output.is_floating_point() and not _has_graph(output):
                 # Frozen weights, or a model that switches the recording off.
-                output = tap(output)[1]
+                output = recorded_from(output)[1]
                 torch.set_grad_enabled(True)
             note(name, module, output, at_input=False)
             return output
