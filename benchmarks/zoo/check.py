@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from time import perf_counter
 from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models import SwinTransformer
 
 from benchmarks.common.layers import Layer, choose_layer
+from benchmarks.common.options import UsageError
 from benchmarks.zoo.long_way import Preset, the_long_way
+from benchmarks.zoo.timm_models import PREFIX, build
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
 
 FIXED_SIZE = ("vit_", "maxvit")
@@ -24,30 +28,53 @@ def check(name: str, seed: int = 0) -> dict[str, Any]:
     """Both methods on one model against the long way round."""
     start = perf_counter()
     torch.manual_seed(seed)
-    extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    model = torchvision.models.get_model(name, weights=None, **extra).eval()
+    model, size = _model(name)
     last = [module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))][-1]
     nn.init.normal_(last.weight, std=0.1)
-    size = 224 if name.startswith(FIXED_SIZE) else 128
     _settle(model, size)
     images, targets = torch.rand(2, 3, size, size), [3, 7]
-    layer, layout = late_layer(model, images[:1])
-    row: dict[str, Any] = {"model": name, "layer": layer.name, "layout": layout, "agrees": True}
+    row: dict[str, Any] = {"model": name, "layer": "", "layout": None, "agrees": True, "warnings": []}
+    try:
+        layer, layout = late_layer(model, images[:1])
+        row |= {"layer": layer.name, "layout": layout}
+        _compare(row, model, layer, layout, images, targets)
+    except (ValueError, UsageError) as reason:
+        row["refused"] = str(reason)
+    row["seconds"] = perf_counter() - start
+    return row
+
+
+def _compare(
+    row: dict[str, Any], model: nn.Module, layer: Layer, layout: Preset | None, images: Tensor, targets: list[int]
+) -> None:
+    """Fill in the size of the maps, how far they are from the others, and what was warned of."""
     for method, attribution in (("DiffGradCAM", LayerDiffGradCam), ("DiffGradCAM++", LayerDiffGradCamPlusPlus)):
         cam = attribution(model, layer.module, layout=layout)
-        maps: Tensor = cam.attribute(images, target=targets, attribute_to_layer_input=layer.at_input)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            maps: Tensor = cam.attribute(images, target=targets, attribute_to_layer_input=layer.at_input)
+        row["warnings"] += [str(warning.message) for warning in warned]
         expected = the_long_way(model, layer, layout, images, targets, plus_plus=method.endswith("++"))
         scale = expected.abs().max()
         row["map"] = list(maps.shape[2:])
         row[method] = float((maps - expected).abs().max() / scale)
         row["agrees"] &= bool(torch.isfinite(maps).all() and scale > 0 and row[method] <= TOLERANCE)
-    row["seconds"] = perf_counter() - start
-    return row
+
+
+def _model(name: str) -> tuple[nn.Module, int]:
+    """The model in eval mode, and the side of its images."""
+    if name.startswith(PREFIX):
+        model, size = build(name)
+    else:
+        extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        model = torchvision.models.get_model(name, weights=None, **extra)
+        size = 224 if name.startswith(FIXED_SIZE) else 128
+    return model.eval(), size
 
 
 def _settle(model: nn.Module, size: int) -> None:
     """Fit batch normalisation to noise: with the statistics it begins with, activations vanish or explode."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     for norm in norms:
         norm.train().momentum = None  # a plain average
     with torch.no_grad():

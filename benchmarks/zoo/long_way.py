@@ -35,9 +35,11 @@ def the_long_way(
     log_odds = logits[rows, targets] - logits.masked_fill(is_target, -torch.inf).logsumexp(1)
     gradients = torch.autograd.grad(log_odds.sum(), kept[0])[0]
     activations = kept[0].detach()
-    if layout == "vit":  # the patches behind the class token
-        side = math.isqrt(activations.shape[1] - 1)
-        activations, gradients = (t[:, 1:].mT.reshape(len(t), -1, side, side) for t in (activations, gradients))
+    if layout == "vit":  # the patches, a square of them, behind class, distillation and register tokens
+        side = math.isqrt(activations.shape[1])
+        activations, gradients = (
+            t[:, -side * side :].mT.reshape(len(t), -1, side, side) for t in (activations, gradients)
+        )
     if layout == "swin":
         activations, gradients = (t.permute(0, 3, 1, 2) for t in (activations, gradients))
     if plus_plus:

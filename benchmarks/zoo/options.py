@@ -10,5 +10,10 @@ UNPUBLISHED = ("models",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--models", nargs="+", metavar="NAME", help="classifiers of torchvision (default all)")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="NAME",
+        help="classifiers of torchvision, and timm/NAME where timm is installed (default all)",
+    )
     add_resume_argument(parser)

@@ -13,11 +13,13 @@ from benchmarks.common.pieces import in_pieces
 from benchmarks.common.reporting import conclude, environment, show, write_csv, write_json
 from benchmarks.zoo.check import check
 from benchmarks.zoo.tables import HEADER, furthest_table, table_rows
+from benchmarks.zoo.timm_models import timm_models
 from benchmarks.zoo.verdict import verdict
 
 
 def run(args: argparse.Namespace) -> None:
     known = torchvision.models.list_models(module=torchvision.models)
+    known += timm_models()
     models = list(dict.fromkeys(args.models or known))
     if unknown := [name for name in models if name not in known]:
         close = difflib.get_close_matches(unknown[0], known) or known[:3]

@@ -16,8 +16,8 @@ def table_rows(models: list[dict[str, Any]]) -> list[list[str]]:
         [
             row["model"],
             f"{row['layer']} ({row['layout']})" if row["layout"] else row["layer"],
-            "x".join(map(str, row["map"])),
-            *(f"{row[method]:.0e}" if row[method] else "0" for method in HEADER[3:]),
+            "x".join(map(str, row.get("map", []))),
+            *("refused" if "refused" in row else f"{row[method]:.0e}" if row[method] else "0" for method in HEADER[3:]),
         ]
         for row in models
     ]
@@ -32,5 +32,7 @@ def furthest_table(models: list[dict[str, Any]]) -> str:
 
 
 def difference(row: dict[str, Any]) -> float:
-    """By how much the two ways differ at most."""
+    """By how much the two ways differ at most; nothing where the map was refused."""
+    if "refused" in row:
+        return 0.0
     return float(max(row[method] for method in HEADER[3:]))
