@@ -79,7 +79,7 @@ def forged_rows(models: Sequence[Row], honest: Sequence[Row]) -> list[Row]:
 _HONEST = {
     **{"kind": "model and images", "models": "models", "audits": "audits", "manipulated": "manipulated"},
     **{"undecided": "undecided", "no_sign": "no sign", "upper": "95 % bound", "forwards": "forwards"},
-    **{"excess": "excess", "moves": "moves"},
+    **{"excess": "excess"},
 }
 _FORGED = {
     **{"attack": "attack", "models": "models", "showing": "show the hoax", "manipulated": "found"},
@@ -104,7 +104,7 @@ def _text(value: object) -> str:
 def print_tables(record: Row) -> None:
     """A line for each kind and for each attack."""
     for name, header in (("honest", _HONEST), ("forged", _FORGED)):
-        shown = [key for key in header if key not in ("forwards", "excess", "moves", "found_of_all")]
+        shown = [key for key in header if key not in ("forwards", "excess", "found_of_all")]
         rows = [[row[shown[0]], *(_text(row.get(key)) for key in shown[1:])] for row in record[name]]
         if rows:
             print(f"\n{table([header[key] for key in shown], rows, [34] + [14] * (len(shown) - 1))}")

@@ -66,10 +66,10 @@ def audit(
     Images are added, 8, 16, 32 and so on, until one of the first two can be said. Each of these is wrong with a
     probability of at most ``alpha``: tests, maps and looks share it (Bonferroni).
 
-    Honest is here: with an excess of at most 0.3 and maps that move along. The number was set on a few models and held
-    on others; it is not proven, and neither is a verdict. Untrained models are told from the forged ones by their
-    unsure decisions alone. An attacker who knows the audit may teach a model how to answer it, see
-    :doc:`/explanation/threat_model`.
+    Honest is here: with an excess of at most 0.3 and maps that move along. The number was set on a few models, and
+    the maps of some others came close to it; it is not proven, and neither is a verdict. Untrained models are told from
+    the forged ones by their unsure decisions alone. An attacker who knows the audit may teach a model how to answer it,
+    see :doc:`/explanation/threat_model`.
 
     Args:
         model: returns logits (N, C). It is run in eval mode and comes back as it was.
