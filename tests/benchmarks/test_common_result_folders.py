@@ -21,6 +21,13 @@ def records(tmp_path, monkeypatch):
     return tmp_path / "published"
 
 
+@pytest.fixture
+def _one_model(monkeypatch):
+    """A zoo of one, whatever is installed."""
+    monkeypatch.setattr("torchvision.models.list_models", lambda module: ["squeezenet1_1"])
+    monkeypatch.setattr("benchmarks.zoo.timm_models.FAMILIES", ())
+
+
 def test_results_go_where_the_user_stands(records, tmp_path):
     args = parse(["cost"])
     assert args.output.resolve() == tmp_path / "here" / "captum-diffcam-results" / "cost"
@@ -28,11 +35,11 @@ def test_results_go_where_the_user_stands(records, tmp_path):
     assert not args.publish
 
 
-def test_a_complete_run_is_published(records, monkeypatch, capsys):
+@pytest.mark.usefixtures("_one_model")
+def test_a_complete_run_is_published(records, capsys):
     folder = records / "zoo"
     folder.mkdir(parents=True)
     (folder / "other.json").write_text("kept")
-    monkeypatch.setattr("torchvision.models.list_models", lambda module: ["squeezenet1_1"])
     # To name the published records is to publish.
     for options in (["--publish"], ["--output", str(folder)]):
         assert main(["zoo", *options]) == 0
@@ -61,8 +68,8 @@ def test_what_is_not_complete_is_not_published(records, capsys, option, name, le
     assert not records.exists()
 
 
+@pytest.mark.usefixtures("_one_model")
 def test_a_run_that_fails_is_not_published(records, monkeypatch):
-    monkeypatch.setattr("torchvision.models.list_models", lambda module: ["squeezenet1_1"])
     monkeypatch.setattr("benchmarks.zoo.check.TOLERANCE", -1)
     assert main(["zoo", "--publish"]) == 2
     assert not records.exists()
