@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from benchmarks.common.names import DIFF, DIFF_PLUS_PLUS, GRAD_CAM
-from benchmarks.cost.methods import FORWARD
+from benchmarks.common.names import DIFF, DIFF_PLUS_PLUS, GRAD_CAM, LITE0
+from benchmarks.cost.jobs import EXPLAIN, FORWARD, LAYERS, MAP, RIVALS
 
 COLOURS = {
     FORWARD: "#7f7f7f",
@@ -22,44 +23,73 @@ COLOURS = {
     "torchcam": "#8cb369",
 }
 LABELS = {FORWARD: "forward, no map", GRAD_CAM: "Captum LayerGradCam"}
+GROUPS = {
+    MAP: "a map of a class\nthat is given",
+    EXPLAIN: "the prediction,\nits map",
+    RIVALS: "the prediction, maps\nagainst five rivals",
+    LAYERS: "the prediction, maps\nof three layers",
+    LITE0: "efficientnet\nlite0 (input)",
+}
 
 
 def draw_cost(path: Path, record: dict[str, Any]) -> None:
-    """Four panels, all on logarithmic scales."""
-    figure = Figure(figsize=(12.5, 9), dpi=110, layout="constrained")
-    (memory, time), (size, rivals) = figure.subplots(2, 2)
+    """Above one map, below more than that; all on logarithmic scales."""
+    figure = Figure(figsize=(18, 9), dpi=100, layout="constrained")
+    (memory, time, size), (jobs, job_memory, rivals) = figure.subplots(2, 3)
     machine = record["machine"]
     note = f"\n{record['note']}" if "note" in record else ""
     where = f"{machine['device']}, {machine['torch_threads']} thread(s)"
     figure.suptitle(f"What a map costs   ({where}){note}", fontsize=14)
 
     batch = record["time"][0]["batch"]
-    shown = [row for row in record["memory"] if (row["layer"], row["batch"]) == ("late", batch)]
-    _bars(memory, shown, [row["peak_mib"] for row in shown], "peak memory over the loaded model [MiB]")
-    memory.set_title(f"Memory, late layer, batch {batch}")
-    shown = [row for row in record["time"] if (row["layer"], row["batch"]) == ("late", batch)]
-    _bars(time, shown, [1000 * row["seconds"]["median"] for row in shown], "time [ms]")
-    time.set_title(f"Time, late layer, batch {batch}")
+    shown = _rows(record["memory"], MAP, batch)
+    _bars(memory, shown, "model", [row["peak_mib"] for row in shown], "peak memory over the loaded model [MiB]")
+    memory.set_title(f"A map: memory, late layer, batch {batch}")
+    shown = _rows(record["time"], MAP, batch)
+    _bars(time, shown, "model", [1000 * row["seconds"]["median"] for row in shown], "time [ms]")
+    time.set_title(f"A map: time, late layer, batch {batch}")
     time.legend(fontsize=8, ncols=2, loc="upper left")
     time.set_ylim(top=time.get_ylim()[1] * 6)
-
     _lines(size, [row for row in record["growth"] if row["grows"] == "size"], "width and height of one image [pixels]")
-    size.set_title("Growth with the image")
+    size.set_title("A map: growth with the image")
+
+    _jobs(jobs, [row for row in record["time"] if row["job"] != MAP and row["layer"] in ("late", "all")])
+    largest = max(row["batch"] for row in record["memory"])
+    first = record["memory"][0]["model"]
+    shown = [row for row in record["memory"] if (row["model"], row["batch"], row["layer"]) == (first, largest, "late")]
+    _bars(job_memory, shown, "job", [row["peak_mib"] for row in shown], "peak memory over the loaded model [MiB]")
+    job_memory.set_title(f"A map of a given class, or classify and explain: {first}, batch {largest}")
     grown = [{**row, "method": row["method"].partition(",")[0]} for row in record["growth"] if row["grows"] == "rivals"]
     _lines(rivals, [row for row in grown if row["method"] in COLOURS], "rivals, a map each")
     rivals.set_title("Growth with rivals: one forward serves all")
     figure.savefig(path)
 
 
-def _bars(axes: Axes, rows: Sequence[dict[str, Any]], values: Sequence[float], label: str) -> None:
-    models = list(dict.fromkeys(row["model"] for row in rows))
+def _rows(rows: Sequence[dict[str, Any]], job: str, batch: int) -> list[dict[str, Any]]:
+    return [row for row in rows if (row["job"], row["layer"], row["batch"]) == (job, "late", batch)]
+
+
+def _jobs(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """Geometric means over models, as multiples of a bare forward."""
+    means = []
+    for job, method in dict.fromkeys((row["job"], row["method"]) for row in rows):
+        its = [row["to_forward"]["median"] for row in rows if (row["job"], row["method"]) == (job, method)]
+        means.append({"job": job, "method": method, "mean": geometric_mean(its)})
+    shown = [row for row in means if row["method"] != FORWARD]
+    _bars(axes, shown, "job", [row["mean"] for row in shown], "time, multiples of a bare forward")
+    axes.axhline(1, color="0.3", linewidth=1)
+    axes.set_title("Decision and maps: mean over models")
+
+
+def _bars(axes: Axes, rows: Sequence[dict[str, Any]], by: str, values: Sequence[float], label: str) -> None:
+    groups = list(dict.fromkeys(row[by] for row in rows))
     methods = [method for method in COLOURS if any(row["method"] == method for row in rows)]
     width = 0.85 / max(len(methods), 1)
     for i, method in enumerate(methods):
-        found = {row["model"]: value for row, value in zip(rows, values, strict=True) if row["method"] == method}
-        places = [index + (i - (len(methods) - 1) / 2) * width for index, model in enumerate(models) if model in found]
+        found = {row[by]: value for row, value in zip(rows, values, strict=True) if row["method"] == method}
+        places = [index + (i - (len(methods) - 1) / 2) * width for index, group in enumerate(groups) if group in found]
         axes.bar(places, list(found.values()), width, color=COLOURS[method], label=LABELS.get(method, method))
-    axes.set_xticks(range(len(models)), [model.replace("_", "\n", 1) for model in models])
+    axes.set_xticks(range(len(groups)), [GROUPS.get(group, group.replace("_", "\n", 1)) for group in groups])
     axes.set(yscale="log", ylabel=label)
     _number(axes)
 

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from benchmarks.common.names import DIFF, DIFF_PLUS_PLUS, GRAD_CAM
 from benchmarks.cost.cases import Case
-from benchmarks.cost.methods import FORWARD, Action, action
+from benchmarks.cost.jobs import FORWARD
+from benchmarks.cost.methods import Action, action
 from benchmarks.cost.timing import interleaved_seconds, ratio, spread
 from captum_diffcam import LayerDiffGradCam, top_rivals
 
@@ -36,8 +37,8 @@ def growth(case: Case, rounds: int) -> list[dict[str, Any]]:
             found += _records(name, dict.fromkeys(actions, value), actions, GRAD_CAM, rounds, case.device)
 
     workload = case.build()
-    model, layer, images, targets, layout = workload
-    cam = LayerDiffGradCam(model, layer, layout=layout)
+    images, targets = workload.images, workload.targets
+    cam = LayerDiffGradCam(workload.model, workload.layers[0], layout=workload.layout)
     sets = {f"{n} rivals": partial(cam.attribute, images, targets, contrast=c) for n, c in CONTRASTS.items()}
     # They differ by little, and so need more turns.
     found += _records("contrast", dict(zip(sets, CONTRASTS, strict=True)), sets, "1 rivals", 4 * rounds, case.device)

@@ -7,16 +7,21 @@ import argparse
 from benchmarks.common.options import positive
 from benchmarks.cost.layers import LAYERS
 
-LARGE_BATCH = 32
+BATCH, LARGE_BATCH = 4, 32
+"""Of all, and where memory is to show."""
 QUICK_MODEL = "mobilenet_v3_small"
 
 UNPUBLISHED = ("models", "size")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--models", nargs="+", choices=LAYERS, default=list(LAYERS), help="models of torchvision")
     parser.add_argument(
-        "--rounds", type=positive, default=5, help=f"turns (default 5; batches of {LARGE_BATCH}: 3 at most)"
+        "--models",
+        nargs="+",
+        choices=LAYERS,
+        default=list(LAYERS),
+        help="models of torchvision, and EfficientNet-Lite0",
     )
+    parser.add_argument("--rounds", type=positive, default=3, help="turns (default 3)")
     parser.add_argument("--size", type=positive, default=224, help="width and height of the images (default 224)")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_MODEL} alone with 3 rounds, under a minute")

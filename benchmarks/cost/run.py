@@ -14,9 +14,11 @@ from benchmarks.common.reporting import conclude, environment, show, write_json
 from benchmarks.cost.cases import Case
 from benchmarks.cost.figure import draw_cost
 from benchmarks.cost.growth import growth
+from benchmarks.cost.jobs import EARLIEST, EXPLAIN, FORWARD, LAYERS, MAP, RIVALS
+from benchmarks.cost.layers import LAYERS as LAYERS_OF
 from benchmarks.cost.memory import peak_mib
-from benchmarks.cost.methods import FORWARD, action, available
-from benchmarks.cost.options import LARGE_BATCH, QUICK_MODEL
+from benchmarks.cost.methods import action, available
+from benchmarks.cost.options import BATCH, LARGE_BATCH, QUICK_MODEL
 from benchmarks.cost.tables import targets_table, write_tables
 from benchmarks.cost.targets import reached
 from benchmarks.cost.timing import import_seconds, interleaved_seconds, ratio, spread
@@ -33,7 +35,9 @@ def run(args: argparse.Namespace) -> None:
     rounds = min(args.rounds, 3) if args.quick else args.rounds
     record: dict[str, Any] = {"benchmark": "cost", "complete": False, **environment(args)}
     try:
-        record["time"] = _times(cases, rounds)
+        record["time"] = []
+        for case in tqdm(cases, desc="time", unit="case", leave=False):
+            record["time"] += _times(case, rounds)
         record["growth"] = growth(cases[0], rounds)
         record["memory"] = _memory(in_memory, args.threads)
         record["imports"] = _imports(1 if args.quick else 9)
@@ -50,45 +54,46 @@ def run(args: argparse.Namespace) -> None:
 
 def _cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case, str]]]:
     """What is timed, and what of it is measured in memory, which needs a process for each."""
-    fixed = {"device": str(args.device), "seed": args.seed, "size": args.size}
-    cases = [Case(model, "late", batch, **fixed) for model in args.models for batch in (8, 1, LARGE_BATCH)]
-    cases += [
-        Case(model, at, batch, **fixed) for model in args.models for at in ("early", "middle") for batch in (1, 8)
-    ]
+
+    def case(model: str, layer: str = "late", batch: int = BATCH, job: str = MAP) -> Case:
+        return Case(model, layer, batch, device=str(args.device), seed=args.seed, size=args.size, job=job)
+
+    models = [model for model in args.models if "middle" in LAYERS_OF[model]]
     first = args.models[0]
-    in_memory = [
-        (case, name)
-        for case in cases
-        for name in available()
-        if (case.layer == "late" and (case.batch == 8 or case.model == first))
-        or (case.batch == 8 and case.model == first)
-    ]
-    return cases, in_memory
+    cases = [case(model, batch=batch) for model in args.models for batch in (BATCH, 1)]
+    cases += [case(model, layer, 1) for model in models for layer in ("early", "middle")]
+    cases += [case(model, job=job) for model in models for job in (EXPLAIN, RIVALS, LAYERS)]
+    in_memory = [case(model) for model in args.models]
+    in_memory += [case(first, batch=LARGE_BATCH, job=job) for job in (MAP, EXPLAIN)]
+    return cases, [(each, name) for each in in_memory for name in _methods(each)]
 
 
 def _quick_cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case, str]]]:
-    cases = [
-        Case(QUICK_MODEL, layer, 1, args.size, device=str(args.device), seed=args.seed) for layer in ("late", "early")
-    ]
+    fixed = {"device": str(args.device), "seed": args.seed, "size": args.size}
+    cases = [Case(QUICK_MODEL, layer, 1, **fixed) for layer in ("late", "early")]
+    cases += [Case(QUICK_MODEL, "late", 1, **fixed, job=job) for job in (EXPLAIN, RIVALS, LAYERS)]
     return cases, [(cases[0], name) for name in (FORWARD, GRAD_CAM, DIFF)]
 
 
-def _times(cases: list[Case], rounds: int) -> list[dict[str, Any]]:
-    found = []
-    for case in tqdm(cases, desc="time", unit="case", leave=False):
-        workload = case.build()
-        actions = {name: action(name, workload) for name in available()}
-        seconds = interleaved_seconds(actions, min(rounds, 3) if case.batch == LARGE_BATCH else rounds, case.device)
-        found += [
-            {
-                **_described(case, name),
-                "seconds": spread(seconds[name]),
-                "to_grad_cam": ratio(seconds, name, GRAD_CAM),
-                "to_forward": ratio(seconds, name, FORWARD),
-            }
-            for name in actions
-        ]
-    return found
+def _methods(case: Case) -> list[str]:
+    """Who does it. Of early and middle layers only what recording less brings is asked."""
+    methods = available(case.job, at_input=case.at_input)
+    return methods if case.layer == "late" else [name for name in methods if name in (FORWARD, GRAD_CAM, DIFF)]
+
+
+def _times(case: Case, rounds: int) -> list[dict[str, Any]]:
+    workload = case.build()
+    actions = {name: action(name, workload) for name in _methods(case)}
+    seconds = interleaved_seconds(actions, rounds, case.device)
+    bases = {"to_grad_cam": GRAD_CAM, "to_forward": FORWARD, "to_earliest": EARLIEST, "to_torchcam": "torchcam"}
+    return [
+        {
+            **_described(case, name),
+            "seconds": spread(seconds[name]),
+            **{key: ratio(seconds, name, base) for key, base in bases.items() if base in actions},
+        }
+        for name in actions
+    ]
 
 
 def _memory(cases: list[tuple[Case, str]], threads: int) -> list[dict[str, Any]]:
@@ -99,7 +104,8 @@ def _memory(cases: list[tuple[Case, str]], threads: int) -> list[dict[str, Any]]
 
 
 def _described(case: Case, method: str) -> dict[str, Any]:
-    return {"model": case.model, "layer": case.layer, "batch": case.batch, "method": method}
+    layer = "all" if case.job == LAYERS else case.layer
+    return {"job": case.job, "model": case.model, "layer": layer, "batch": case.batch, "method": method}
 
 
 def _imports(rounds: int) -> dict[str, Any]:

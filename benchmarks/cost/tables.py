@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.common.reporting import table, write_csv
 
 TARGET_HEADER = ("figure", "target", "measured", "reached")
-_CASE = ("model", "layer", "batch", "method")
+_CASE = ("job", "model", "layer", "batch", "method")
 
 
 def write_tables(folder: Path, record: dict[str, Any], *, quick: bool) -> list[str]:
@@ -28,7 +28,7 @@ def write_tables(folder: Path, record: dict[str, Any], *, quick: bool) -> list[s
 
 def targets_table(record: dict[str, Any]) -> str:
     """What was to be reached."""
-    return table(TARGET_HEADER, target_rows(record), limits=(66, 8, 0, 7))
+    return table(TARGET_HEADER, target_rows(record), limits=(72, 8, 0, 7))
 
 
 def target_rows(record: dict[str, Any]) -> list[list[Any]]:

@@ -8,35 +8,73 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.common import peers
-from benchmarks.cost import growth, run, targets
+from benchmarks.cost import growth, methods, run, targets
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(peers, "installed_peers", lambda: [])
-    monkeypatch.setattr(run, "available", lambda: ["forward", "LayerGradCam", "DiffGradCAM"])
+    for module in (peers, methods):
+        monkeypatch.setattr(module, "installed_peers", lambda: [])
     monkeypatch.setattr(
         run, "peak_mib", lambda name, case, threads: {"forward": 10.0, "LayerGradCam": 80.0, "DiffGradCAM": 10.4}[name]
     )
     monkeypatch.setattr(run, "import_seconds", lambda statement: 2.0 if "diffcam" in statement else 1.0)
-    monkeypatch.setattr(targets, "_is_figure", lambda row: True)
     monkeypatch.setattr(growth, "CLASSES", (5, 1000))
     monkeypatch.setattr(growth, "SIZES", (32, 64))
     monkeypatch.setattr(growth, "RIVALS", (1, 10))
     assert main(["cost", "--quick", "--size", "32", "--output", str(tmp_path)]) == 0
     record = json.loads((tmp_path / "cost.json").read_text())
     assert not record["complete"]
-    assert {row["method"] for row in record["time"]} == {"forward", "LayerGradCam", "DiffGradCAM"}
     figures = {row["figure"]: row for row in record["targets"]}
-    assert figures["peak memory of LayerGradCam there, to ours"]["value"] == pytest.approx(80 / 10.4, rel=1e-5)
-    assert figures["peak memory, resnet50, batch 32, late layer, to a bare forward"]["reached"]
-    assert figures["importing captum_diffcam, to importing captum.attr"]["value"] == 2.0
-    assert not figures["importing captum_diffcam, to importing captum.attr"]["reached"]
-    late = [row for row in record["time"] if row["method"] == "DiffGradCAM" and row["layer"] == "late"]
-    found = figures["time, geometric mean over models, late layer, to LayerGradCam"]
-    assert found["value"] == pytest.approx(late[0]["to_grad_cam"]["median"])
+    assert figures["importing captum_diffcam, time to importing captum.attr"]["value"] == 2.0
+    assert not figures["importing captum_diffcam, time to importing captum.attr"]["reached"]
+    by_job = {row["job"]: row for row in record["time"] if row["method"] == "DiffGradCAM" and row["layer"] != "early"}
+    assert set(by_job) == {"map", "explain", "rivals", "layers"}
+    for figure, job, measure in (
+        ("a map, late layer, time to LayerGradCam", "map", "to_grad_cam"),
+        ("classify and explain, late layer, time to a bare forward", "explain", "to_forward"),
+        ("the same against five rivals, a map each, time to a bare forward", "rivals", "to_forward"),
+        ("classify and explain at three layers, time to the earliest alone", "layers", "to_earliest"),
+    ):
+        assert figures[figure]["value"] == pytest.approx(by_job[job][measure]["median"])
     assert {row["grows"] for row in record["growth"]} == {"classes", "size", "contrast", "rivals"}
     assert (tmp_path / "cost.png").stat().st_size > 10_000
     printed = capsys.readouterr()
     # The last line names the folder.
     assert max(map(len, printed.out.splitlines()[:-1])) <= 100
     assert "pytorch-grad-cam cannot be imported (extra 'peers') and is left out" in printed.err
+
+
+def test_targets_of_memory():
+    """Peaks that are not those of the targets change nothing."""
+    peaks = {"forward": 10.0, "LayerGradCam": 80.0, "DiffGradCAM": 10.4}
+    rows = [
+        {"job": job, "model": model, "layer": "late", "batch": batch, "method": method, "peak_mib": factor * peak}
+        for job, model, batch, factor in (
+            ("map", "resnet50", 32, 1),
+            ("map", "resnet50", 8, 7),
+            ("map", "vit_b_16", 32, 9),
+        )
+        for method, peak in peaks.items()
+    ]
+    found = targets.of_memory(rows)
+    assert found == {
+        "a map, resnet50, batch 32, late layer, memory to a bare forward": pytest.approx(1.04),
+        "a map, resnet50, batch 32, late layer, memory to LayerGradCam": pytest.approx(0.13),
+    }
+
+
+def test_means_are_over_models_of_medians_over_batches():
+    def row(model, value, method="DiffGradCAM", job="map"):
+        measures = {key: {"median": value} for key in ("to_forward", "to_grad_cam")}
+        return {"job": job, "model": model, "layer": "late", "method": method, **measures}
+
+    rows = [
+        *(row("a", value) for value in (1.0, 2.0, 9.0)),
+        row("b", 8.0),
+        row("b", 5.0, "torchcam"),
+        row("b", 3.0, job="explain"),
+    ]
+    found = targets.of_times(rows)
+    assert found["a map, late layer, time to LayerGradCam"] == pytest.approx(4.0)
+    assert found["classify and explain, late layer, time to a bare forward"] == pytest.approx(3.0)
+    assert "classify and explain, late layer, time to torchcam" not in found
