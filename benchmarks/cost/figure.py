@@ -35,33 +35,30 @@ GROUPS = {
 def draw_cost(path: Path, record: dict[str, Any]) -> None:
     """Above one map, below more than that; all on logarithmic scales."""
     figure = Figure(figsize=(18, 9), dpi=100, layout="constrained")
-    (memory, time, size), (jobs, job_memory, rivals) = figure.subplots(2, 3)
+    panels = figure.subplot_mosaic([["memory", "time", "size"], ["jobs", "jobs", "rivals"]])
     machine = record["machine"]
-    note = f"\n{record['note']}" if "note" in record else ""
-    where = f"{machine['device']}, {machine['torch_threads']} thread(s)"
-    figure.suptitle(f"What a map costs   ({where}){note}", fontsize=14)
+    figure.suptitle(f"What a map costs   ({machine['device']}, {machine['torch_threads']} thread(s))", fontsize=14)
 
     batch = record["time"][0]["batch"]
-    shown = _rows(record["memory"], MAP, batch)
-    _bars(memory, shown, "model", [row["peak_mib"] for row in shown], "peak memory over the loaded model [MiB]")
-    memory.set_title(f"A map: memory, late layer, batch {batch}")
+    largest, first = max(row["batch"] for row in record["memory"]), record["memory"][0]["model"]
+    shown = [row for row in record["memory"] if (row["model"], row["batch"]) == (first, largest)]
+    _bars(panels["memory"], shown, "job", [row["peak_mib"] for row in shown], "peak memory over the loaded model [MiB]")
+    panels["memory"].set_title(f"Memory: {first}, late layer, batch {largest}")
     shown = _rows(record["time"], MAP, batch)
-    _bars(time, shown, "model", [1000 * row["seconds"]["median"] for row in shown], "time [ms]")
-    time.set_title(f"A map: time, late layer, batch {batch}")
-    time.legend(fontsize=8, ncols=2, loc="upper left")
-    time.set_ylim(top=time.get_ylim()[1] * 6)
-    _lines(size, [row for row in record["growth"] if row["grows"] == "size"], "width and height of one image [pixels]")
-    size.set_title("A map: growth with the image")
-
-    _jobs(jobs, [row for row in record["time"] if row["job"] != MAP and row["layer"] in ("late", "all")])
-    largest = max(row["batch"] for row in record["memory"])
-    first = record["memory"][0]["model"]
-    shown = [row for row in record["memory"] if (row["model"], row["batch"], row["layer"]) == (first, largest, "late")]
-    _bars(job_memory, shown, "job", [row["peak_mib"] for row in shown], "peak memory over the loaded model [MiB]")
-    job_memory.set_title(f"A map of a given class, or classify and explain: {first}, batch {largest}")
+    _bars(panels["time"], shown, "model", [1000 * row["seconds"]["median"] for row in shown], "time [ms]")
+    panels["time"].set_title(f"A map: time, late layer, batch {batch}")
+    panels["time"].legend(fontsize=8, ncols=2, loc="upper left")
+    panels["time"].set_ylim(top=panels["time"].get_ylim()[1] * 6)
+    _lines(
+        panels["size"],
+        [row for row in record["growth"] if row["grows"] == "size"],
+        "width and height of one image [pixels]",
+    )
+    panels["size"].set_title("A map: growth with the image")
+    _jobs(panels["jobs"], [row for row in record["time"] if row["job"] != MAP and row["layer"] in ("late", "all")])
     grown = [{**row, "method": row["method"].partition(",")[0]} for row in record["growth"] if row["grows"] == "rivals"]
-    _lines(rivals, [row for row in grown if row["method"] in COLOURS], "rivals, a map each")
-    rivals.set_title("Growth with rivals: one forward serves all")
+    _lines(panels["rivals"], [row for row in grown if row["method"] in COLOURS], "rivals, a map each")
+    panels["rivals"].set_title("Growth with rivals: one forward serves all")
     figure.savefig(path)
 
 

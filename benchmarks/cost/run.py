@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.common.names import DIFF, GRAD_CAM
+from benchmarks.common.names import DIFF, GRAD_CAM, LITE0
 from benchmarks.common.options import warn
 from benchmarks.common.peers import warn_of_missing_peers
 from benchmarks.common.reporting import conclude, environment, show, write_json
@@ -23,6 +23,9 @@ from benchmarks.cost.tables import targets_table, write_tables
 from benchmarks.cost.targets import reached
 from benchmarks.cost.timing import import_seconds, interleaved_seconds, ratio, spread
 from benchmarks.cost.verdict import verdict
+
+BEHIND = ("vit_b_16",)
+"""A model with much behind its last layer, which is recorded."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -63,9 +66,9 @@ def _cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case, str]]
     cases = [case(model, batch=batch) for model in args.models for batch in (BATCH, 1)]
     cases += [case(model, layer, 1) for model in models for layer in ("early", "middle")]
     cases += [case(model, job=job) for model in models for job in (EXPLAIN, RIVALS, LAYERS)]
-    in_memory = [case(model) for model in args.models]
-    in_memory += [case(first, batch=LARGE_BATCH, job=job) for job in (MAP, EXPLAIN)]
-    return cases, [(each, name) for each in in_memory for name in _methods(each)]
+    in_memory = [case(first, batch=LARGE_BATCH, job=job) for job in (MAP, EXPLAIN)]
+    in_memory += [case(model) for model in (*BEHIND, LITE0) if model in args.models]
+    return cases, [(each, name) for each in in_memory for name in (FORWARD, GRAD_CAM, DIFF)]
 
 
 def _quick_cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case, str]]]:

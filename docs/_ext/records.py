@@ -13,7 +13,7 @@ with dots; of rows that have names, ``key`` is the name. Its options, whose part
 ``each``: the path of several parts of the record that get a table each, and ``title``, the path of what is above it.
 ``digits``: behind the point, 2 if not said. ``class``: of the table, for its style.
 
-``:recorded:`cost targets[figure = ten rivals, to one map].value | .2f``` is one number, for a sentence;
+``:recorded:`cost targets[figure = ten rivals, time to one map].value | .2f``` is one number, for a sentence;
 :mod:`record_paths` says how it is found.
 """
 
