@@ -33,7 +33,8 @@ def peak_mib(method: str, case: Case, threads: int) -> float:
     arguments = [sys.executable, "-m", "benchmarks.cost.memory", method, json.dumps(asdict(case)), str(threads)]
     done = subprocess.run(arguments, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     if done.returncode:
-        raise RuntimeError(f"{method} failed on {case}: {done.stderr.strip().splitlines()[-1]}")
+        why = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
+        raise RuntimeError(f"{method} failed on {case}: {why[0]}")
     return float(done.stdout.splitlines()[-1])
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from statistics import median, quantiles
-from time import perf_counter
+from time import perf_counter, process_time
 
 import torch
 
@@ -14,17 +14,21 @@ from benchmarks.cost.methods import Action
 
 
 def interleaved_seconds(actions: Mapping[str, Action], rounds: int, device: str) -> dict[str, list[float]]:
-    """Seconds of every action in every round. They take turns, so that a busy machine slows all of them alike."""
+    """Seconds of every action in every round. They take turns, so that a busy machine slows all of them alike.
+
+    With one thread on the CPU these are seconds of its work: what others do in between does not count.
+    """
+    clock = process_time if device == "cpu" and torch.get_num_threads() == 1 else perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     for turn in range(-1, rounds):
         for name, do in actions.items():
             _synchronize(device)
-            start = perf_counter()
+            start = clock()
             do()
             _synchronize(device)
             # The first round warms up.
             if turn >= 0:
-                seconds[name].append(perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 
