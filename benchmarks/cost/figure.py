@@ -33,32 +33,39 @@ GROUPS = {
 
 
 def draw_cost(path: Path, record: dict[str, Any]) -> None:
-    """Above one map, below more than that; all on logarithmic scales."""
-    figure = Figure(figsize=(18, 9), dpi=100, layout="constrained")
-    panels = figure.subplot_mosaic([["memory", "time", "size"], ["jobs", "jobs", "rivals"]])
+    """Memory, time of a map, time of more than that, and growth; logarithmic, as wide as a column of text."""
+    figure = Figure(figsize=(8, 12), dpi=160, layout="constrained")
+    panels = figure.subplot_mosaic([["memory"] * 2, ["time"] * 2, ["jobs"] * 2, ["size", "rivals"]])
     machine = record["machine"]
-    figure.suptitle(f"What a map costs   ({machine['device']}, {machine['torch_threads']} thread(s))", fontsize=14)
+    figure.suptitle(f"What a map costs   ({machine['device']}, {machine['torch_threads']} thread(s))", fontsize=11)
 
     batch = record["time"][0]["batch"]
     largest, first = max(row["batch"] for row in record["memory"]), record["memory"][0]["model"]
     shown = [row for row in record["memory"] if (row["model"], row["batch"]) == (first, largest)]
-    _bars(panels["memory"], shown, "job", [row["peak_mib"] for row in shown], "peak memory over the loaded model [MiB]")
+    _bars(
+        panels["memory"], shown, "job", [row["peak_mib"] for row in shown], "peak memory over\nthe loaded model [MiB]"
+    )
     panels["memory"].set_title(f"Memory: {first}, late layer, batch {largest}")
     shown = _rows(record["time"], MAP, batch)
     _bars(panels["time"], shown, "model", [1000 * row["seconds"]["median"] for row in shown], "time [ms]")
     panels["time"].set_title(f"A map: time, late layer, batch {batch}")
-    panels["time"].legend(fontsize=8, ncols=2, loc="upper left")
-    panels["time"].set_ylim(top=panels["time"].get_ylim()[1] * 6)
+    panels["time"].legend(fontsize=9, ncols=3, loc="upper left")
+    panels["time"].set_ylim(top=panels["time"].get_ylim()[1] * 8)
     _lines(
         panels["size"],
         [row for row in record["growth"] if row["grows"] == "size"],
-        "width and height of one image [pixels]",
+        "width and height [pixels]",
     )
-    panels["size"].set_title("A map: growth with the image")
+    panels["size"].set_title("A map: growth with the image's size")
     _jobs(panels["jobs"], [row for row in record["time"] if row["job"] != MAP and row["layer"] in ("late", "all")])
     grown = [{**row, "method": row["method"].partition(",")[0]} for row in record["growth"] if row["grows"] == "rivals"]
     _lines(panels["rivals"], [row for row in grown if row["method"] in COLOURS], "rivals, a map each")
-    panels["rivals"].set_title("Growth with rivals: one forward serves all")
+    panels["rivals"].set_title("Growth with rivals")
+    for axes in panels.values():
+        axes.title.set_fontsize(10)
+        axes.xaxis.label.set_fontsize(9)
+        axes.yaxis.label.set_fontsize(9)
+        axes.tick_params(labelsize=9)
     figure.savefig(path)
 
 
@@ -73,7 +80,7 @@ def _jobs(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
         its = [row["to_forward"]["median"] for row in rows if (row["job"], row["method"]) == (job, method)]
         means.append({"job": job, "method": method, "mean": geometric_mean(its)})
     shown = [row for row in means if row["method"] != FORWARD]
-    _bars(axes, shown, "job", [row["mean"] for row in shown], "time, multiples of a bare forward")
+    _bars(axes, shown, "job", [row["mean"] for row in shown], "time, multiples\nof a bare forward")
     axes.axhline(1, color="0.3", linewidth=1)
     axes.set_title("Decision and maps: mean over models")
 
@@ -111,7 +118,7 @@ def _lines(axes: Axes, rows: Sequence[dict[str, Any]], label: str) -> None:
     axes.set_xticks(values, [str(value) for value in values])
     axes.set_xticks([], minor=True)
     _number(axes)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=9)
 
 
 def _number(axes: Axes) -> None:
