@@ -41,7 +41,7 @@ class AuditReport:
         >>> model = torch.nn.Sequential(conv, torch.nn.ReLU(), pool, torch.nn.Flatten(), torch.nn.Linear(8, 10)).eval()
         >>> report = audit(model, model[1], torch.rand(4, 3, 32, 32), seed=0)
         >>> print(report.reason)
-        4 images are too few to decide by; at least 8 are needed, and 32 usually do
+        too few images (4) to decide by; at least 8 are needed, and 32 usually do
     """
 
     images: Tensor

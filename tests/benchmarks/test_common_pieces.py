@@ -69,7 +69,7 @@ def test_a_process_that_dies_ends_the_run_and_the_rest_is_resumed(tmp_path, expe
         [*launcher, str(script), str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=900,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
     )

@@ -99,7 +99,7 @@ def torchrun(script: str, folder: Path, *options: str) -> subprocess.CompletedPr
         [*launcher, "faithfulness", "--quick", "--output", str(folder), *options],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=900,
         env={**os.environ, "PYTHONPATH": str(Path(benchmarks.__file__).parent.parent), "OMP_NUM_THREADS": "1"},
     )
 
