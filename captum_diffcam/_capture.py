@@ -68,8 +68,9 @@ class LayerRun:
         points: list[Any] = [tap.point for parts in self.parts for part in parts for tap in part]
         gradients: Sequence[Tensor | None] = [None] * len(points)
         if scores.requires_grad:
-            # An empty batch unbinds into nothing, which autograd refuses; its sum has the empty gradient.
-            outputs = scores.unbind() or (scores.sum(),)
+            # The gradient of the sum is each example's own, in fewer steps than from each by itself, which is how
+            # grad_outputs are given.
+            outputs = scores.unbind() if grad_kwargs.get("grad_outputs") is not None else (scores.sum(),)
             # Zeros are made below, where it is known of which shape.
             others = {name: value for name, value in grad_kwargs.items() if name != "materialize_grads"}
             gradients = torch.autograd.grad(outputs, points, **{"allow_unused": True, **others})
@@ -123,8 +124,8 @@ def run_at_layers(
     else:
         additional_forward_args = as_normal(additional_forward_args)
     modules = modules_of(forward_func, layers)
-    weights = (t for m in modules for t in chain(m._parameters.values(), m._buffers.values()) if t is not None)
-    normalize = any(tensor.is_inference() for tensor in weights)
+    held = chain.from_iterable((*m._parameters.values(), *m._buffers.values()) for m in modules)
+    normalize = any(tensor.is_inference() for tensor in held if tensor is not None)
 
     def attempt(whole_graph: bool) -> tuple[Any, Taps]:
         taps = Taps(layers, at_input, None if whole_graph else Watch(), differentiable=create_graph)

@@ -23,9 +23,13 @@ _PROBABILITIES_TO_DROP = ("p", "dropout", "drop_prob")
 def modules_of(forward_func: Callable[..., Any], layers: Sequence[Module]) -> list[Module]:
     """The modules that a run may reach: the model's, or those that a function around it holds, and the layers."""
     found: dict[int, Module] = {}
-    for module in (*_held_by(forward_func, depth=3), *layers):
+    # Not by modules(), which makes a name for each: a small model runs hardly longer.
+    waiting = [*_held_by(forward_func, depth=3), *layers]
+    while waiting:
+        module = waiting.pop()
         if id(module) not in found:
-            found.update((id(inner), inner) for inner in module.modules())
+            found[id(module)] = module
+            waiting += [child for child in module._modules.values() if child is not None]
     return list(found.values())
 
 
@@ -101,9 +105,9 @@ def has_torchscript(forward_func: Callable[..., Any], modules: Sequence[Module])
     if any(isinstance(module, ScriptModule) for module in modules):
         return True
     # Few of the many attributes of modules are functions.
-    held = [vars(module) for module in modules if _FUNCTIONS & set(map(type, vars(module).values()))]
+    held = [vars(module) for module in modules if not _FUNCTIONS.isdisjoint(map(type, vars(module).values()))]
     functions = (function for attributes in held for function in attributes.values())
-    classes = {type(module) for module in modules}
+    classes = set(map(type, modules))
     return any(_is_scripted(value, 3) for value in (forward_func, *classes, *functions))
 
 

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+_NUMBERS = frozenset({int, float, bool, torch.Size})
+_PLAIN = _NUMBERS | {str, type(None), torch.dtype, torch.device}
 _MAY_RETURN_THEIR_INPUT = (nn.Identity, nn.modules.dropout._DropoutNd)
 
 
@@ -59,6 +61,13 @@ class Watch(TorchFunctionMode):
         given = _tensors(args, kwargs)
         versions = [_version(tensor) for tensor in given]
         result = func(*args, **(kwargs or {}))
+        # The commonest in few steps, because every call of the model comes by here: a number, a shape, one new tensor.
+        if type(result) in _NUMBERS and func is not Tensor.data_ptr:
+            return result
+        if type(result) is Tensor and all(tensor is not result for tensor in given):
+            self._read.update(map(id, given))
+            self._is_made(result)
+            return result
         made = _tensors((result,), None)
         for tensor, version in zip(given, versions, strict=True):
             if not any(tensor is other for other in made):
@@ -71,15 +80,19 @@ class Watch(TorchFunctionMode):
                 self._read.discard(id(tensor))
         for tensor in made:
             if not any(tensor is other for other in given):
-                self._made.add(id(tensor))
-                self._read.discard(id(tensor))
-                self._viewed.discard(id(tensor))
-                if tensor._is_view():
-                    self._viewed.add(id(tensor._base))
+                self._is_made(tensor)
                 if len(made) > 1 and isinstance(func, FunctionType):
                     # One of several results may have been made from another, in Python that is not seen here.
                     self._read.add(id(tensor))
         return result
+
+    def _is_made(self, tensor: Tensor) -> None:
+        """A tensor that was not there before, whatever had its identity."""
+        self._made.add(id(tensor))
+        self._read.discard(id(tensor))
+        self._viewed.discard(id(tensor))
+        if tensor._is_view():
+            self._viewed.add(id(tensor._base))
 
 
 class _Window:
@@ -130,8 +143,11 @@ def _tensors(args: Sequence[Any], kwargs: dict[str, Any] | None) -> list[Tensor]
     for value in (*args, *kwargs.values()) if kwargs else args:
         if isinstance(value, Tensor):
             found.append(value)
+        elif type(value) in _PLAIN:
+            pass
         elif isinstance(value, (tuple, list)):
-            found += _tensors(value, None)
+            if not _PLAIN.issuperset(map(type, value)):
+                found += _tensors(value, None)
         elif isinstance(value, dict):
             found += _tensors((), value)
     return found
