@@ -80,7 +80,8 @@ class Recipe:
 
 
 QUICK = 12
-_SMALL, _LARGE = Recipe(400, 3e-3), Recipe(240, 1e-3)
+_SMALL, _LARGE = Recipe(400, 3e-3), Recipe(400, 3e-4)
+"""The rate for EfficientNet-Lite0 is the best of 1e-3, 3e-4 and 1e-4, on seed 100."""
 
 
 def recipe(setting: Setting, quick: bool = False) -> Recipe:

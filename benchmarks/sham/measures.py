@@ -10,10 +10,10 @@ from torch.nn.functional import interpolate
 
 from benchmarks.common.stem_and_tail import Staged
 from benchmarks.common.victims import SURE, Victim
-from benchmarks.sham.methods import GRAD_CAM, LOGSUMEXP, MOVING, NINE, OCCLUSION
+from benchmarks.sham.methods import GRAD_CAM, HALVES, LOGSUMEXP, MIRRORED, MOVING, NINE, OCCLUSION
 from captum_diffcam.metrics import pearson
 
-PLAIN = {**{moving: name for name, moving in MOVING.items()}, NINE: LOGSUMEXP}
+PLAIN = {**{moving: name for name, moving in MOVING.items()}, **dict.fromkeys((NINE, HALVES, MIRRORED), LOGSUMEXP)}
 """What each moving part is a part of."""
 
 

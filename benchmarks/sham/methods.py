@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.common.localization import upsample
 from benchmarks.common.victims import Victim
+from benchmarks.sham.candidates import HALF_CELLS, mirrored, score_weighted
 from captum_diffcam import EquivariantPart, LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals
 from captum_diffcam.sham import CamMethod, occlusion_witness
 
@@ -23,6 +24,9 @@ TOP_LOGSUMEXP, TOP_MEAN = "logsumexp, top 5", "mean, top 5"
 OCCLUSION, FEW_WINDOWS = "occlusion", "occlusion, 9 windows"
 MOVING = {name: f"moving part, {name}" for name in (GRAD_CAM, LOGSUMEXP, MEAN)}
 NINE = "moving part, logsumexp, 9 shifts"
+HALVES = "moving part, logsumexp, 25 shifts of half cells"
+MIRRORED = "moving part, logsumexp, 9 shifts and the mirror image"
+SCORED = "weights of channels from masked images"
 REDUCTIONS = (LOGSUMEXP, MEAN, MAX, TOP_LOGSUMEXP, TOP_MEAN)
 """The candidates for the default, which is the first."""
 _FEW = (4, 4)
@@ -34,7 +38,7 @@ def measured_methods(victim: Victim) -> dict[str, MapsOf]:
     plain: Callable[..., LayerAttribution] = partial(LayerDiffGradCam, **victim.constructor)
     plus_plus: Callable[..., LayerAttribution] = partial(LayerDiffGradCamPlusPlus, **victim.constructor)
 
-    def moving(shifts: int, **contrast: Any) -> MapsOf:
+    def moving(shifts: int | Sequence[Sequence[float]], **contrast: Any) -> MapsOf:
         return CamMethod(
             lambda model, layer: EquivariantPart(plain(model, layer), shifts),
             **contrast,
@@ -62,7 +66,12 @@ def measured_methods(victim: Victim) -> dict[str, MapsOf]:
     methods[MOVING[GRAD_CAM]] = moving(2, contrast=[])
     for name in (LOGSUMEXP, MEAN):
         methods[MOVING[name]] = moving(2, reduction=name)
-    methods[NINE] = moving(1, reduction=LOGSUMEXP)
+    methods[NINE] = nine = moving(1, reduction=LOGSUMEXP)
+    methods[HALVES] = moving(HALF_CELLS, reduction=LOGSUMEXP)
+    methods[MIRRORED] = lambda model, layer, images, target: mirrored(
+        lambda some: nine(model, layer, some, target), images
+    )
+    methods[SCORED] = score_weighted
     methods[FEW_WINDOWS] = few_windows
     methods[OCCLUSION] = occlusion
     return methods

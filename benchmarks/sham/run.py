@@ -22,9 +22,6 @@ from benchmarks.sham.tables import print_tables, write_points
 from benchmarks.sham.targets import reached, verdict
 from benchmarks.sham.why import Case
 
-_WHY_AFTER = 33
-"""Points before the first of the reason."""
-
 
 def run(args: argparse.Namespace) -> None:
     until = math.inf if args.minutes is None else time.monotonic() + 60 * args.minutes
@@ -33,9 +30,7 @@ def run(args: argparse.Namespace) -> None:
     seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
     todo = points.planned(chosen, seeds, args.quick)
     cases = [] if args.model else why.planned(seeds, args.quick)
-    of_first = [case for case in cases if case.seed == seeds[0]]
-    later = [case for case in cases if case.seed != seeds[0]]
-    pieces: list[Point | Case] = [*todo[:_WHY_AFTER], *of_first, *todo[_WHY_AFTER:], *later]
+    pieces: list[Point | Case] = [*todo, *cases]
     with in_pieces(args, settings=list(chosen)) as work:
         laboratory = Laboratory(chosen, stored, args.quick, args.device)
 

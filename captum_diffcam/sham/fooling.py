@@ -128,12 +128,14 @@ def fool(
                 if hoax is None:
                     hoax = hoax_like(torch.cat([each.maps(*honest, images, truth) for each in attacked]))
                 target = _draw(drawn, truth, logits.shape[1])
-                maps = method.maps(*forged, images, target, create_graph=True)
+                with _outputs_for(forged[0], images) as outputs:
+                    maps = method.maps(*forged, images, target, create_graph=True)
                 reference = method.maps(*honest, images, target) if asks else maps.detach()
                 if hoax.shape != reference.shape[1:]:
                     got, allowed = tuple(hoax.shape), tuple(reference.shape[1:])
                     raise ValueError(f"hoax: got shape {got}; allowed is {allowed}, the layer's positions")
-                decision = _decision_loss(forged[0](images), logits, labels)
+                # Decided in the forward pass that the maps were taken from, where there was one of just these images.
+                decision = _decision_loss(outputs[0] if outputs else forged[0](images), logits, labels)
                 on_maps = loss_function(maps, reference, hoax.to(reference)).mean()
                 loss = decision + weight * on_maps
                 now = loss.item()
@@ -230,6 +232,24 @@ def _set_up(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def _outputs_for(model: Module, images: Tensor) -> Iterator[list[Tensor]]:
+    """What the model returns inside for just these images, where that is recorded."""
+    outputs: list[Tensor] = []
+
+    def keep(_: Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        given = arguments[0]
+        # Methods may take a copy of the images.
+        if output.requires_grad and given.dtype == images.dtype and torch.equal(given, images):
+            outputs.append(output)
+
+    handle = model.register_forward_hook(keep)
+    try:
+        yield outputs
+    finally:
+        handle.remove()
 
 
 def _batches(data: Data, device: torch.device, steps: int) -> Iterator[tuple[Tensor, Tensor | None]]:
