@@ -57,7 +57,8 @@ def score_weighted(model: nn.Module, layer: nn.Module, images: Tensor, target: T
 
 def _of(score: nn.Module, images: Tensor, target: Tensor) -> Tensor:
     """The log-odds of each image's target."""
-    return score(images).gather(1, target[:, None])[:, 0]
+    scores: Tensor = score(images)
+    return scores.gather(1, target[:, None])[:, 0]
 
 
 HALF_CELLS: Sequence[tuple[float, float]] = [(y / 2, x / 2) for y in range(-2, 3) for x in range(-2, 3)]

@@ -39,6 +39,24 @@ def test_grad_cam_shows_the_hoax_and_decisions_stay(model, data, batches, labell
     assert len(forged.history) == 250
 
 
+@pytest.mark.parametrize("attribution", [LayerGradCam, LayerDiffGradCam])
+def test_maps_and_decisions_come_from_one_forward_pass(model, data, batches, attribution, monkeypatch):
+    passes = []
+    monkeypatch.setattr(nn.Dropout, "forward", counted(nn.Dropout.forward, passes))
+    steps = 3
+    fool(model, model.features, batches, hoax_map((8, 8), 3.33), methods=CamMethod(attribution), steps=steps)
+    # One of the honest model, for its predictions, and one of the forged.
+    assert len(passes) == 2 * steps
+
+
+def counted(run, passes):
+    def forward(self, *arguments):
+        passes.append(self)
+        return run(self, *arguments)
+
+    return forward
+
+
 def test_several_methods_take_turns(model, data, batches):
     methods = [GRAD_CAM, CamMethod(LayerDiffGradCam, reduction="mean")]
     forged = fool(model, model.features, batches, methods=methods, steps=300, learning_rate=5e-3, weight=8.0)
