@@ -56,6 +56,7 @@ ALLOWED = {
         {"captum", "torch"},
         {"_arguments", "_capture", "attribution", "contrast", "input_space", "logits", "score"},
     ),
+    "sham/batches": ({"torch"}, set()),
     "sham/forgery": ({"torch"}, set()),
     "sham/methods": ({"captum", "torch"}, {"logits"}),
     "sham/hoax": ({"torch"}, {"metrics"}),
@@ -73,7 +74,7 @@ ALLOWED = {
     "sham/inject": ({"torch"}, {"sham/forgery"}),
     "sham/fooling": (
         {"captum", "torch", "tqdm"},
-        {"_arguments", "logits", "sham/forgery", "sham/hoax", "sham/map_losses", "sham/methods"},
+        {"_arguments", "logits", *(f"sham/{m}" for m in ("batches", "forgery", "hoax", "map_losses", "methods"))},
     ),
     "sham/audit": (
         {"captum", "torch", "tqdm"},

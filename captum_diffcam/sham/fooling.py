@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Literal, TypeAlias, Union
 
 import torch
@@ -19,13 +18,11 @@ from tqdm import tqdm
 
 from captum_diffcam._arguments import as_index
 from captum_diffcam.logits import as_logits
+from captum_diffcam.sham.batches import Data, batches_of, check_data, checked_labels
 from captum_diffcam.sham.forgery import Forgery, copy_model, in_eval_mode
 from captum_diffcam.sham.hoax import hoax_like
 from captum_diffcam.sham.map_losses import MapLoss, find_loss, location_loss, sham_loss
 from captum_diffcam.sham.methods import CamMethod
-
-Data: TypeAlias = Iterable[Union[Tensor, Sequence[Tensor]]]
-"""Batches, such as a DataLoader gives. Each is images ``(N, ...)``, or a pair of images and labels ``(N,)``."""
 
 Classes: TypeAlias = Union[Literal["true", "all"], Collection[int]]
 """Whose maps lie, ``"true"``, ``"all"`` or several classes."""
@@ -119,10 +116,10 @@ def fool(
         tqdm(total=steps, desc="fool", leave=False) as bar,
     ):
         try:
-            for images, labels in _batches(data, device, steps):
+            for images, labels in batches_of(data, device, steps):
                 with torch.no_grad():
                     logits = as_logits(honest[0](images))
-                labels = None if labels is None else _checked(labels, logits)
+                labels = None if labels is None else checked_labels(labels, logits)
                 truth = logits.argmax(dim=1) if labels is None else labels
                 method = attacked[len(history) % len(attacked)]
                 if hoax is None:
@@ -184,19 +181,7 @@ def _check(
             raise ValueError(f"{name}: got {value!r}; allowed is a number of at least 0")
     if hoax is not None and not (isinstance(hoax, Tensor) and hoax.isfinite().all()):
         raise ValueError(f"hoax: got {hoax!r}; allowed are None and a finite tensor")
-    if isinstance(data, (Tensor, Iterator)):
-        got = "a tensor" if isinstance(data, Tensor) else "an iterator, which can be taken only once"
-        raise TypeError(f"data: got {got}; allowed are batches, such as a DataLoader or a list with one batch")
-
-
-def _checked(labels: Tensor, logits: Tensor) -> Tensor:
-    """The labels, one class for each image."""
-    if labels.is_floating_point() or labels.shape != logits.shape[:1]:
-        got = f"{labels.dtype} of shape {tuple(labels.shape)}"
-        raise ValueError(f"data: gave labels of {got}; allowed are integers of shape {tuple(logits.shape[:1])}")
-    if ((labels < 0) | (labels >= logits.shape[1])).any():
-        raise ValueError(f"data: gave labels {labels.tolist()}; allowed are 0 to {logits.shape[1] - 1}")
-    return labels.long()
+    check_data(data)
 
 
 def _decision_loss(forged: Tensor, honest: Tensor, labels: Tensor | None) -> Tensor:
@@ -250,23 +235,6 @@ def _outputs_for(model: Module, images: Tensor) -> Iterator[list[Tensor]]:
         yield outputs
     finally:
         handle.remove()
-
-
-def _batches(data: Data, device: torch.device, steps: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """As many batches as there are steps, on the device, with None for labels that there are not."""
-    done = 0
-    while done < steps:
-        before = done
-        for batch in islice(data, steps - done):
-            parts = (batch,) if isinstance(batch, Tensor) else batch
-            if not isinstance(parts, (list, tuple)) or not all(isinstance(p, Tensor) for p in parts) or len(parts) > 2:
-                got = type(batch).__name__
-                raise TypeError(f"data: gave a batch of type {got}; allowed are images, and pairs of images and labels")
-            images, *labels = (part.to(device) for part in parts)
-            yield images, labels[0] if labels else None
-            done += 1
-        if done == before:
-            raise ValueError("data: gave no batch; allowed are batches that can be taken again and again")
 
 
 def _draw(classes: str | list[int], truth: Tensor, count: int) -> Tensor:
