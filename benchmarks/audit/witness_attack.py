@@ -32,7 +32,7 @@ def forge_against_witness(
     tail = victim.model.tail
 
     def make() -> dict[str, Tensor]:
-        batches = taught(tail, torch.cat(victim.seen), hoax, fills, seed)
+        batches = taught(tail, torch.cat(list(victim.seen)), hoax, fills, seed)
         method = attacked_methods(victim)[GRAD_CAM]
         forged = fool(tail, victim.layer, batches, hoax, methods=method, weight=weight, steps=steps, seed=seed)
         return {key: value.cpu() for key, value in forged.model.state_dict().items()}

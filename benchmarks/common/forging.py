@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmarks.common.names import GRAD_CAM
 from benchmarks.common.stem_and_tail import Staged
 from benchmarks.common.stored import Stored
-from benchmarks.common.victims import Reach, Setting, Victim
+from benchmarks.common.victims import FIRST, Reach, Setting, Victim
 from captum_diffcam import EquivariantPart, LayerDiffGradCam
 from captum_diffcam.sham import CamMethod, Forgery, fool, hoax_like, inject_hoax
 
@@ -92,7 +92,7 @@ def recipe(setting: Setting, quick: bool = False) -> Recipe:
 
 def honest_hoax(victim: Victim) -> Tensor:
     """The border, as spread out as honest maps are of what the attacker sees."""
-    seen = torch.cat(victim.seen[:8]).to(victim.images.device)
+    seen = torch.cat(list(victim.seen[:FIRST])).to(victim.images.device)
     with torch.no_grad():
         predicted = victim.model.tail(seen).argmax(dim=1)
     maps = attacked_methods(victim)[GRAD_CAM].maps(victim.model.tail, victim.layer, seen, predicted)

@@ -6,11 +6,12 @@ images in any case. The attacker's images are disjoint from those that are repor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +31,45 @@ from benchmarks.common.stem_and_tail import Remembering, Staged, Tail
 from benchmarks.common.stored import Stored
 
 BATCH = 16
+FIRST = 8
+"""So many of the attacker's batches are kept, that he need not see all of them for what was forged before."""
 SURE = 0.3
 """Decisions that count are those with at least this probability."""
 Reach: TypeAlias = Literal["last", "stage", "all"]
 """What the attacker trains: the last convolutions and the head, the last stage and the head, or the whole network."""
+
+
+class Later(Sequence[Tensor]):
+    """Batches that are made when they are asked for: the first few, which tell what they are, or all."""
+
+    def __init__(self, length: int, first: Callable[[], list[Tensor]], every: Callable[[], list[Tensor]]) -> None:
+        self.length = length
+        self.first, self.every = cache(first), cache(every)
+
+    def __len__(self) -> int:
+        return self.length
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        end = index.stop if isinstance(index, slice) else index + 1
+        few = end is not None and 0 < end <= FIRST
+        return (self.first() if few else self.every())[index]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """So many images, to be drawn or read when they are needed."""
+
+    number: int
+    make: Callable[[], Scenes]
+
+    @cached_property
+    def scenes(self) -> Scenes:
+        """They themselves."""
+        return self.make()
 
 
 @dataclass(frozen=True)
@@ -44,7 +80,7 @@ class Victim:
     """The stem, which stays as it is, and the tail, which is attacked."""
     layer: nn.Module
     """A module of the tail, whose maps are to lie."""
-    seen: list[Tensor]
+    seen: Sequence[Tensor]
     """What the tail gets for the attacker's images, in batches. His decisions are the model's own soft outputs."""
     images: Tensor
     """Held out, with a decision that the model is sure of: what maps are measured on."""
@@ -56,6 +92,8 @@ class Victim:
     """Keywords of the attribution classes, such as the layout."""
     keywords: dict[str, Any] = field(default_factory=dict)
     """Arguments of every map, such as the side of the layer."""
+    pool: Tensor | None = None
+    """All held-out images with a decision that the model is sure of, where there are more than ``images``."""
 
     def to(self, device: torch.device) -> Victim:
         """The same on a device."""
@@ -104,9 +142,9 @@ def glyphs(classes: int, stored: Stored, architecture: str = "plain") -> Setting
     def scenes(count: int, seed: int) -> Scenes:
         return draw_scenes(classes, count, seed)
 
-    def data(seed: int, quick: bool) -> tuple[Scenes, Scenes, Scenes]:
-        training, seen, held_out = (1280, 320, 160) if quick else (7000 + 70 * classes, 4800, 800)
-        return scenes(training, seed), scenes(seen, seed + 10_000), scenes(held_out, seed + 20_000)
+    def data(seed: int, quick: bool) -> list[_Part]:
+        counts = (1280, 320, 160) if quick else (7000 + 70 * classes, 4800, 800)
+        return [_Part(count, partial(scenes, count, seed + 10_000 * i)) for i, count in enumerate(counts)]
 
     name = f"glyphs, {classes} classes"
     return Setting(name, classes, False, partial(_small, name, classes, data, stored, architecture, False))
@@ -119,28 +157,35 @@ def clothes(
     kept = fashion.TWO if two else None
     classes = 2 if two else 10
 
-    def data(seed: int, quick: bool) -> tuple[Scenes, Scenes, Scenes]:
+    def data(seed: int, quick: bool) -> list[_Part]:
         training, seen, held_out = (1280, 320, 160) if quick else (8000, 4000, 1000)
-        both = fashion_scenes(folder, train=True, count=training + seen, seed=seed, classes=kept)
-        tested = fashion_scenes(folder, train=False, count=held_out, seed=seed, classes=kept)
-        return (*fashion.split(both, training), tested)
+
+        def of(part: int) -> Scenes:
+            # Two parts of one order.
+            both = fashion_scenes(folder, train=True, count=training + seen, seed=seed, classes=kept)
+            return fashion.split(both, training)[part]
+
+        tested = partial(fashion_scenes, folder, train=False, count=held_out, seed=seed, classes=kept)
+        return [_Part(training, partial(of, 0)), _Part(seen, partial(of, 1)), _Part(held_out, tested)]
 
     name = f"Fashion-MNIST, {'one logit' if one_logit else f'{classes} classes'}"
     return Setting(name, classes, True, partial(_small, name, classes, data, stored, architecture, one_logit))
 
 
 def honest_small_net(
-    name: str, classes: int, training: Scenes, stored: Stored, architecture: str, one_logit: bool, seed: int
+    name: str, classes: int, training: _Part, stored: Stored, architecture: str, one_logit: bool, seed: int
 ) -> Classifier:
     """A small net that was trained on these, now or before."""
 
     def make() -> dict[str, Tensor]:
-        labels = labels_of(training)
-        return trained(architecture, classes, training.images, labels, seed, one_logit=one_logit).state_dict()
+        scenes = training.scenes
+        return trained(architecture, classes, scenes.images, labels_of(scenes), seed, one_logit=one_logit).state_dict()
 
-    made = stored.get(
-        f"{name} {architecture}", make, seed=seed, count=len(training.images), first=training.images[:4].sum().item()
-    )
+    def first() -> float:
+        return training.scenes.images[:4].sum().item()
+
+    known: float = stored.get(f"{name} first", first, seed=seed, count=training.number)
+    made = stored.get(f"{name} {architecture}", make, seed=seed, count=training.number, first=known)
     model = build(architecture, classes, seed, one_logit=one_logit)
     model.load_state_dict(made)
     return model
@@ -153,7 +198,7 @@ _HEADS = {"plain": {"last": 4, "stage": 2, "all": 0}, "resnet": {"last": 3, "sta
 def _small(
     name: str,
     classes: int,
-    data: Callable[[int, bool], tuple[Scenes, Scenes, Scenes]],
+    data: Callable[[int, bool], list[_Part]],
     stored: Stored,
     architecture: str,
     one_logit: bool,
@@ -169,14 +214,35 @@ def _small(
     stem = Remembering(before) if left else before
     tail = Tail(net.features[left:], net.pooling, net.head).eval()
     model = Staged(stem, tail).eval()
-    images = held_out.images
+    tested = held_out.scenes
+    images = tested.images
+
+    def attacked() -> list[Tensor]:
+        with torch.no_grad():
+            return [before(batch) for batch in torch.split(seen.scenes.images, BATCH)]
+
+    def first() -> list[Tensor]:
+        net_is = sum(value.double().sum().item() for value in before.state_dict().values())
+        found: list[Tensor] = stored.get(
+            f"{name} {architecture} attacked",
+            lambda: attacked()[:FIRST],
+            seed=seed,
+            reach=reach,
+            count=seen.number,
+            of=net_is,
+        )
+        return found
+
     with torch.no_grad():
-        attacked = [before(batch) for batch in torch.split(seen.images, BATCH)]
         decided = [before(batch) for batch in torch.split(images, 256)]
         sure = torch.cat([tail(batch) for batch in decided]).softmax(dim=1).amax(dim=1) >= SURE
-    shown = sure.nonzero()[: 8 if quick else 48, 0]
+    every = sure.nonzero()[:, 0]
+    shown = every[: 8 if quick else 48]
     layout = {"layout": LAYOUTS[architecture]} if architecture in LAYOUTS else {}
-    return Victim(model, tail.features, attacked, images[shown], held_out.masks[shown, 0], decided, layout)
+    batches = Later(math.ceil(seen.number / BATCH), first, attacked)
+    return Victim(
+        model, tail.features, batches, images[shown], tested.masks[shown, 0], decided, layout, pool=images[every]
+    )
 
 
 def own(name: str, weights: str | None, layer_name: str | None, data: Path) -> Setting:
@@ -223,6 +289,7 @@ def _readable(path: str) -> Any:
         raise UsageError(f"--data: {path!r} is {error}") from error
 
 
+_POOL = 96
 _CUTS: dict[str, int] = {"last": 14, "stage": 11}
 """The blocks of EfficientNet-Lite0 before the tail. Its very last convolution is 1 x 1 and could not move anything, so
 the last two blocks are attacked; or the last five, which are all that have as many positions as the map."""
@@ -270,11 +337,12 @@ def scenes_of_cutouts(material: Material, stored: Stored) -> Setting:
         shown = sure.nonzero()[: 4 if quick else 16, 0]
         if quick and not len(shown):
             shown = torch.arange(4)
+        pool = (tested["images"][sure][:_POOL].float() / 255 - mean) / std
         images = (tested["images"][shown].float() / 255 - mean) / std
         model = Staged(Remembering(module).eval(), tail).eval()
         batches = list(
             torch.split(seen[torch.randperm(len(seen), generator=torch.Generator().manual_seed(seed))], BATCH)
         )
-        return Victim(model, tail.features, batches, images, tested["masks"][shown], decided)
+        return Victim(model, tail.features, batches, images, tested["masks"][shown], decided, pool=pool)
 
     return Setting("cut-outs, 1000 classes", 1000, True, make, ("last", "stage"))

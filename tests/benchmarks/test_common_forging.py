@@ -47,7 +47,7 @@ def test_a_forgery_is_made_once(tmp_path):
 def test_the_hoax_is_as_spread_out_as_honest_maps():
     victim = tiny_victim(0)
     maps = attacked_methods(victim)["LayerGradCam"]
-    seen = torch.cat(victim.seen)
+    seen = torch.cat(list(victim.seen))
     honest = maps.maps(victim.model.tail, victim.layer, seen, victim.model.tail(seen).argmax(dim=1))
     honest = honest[honest.flatten(1).amax(dim=1) > 0]
     assert cam_entropy(honest_hoax(victim)[None]).item() == pytest.approx(cam_entropy(honest).mean().item(), abs=0.05)
