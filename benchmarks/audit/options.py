@@ -11,7 +11,13 @@ UNPUBLISHED = ("model", "weights", "layer", "images", "cutouts", "backgrounds", 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seeds", type=positive, default=5, metavar="N", help="models of each kind (default 5)")
+    parser.add_argument(
+        "--seeds",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="models of each kind; less is done of further ones (default 1)",
+    )
     parser.add_argument("--quick", action="store_true", help="few models and steps: does it run, not what comes out")
     parser.add_argument(
         "--minutes", type=positive, metavar="N", help="begin no audit after so long; what is left out is reported"

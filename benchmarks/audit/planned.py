@@ -1,29 +1,40 @@
-"""What is audited, in which order: the most telling first, so that a run that is stopped has said the most."""
+"""What is audited, in which order: all of one seed, first honest models and then forged ones; less of further seeds."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.common.forging import ADAPTIVE, AT_ONCE, ATTACKS, INJECTION, SHAM, SHAM_ALL
+from benchmarks.audit.by_hand import BY_HAND
+from benchmarks.common.forging import ADAPTIVE, AGAINST_MOVING, AT_ONCE, ATTACKS, INJECTION, SHAM, SHAM_ALL
 from benchmarks.common.names import LITE0
 
 LITE1 = "efficientnet-lite1"
 PRETRAINED = tuple(f"{model}, {of}" for model in (LITE0, LITE1) for of in ("photographs", "cut-outs"))
 UNTRAINED = "untrained, on Fashion-MNIST"
-_TRAINED = (
-    *("Fashion-MNIST, 10 classes", "glyphs, 10 classes", "Fashion-MNIST, 2 classes", "glyphs, 2 classes"),
-    *("Fashion-MNIST, 10 classes: resnet", "Fashion-MNIST, 10 classes: vgg", "Fashion-MNIST, 10 classes: vit"),
-    *("Fashion-MNIST, 2 classes: resnet", "glyphs, 100 classes"),
-)
+CLOTHES, GLYPHS, TWO = "Fashion-MNIST, 10 classes", "glyphs, 10 classes", "Fashion-MNIST, 2 classes"
 CUTOUTS = "cut-outs, 1000 classes"
-ATTACKED = {"Fashion-MNIST, 10 classes": 3.0, "glyphs, 10 classes": 3.0, CUTOUTS: 0.5, "Fashion-MNIST, 2 classes": 3.0}
-"""Weights of the map loss, the middle ones of the frontier's."""
+_TRAINED = (
+    *(CLOTHES, GLYPHS, TWO, "glyphs, 2 classes", "glyphs, 100 classes"),
+    *(f"{CLOTHES}: {architecture}" for architecture in ("resnet", "vgg", "vit")),
+)
 KNOWS_ONE, KNOWS_ALL = "of the witness, one fill", "of the witness, all fills"
 WITNESS = {KNOWS_ONE: ("mean",), KNOWS_ALL: ("mean", "blur", "other")}
 HEO = tuple(name for name in ATTACKS if "Heo" in name)
+_TRAINED_ATTACKS = (SHAM, SHAM_ALL, *HEO, ADAPTIVE["logsumexp"], ADAPTIVE["mean"], AT_ONCE)
+_ON_IMAGES = (AGAINST_MOVING, KNOWS_ONE, KNOWS_ALL)
+"""Attacks on the whole network, which take longest."""
 _MAIN = (SHAM, AT_ONCE, INJECTION)
-_TAUGHT = (SHAM_ALL, ADAPTIVE["logsumexp"], ADAPTIVE["mean"])
-_MORE = (KNOWS_ALL, KNOWS_ONE, *_TAUGHT, *HEO)
+ATTACKED = {
+    CLOTHES: (*_TRAINED_ATTACKS, INJECTION, *BY_HAND, *_ON_IMAGES),
+    GLYPHS: (*_MAIN, *BY_HAND),
+    TWO: _MAIN,
+    CUTOUTS: (SHAM, INJECTION, *BY_HAND),
+}
+"""Which models are attacked, and how."""
+WEIGHTS = {CUTOUTS: 2.0}
+USUAL_WEIGHT = 3.0
+"""Of the map loss. They are among the frontier's, so that forgeries are made only once."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +55,31 @@ class Point:
         """What the attacker of the witness knows; none where he is another one."""
         return WITNESS.get(self.attack or "", ())
 
+    @property
+    def whole(self) -> bool:
+        """Whether the whole network is attacked."""
+        return self.attack in _ON_IMAGES
+
+    @property
+    def weight(self) -> float:
+        """Of the map loss."""
+        return WEIGHTS.get(self.kind, USUAL_WEIGHT)
+
 
 def planned(seeds: list[int], quick: bool) -> list[Point]:
     """Every point, in order."""
     if quick:
-        few = [Point(kind, seeds[0]) for kind in (PRETRAINED[0], _TRAINED[0])]
-        return [*few, *(Point(_TRAINED[0], seeds[0], attack) for attack in (SHAM, INJECTION, KNOWS_ONE))]
-    first = list(ATTACKED)[:2]
-    points = []
-    for seed in seeds:
-        points += [Point(kind, seed) for kind in first]
-        points += [Point(first[0], seed, attack) for attack in (*_MAIN, *_TAUGHT)]
-        points += [Point(kind, seed) for kind in PRETRAINED]
-        points += [Point(CUTOUTS, seed, attack) for attack in (SHAM, INJECTION)]
-        points += [Point(first[1], seed, attack) for attack in (INJECTION, SHAM, AT_ONCE)]
-        points += [Point(first[0], seed, attack) for attack in (KNOWS_ALL, KNOWS_ONE)]
-        points += [Point(kind, seed) for kind in (*_TRAINED[2:], UNTRAINED)]
-    for seed in seeds:
-        points += [Point(kind, seed) for kind in (*PRETRAINED, *_TRAINED, UNTRAINED)]
-        points += [Point(kind, seed, attack) for kind in ATTACKED for attack in (*_MAIN, *_MORE)]
-    # On the scenes of cut-outs the attackers of the witness would take hours.
-    return [p for p in dict.fromkeys(points) if not (p.kind == CUTOUTS and p.attack in WITNESS)]
+        few = [Point(kind, seeds[0]) for kind in (PRETRAINED[0], CLOTHES)]
+        return [*few, *(Point(CLOTHES, seeds[0], attack) for attack in (SHAM, INJECTION, BY_HAND[0], KNOWS_ONE))]
+    first, *others = seeds
+    return [*_of(first), *(point for seed in others for point in _of(seed) if not _long(point))]
+
+
+def _of(seed: int) -> Iterator[Point]:
+    yield from (Point(kind, seed) for kind in (*PRETRAINED, *_TRAINED, UNTRAINED))
+    yield from (Point(kind, seed, attack) for kind, attacks in ATTACKED.items() for attack in attacks)
+
+
+def _long(point: Point) -> bool:
+    """What is done for the first seed alone: the other architectures, attacks on all of a network, and large models."""
+    return ": " in point.kind or point.whole or point.kind in (*PRETRAINED, CUTOUTS, UNTRAINED)

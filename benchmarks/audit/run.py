@@ -86,7 +86,7 @@ def report(args: argparse.Namespace, seeds: list[int], found: list[dict[str, Any
     forged = [each for each in found if each["attack"] is not None]
     record = {
         "benchmark": "audit",
-        "complete": not args.quick,
+        "complete": not args.quick and not left,
         **environment(args),
         "seeds": seeds,
         "left_out": left,

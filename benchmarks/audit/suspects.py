@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,7 +14,8 @@ import torch
 from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
-from benchmarks.audit.planned import ATTACKED, LITE1, PRETRAINED, UNTRAINED, Point
+from benchmarks.audit.by_hand import BY_HAND, Painted, forge_by_hand
+from benchmarks.audit.planned import CLOTHES, LITE1, PRETRAINED, UNTRAINED, Point
 from benchmarks.audit.witness_attack import forge_against_witness
 from benchmarks.common.cutouts import Material, compose, find_material
 from benchmarks.common.fashion import find_fashion
@@ -32,7 +33,7 @@ from captum_diffcam.metrics import pearson
 from captum_diffcam.sham import CamMethod
 
 BATCH, FORGED_BATCH = 16, 32
-_BATCHES = 3
+_BATCHES, _FORGED_BATCHES, _PRETRAINED_BATCHES = 12, 3, 3
 _THREE = (CamMethod(LayerGradCam), CamMethod(LayerDiffGradCam), CamMethod(LayerDiffGradCam, reduction="mean"))
 
 
@@ -77,22 +78,28 @@ class Suspects:
         """The suspect of a point."""
         if point.kind in PRETRAINED and point.attack is None:
             return self._pretrained(point)
-        victim = self.victim(point.kind, point.seed, bool(point.fills))
+        victim = self.victim(point.kind, point.seed, point.whole)
         methods = [attacked_methods(victim)[name] for name in (GRAD_CAM, LOGSUMEXP, MEAN)]
+        pool = victim.images if victim.pool is None or not len(victim.pool) else victim.pool
         if point.attack is None:
-            return Suspect(*_forgetful(victim.model, victim.layer), _batches(victim.images, BATCH), methods)
-        setting = self._setting(point.kind)
+            return Suspect(*_forgetful(victim.model, victim.layer), _batches(pool, BATCH, _BATCHES), methods)
         hoax = honest_hoax(victim)
-        weight = ATTACKED[point.kind]
+        model, layer = self._forged(point, victim, hoax)
+        batches = _batches(pool, FORGED_BATCH, 1 if self.quick else _FORGED_BATCHES)
+        return Suspect(model, layer, batches, methods, _known(victim, model, layer, batches[0], methods, hoax))
+
+    def _forged(self, point: Point, victim: Victim, hoax: Tensor) -> tuple[nn.Module, nn.Module]:
+        assert point.attack
+        honest, _ = _forgetful(victim.model, victim.layer)
+        victim = replace(victim, model=honest)
+        if point.attack in BY_HAND:
+            return forge_by_hand(point.attack, victim, hoax)
         if point.fills:
             steps = 12 if self.quick else 400
-            forged = forge_against_witness(victim, hoax, point.fills, weight, steps, point.seed, self.stored)
-        else:
-            reach = setting.reaches[0]
-            forged = forge(setting, point.seed, reach, point.attack, weight, victim, hoax, self.stored, self.quick)
-        model, layer = _forgetful(*forged)
-        images = victim.images[:FORGED_BATCH]
-        return Suspect(model, layer, [images], methods, _known(victim, model, layer, images, methods, hoax))
+            return forge_against_witness(victim, hoax, point.fills, point.weight, steps, point.seed, self.stored)
+        setting = self._setting(point.kind)
+        reach = "all" if point.whole else setting.reaches[0]
+        return forge(setting, point.seed, reach, point.attack, point.weight, victim, hoax, self.stored, self.quick)
 
     def _setting(self, kind: str) -> Setting:
         name, _, architecture = kind.partition(": ")
@@ -106,7 +113,7 @@ class Suspects:
 
     def _victim(self, kind: str, seed: int, whole: bool) -> Victim:
         untrained = kind == UNTRAINED
-        setting = self._setting("Fashion-MNIST, 10 classes" if untrained else kind)
+        setting = self._setting(CLOTHES if untrained else kind)
         victim = setting.make(seed, "all" if whole else setting.reaches[0], self.quick)
         if not untrained:
             return victim
@@ -118,8 +125,8 @@ class Suspects:
         name, _, of = point.kind.partition(", ")
         model, size = _lite(name)
         images = _photographs(size, point.seed) if of == "photographs" else _scenes(self.material, size, point.seed)
-        count = 8 if self.quick else BATCH
-        return Suspect(model, model._bn1, [images[:count]], _THREE)
+        batches = [images[:8]] if self.quick else _batches(images, BATCH, _PRETRAINED_BATCHES)
+        return Suspect(model, model._bn1, batches, _THREE)
 
 
 def _lite(name: str) -> tuple[Any, int]:
@@ -136,7 +143,7 @@ def _normal(images: Tensor) -> Tensor:
 
 
 def _photographs(size: int, seed: int) -> Tensor:
-    """Sixteen different ones: those of the packages, and wallpapers where they are installed."""
+    """Different ones: those of the packages, and wallpapers where they are installed. Another seed, another order."""
     material = find_material()
     found = packaged_photographs() + (list(material.backgrounds) if material else [])
     order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -149,25 +156,25 @@ def _photographs(size: int, seed: int) -> Tensor:
             images.append(preprocess(load_image(found[index])))
         except SkippedError:
             continue
-        if len(images) == BATCH:
+        if len(images) == _PRETRAINED_BATCHES * BATCH:
             break
     return torch.stack(images)
 
 
 def _scenes(material: Material | None, size: int, seed: int) -> Tensor:
     assert material
-    return _normal(compose(material, BATCH, 900_000 + seed, size=size, objects=(1, 2)).images)
+    return _normal(compose(material, _PRETRAINED_BATCHES * BATCH, 900_000 + seed, size=size, objects=(1, 2)).images)
 
 
-def _forgetful(model: Staged, layer: nn.Module) -> tuple[nn.Module, nn.Module]:
+def _forgetful(model: Staged, layer: nn.Module) -> tuple[Staged, nn.Module]:
     """Without a memory of batches: no window of the audit comes again."""
     stem = model.stem.module if isinstance(model.stem, Remembering) else model.stem
     return Staged(stem, model.tail).eval(), layer
 
 
-def _batches(images: Tensor, size: int) -> list[Tensor]:
+def _batches(images: Tensor, size: int, most: int) -> list[Tensor]:
     whole = images[: max(len(images) // size, 1) * size]
-    return list(torch.split(whole, size))[:_BATCHES]
+    return list(torch.split(whole, size))[:most]
 
 
 def _known(
@@ -181,11 +188,15 @@ def _known(
     with torch.no_grad():
         before, after = (each(images).argmax(dim=1) for each in (victim.model, model))
     honest_model, honest_layer = _forgetful(victim.model, victim.layer)
+    wanted = hoax[None]
+    if isinstance(layer, Painted):
+        with torch.no_grad():
+            wanted = layer(honest_model.stem(images))[:, -1]
     shown, kept = [], []
     for method in methods:
         maps = method.maps(model, layer, images, after)
         honest = method.maps(honest_model, honest_layer, images, before)
         # A hoax injected brings one more channel, and no other grid.
-        shown.append(pearson(maps, hoax[None].to(maps)).mean().item())
+        shown.append(pearson(maps, wanted.to(maps)).mean().item())
         kept.append(pearson(maps, honest).mean().item())
     return {"hoax": max(shown), "honest": min(kept), "decisions_kept": (before == after).float().mean().item()}

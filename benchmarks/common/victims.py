@@ -93,7 +93,7 @@ class Victim:
     keywords: dict[str, Any] = field(default_factory=dict)
     """Arguments of every map, such as the side of the layer."""
     pool: Tensor | None = None
-    """All held-out images with a decision that the model is sure of, where there are more than ``images``."""
+    """More of the same, where there are."""
 
     def to(self, device: torch.device) -> Victim:
         """The same on a device."""

@@ -12,6 +12,7 @@ from torchvision.models import get_model
 
 from benchmarks.__main__ import main
 from benchmarks.audit import run as audit_run
+from benchmarks.audit.by_hand import GREY
 from benchmarks.audit.planned import KNOWS_ONE, Point
 from benchmarks.audit.suspects import Suspects
 from benchmarks.common.forging import INJECTION
@@ -22,7 +23,7 @@ KIND = "glyphs, 10 classes"
 @pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(Suspects, "_setting", lambda self, kind: TINY)
-    points = [Point(KIND, 0, attack) for attack in (None, INJECTION, KNOWS_ONE)]
+    points = [Point(KIND, 0, attack) for attack in (None, INJECTION, GREY, KNOWS_ONE)]
     monkeypatch.setattr(audit_run, "planned", lambda seeds, quick: points)
 
     def run(*options):
@@ -38,8 +39,8 @@ def test_a_run(command, tmp_path):
     assert code == 0
     assert not record["complete"]
     assert record["left_out"] == []
-    assert [model["attack"] for model in record["models"]] == [None, INJECTION, KNOWS_ONE]
-    assert record["audits"] == 3
+    assert [model["attack"] for model in record["models"]] == [None, INJECTION, GREY, KNOWS_ONE]
+    assert record["audits"] == 4
     assert [row["kind"] for row in record["honest"]] == ["all", KIND]
     # Four images decide nothing.
     assert record["honest"][0]["undecided"] == 1
@@ -49,13 +50,13 @@ def test_a_run(command, tmp_path):
 
 
 def test_a_run_that_is_out_of_time(command, monkeypatch):
-    now = iter([0.0, 0.0, 61.0, 61.0])
+    now = iter([0.0, 0.0, 61.0, 61.0, 61.0])
     monkeypatch.setattr("time.monotonic", lambda: next(now))
     code, record, printed = command("--minutes", "1")
     monkeypatch.undo()
     assert code == 0
-    assert record["left_out"] == [f"{KIND}, seed 0, {INJECTION}", f"{KIND}, seed 0, {KNOWS_ONE}"]
-    assert "No time was left for 2 of 3 models" in printed
+    assert record["left_out"] == [f"{KIND}, seed 0, {attack}" for attack in (INJECTION, GREY, KNOWS_ONE)]
+    assert "No time was left for 3 of 4 models" in printed
 
 
 def test_a_model_of_ones_own(tmp_path, capsys):

@@ -87,5 +87,7 @@ def test_what_is_planned():
     points = planned([0, 1, 2, 3, 4], quick=False)
     assert len(set(points)) == len(points) == len({point.key for point in points})
     assert {point.seed for point in points if point.attack is None} == {0, 1, 2, 3, 4}
+    assert {point.kind for point in planned([7], quick=False)} == {point.kind for point in points}
+    assert {point.seed for point in points if point.attack == KNOWS_ALL} == {0}
     assert {point.fills for point in points if point.attack == KNOWS_ALL} == {("mean", "blur", "other")}
     assert Point("glyphs, 10 classes", 0, SHAM).fills == ()
