@@ -40,7 +40,7 @@ class Case:
 
     model: str
     layer: str = "late"
-    batch: int = 4
+    batch: int = 8
     size: int = 224
     classes: int = 1000
     device: str = "cpu"

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from benchmarks.common.names import DIFF, DIFF_PLUS_PLUS, GRAD_CAM, LITE0
 from benchmarks.cost.jobs import EXPLAIN, FORWARD, LAYERS, MAP, RIVALS
+from benchmarks.cost.targets import with_largest_batch
 
 COLOURS = {
     FORWARD: "#7f7f7f",
@@ -39,16 +40,15 @@ def draw_cost(path: Path, record: dict[str, Any]) -> None:
     machine = record["machine"]
     figure.suptitle(f"What a map costs   ({machine['device']}, {machine['torch_threads']} thread(s))", fontsize=11)
 
-    batch = record["time"][0]["batch"]
     largest, first = max(row["batch"] for row in record["memory"]), record["memory"][0]["model"]
     shown = [row for row in record["memory"] if (row["model"], row["batch"]) == (first, largest)]
     _bars(
         panels["memory"], shown, "job", [row["peak_mib"] for row in shown], "peak memory over\nthe loaded model [MiB]"
     )
     panels["memory"].set_title(f"Memory: {first}, late layer, batch {largest}")
-    shown = _rows(record["time"], MAP, batch)
+    shown = with_largest_batch([row for row in record["time"] if (row["job"], row["layer"]) == (MAP, "late")])
     _bars(panels["time"], shown, "model", [1000 * row["seconds"]["median"] for row in shown], "time [ms]")
-    panels["time"].set_title(f"A map: time, late layer, batch {batch}")
+    panels["time"].set_title(f"A map: time, late layer, {_batches(shown)}")
     panels["time"].legend(fontsize=9, ncols=3, loc="upper left")
     panels["time"].set_ylim(top=panels["time"].get_ylim()[1] * 8)
     _lines(
@@ -69,8 +69,11 @@ def draw_cost(path: Path, record: dict[str, Any]) -> None:
     figure.savefig(path)
 
 
-def _rows(rows: Sequence[dict[str, Any]], job: str, batch: int) -> list[dict[str, Any]]:
-    return [row for row in rows if (row["job"], row["layer"], row["batch"]) == (job, "late", batch)]
+def _batches(rows: Sequence[dict[str, Any]]) -> str:
+    """The batch of the first model, and those of models with another."""
+    first = rows[0]["batch"]
+    others = {row["model"]: row["batch"] for row in rows if row["batch"] != first}
+    return f"batch {first}" + "".join(f" ({model}: {batch})" for model, batch in others.items())
 
 
 def _jobs(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:

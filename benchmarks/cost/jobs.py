@@ -31,3 +31,8 @@ def is_measured(method: str, job: str, *, at_input: bool = False) -> bool:
         return False
     # To DiffGradCAM++ all jobs but the weighting are what they are to DiffGradCAM.
     return job == MAP or not method.endswith("++")
+
+
+def is_slow(method: str, job: str) -> bool:
+    """Whether the method runs or records so much more than a forward that one turn tells enough of it."""
+    return method == "pytorch-grad-cam" or (method == GRAD_CAM and job != MAP)

@@ -7,8 +7,12 @@ import argparse
 from benchmarks.common.options import positive
 from benchmarks.cost.layers import LAYERS
 
-BATCH, LARGE_BATCH = 4, 32
+BATCH, LARGE_BATCH = 8, 32
 """Of all, and where memory is to show."""
+BATCHES = {"vit_b_16": 2}
+"""Of a model that takes as long with fewer as others with all."""
+GROWING_BATCH = 4
+"""Where it is the ratios that are asked for, of ever more."""
 QUICK_MODEL = "mobilenet_v3_small"
 
 UNPUBLISHED = ("models", "size")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
 from tqdm import tqdm
@@ -14,13 +15,13 @@ from benchmarks.common.reporting import conclude, environment, show, write_json
 from benchmarks.cost.cases import Case
 from benchmarks.cost.figure import draw_cost
 from benchmarks.cost.growth import growth
-from benchmarks.cost.jobs import EARLIEST, EXPLAIN, FORWARD, LAYERS, MAP, RIVALS
+from benchmarks.cost.jobs import EARLIEST, EXPLAIN, FORWARD, LAYERS, MAP, RIVALS, is_slow
 from benchmarks.cost.layers import LAYERS as LAYERS_OF
 from benchmarks.cost.memory import peak_mib
 from benchmarks.cost.methods import action, available
-from benchmarks.cost.options import BATCH, LARGE_BATCH, QUICK_MODEL
+from benchmarks.cost.options import BATCH, BATCHES, GROWING_BATCH, LARGE_BATCH, QUICK_MODEL
 from benchmarks.cost.tables import targets_table, write_tables
-from benchmarks.cost.targets import reached
+from benchmarks.cost.targets import of_single_images, reached
 from benchmarks.cost.timing import import_seconds, interleaved_seconds, ratio, spread
 from benchmarks.cost.verdict import verdict
 
@@ -41,7 +42,8 @@ def run(args: argparse.Namespace) -> None:
         record["time"] = []
         for case in tqdm(cases, desc="time", unit="case", leave=False):
             record["time"] += _times(case, rounds)
-        record["growth"] = growth(cases[0], rounds)
+        record["single_images"] = of_single_images(record["time"])
+        record["growth"] = growth(replace(cases[0], batch=min(cases[0].batch, GROWING_BATCH)), rounds)
         record["memory"] = _memory(in_memory, args.threads)
         record["imports"] = _imports(1 if args.quick else 9)
         record["targets"] = reached(record)
@@ -58,12 +60,13 @@ def run(args: argparse.Namespace) -> None:
 def _cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case, str]]]:
     """What is timed, and what of it is measured in memory, which needs a process for each."""
 
-    def case(model: str, layer: str = "late", batch: int = BATCH, job: str = MAP) -> Case:
+    def case(model: str, layer: str = "late", batch: int | None = None, job: str = MAP) -> Case:
+        batch = batch or BATCHES.get(model, BATCH)
         return Case(model, layer, batch, device=str(args.device), seed=args.seed, size=args.size, job=job)
 
     models = [model for model in args.models if "middle" in LAYERS_OF[model]]
     first = args.models[0]
-    cases = [case(model, batch=batch) for model in args.models for batch in (BATCH, 1)]
+    cases = [case(model, batch=batch) for model in args.models for batch in (None, 1)]
     cases += [case(model, layer, 1) for model in models for layer in ("early", "middle")]
     cases += [case(model, job=job) for model in models for job in (EXPLAIN, RIVALS, LAYERS)]
     in_memory = [case(first, batch=LARGE_BATCH, job=job) for job in (MAP, EXPLAIN)]
@@ -87,7 +90,8 @@ def _methods(case: Case) -> list[str]:
 def _times(case: Case, rounds: int) -> list[dict[str, Any]]:
     workload = case.build()
     actions = {name: action(name, workload) for name in _methods(case)}
-    seconds = interleaved_seconds(actions, rounds, case.device)
+    slow = [name for name in actions if is_slow(name, case.job)]
+    seconds = interleaved_seconds(actions, rounds, case.device, once=slow)
     bases = {"to_grad_cam": GRAD_CAM, "to_forward": FORWARD, "to_earliest": EARLIEST, "to_torchcam": "torchcam"}
     return [
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from statistics import median, quantiles
 from time import perf_counter, process_time
 
@@ -13,15 +13,20 @@ import torch
 from benchmarks.cost.methods import Action
 
 
-def interleaved_seconds(actions: Mapping[str, Action], rounds: int, device: str) -> dict[str, list[float]]:
+def interleaved_seconds(
+    actions: Mapping[str, Action], rounds: int, device: str, *, once: Collection[str] = ()
+) -> dict[str, list[float]]:
     """Seconds of every action in every round. They take turns, so that a busy machine slows all of them alike.
 
-    With one thread on the CPU these are seconds of its work: what others do in between does not count.
+    With one thread on the CPU these are seconds of its work: what others do in between does not count. Those of
+    ``once`` take one turn alone, in the first round.
     """
     clock = process_time if device == "cpu" and torch.get_num_threads() == 1 else perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     for turn in range(-1, rounds):
         for name, do in actions.items():
+            if name in once and turn:
+                continue
             _synchronize(device)
             start = clock()
             do()
@@ -39,8 +44,8 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def ratio(seconds: Mapping[str, list[float]], name: str, base: str) -> dict[str, float]:
-    """How many times as long it takes as the base, round by round."""
-    return spread([a / b for a, b in zip(seconds[name], seconds[base], strict=True)])
+    """How many times as long it takes as the base, round by round, in those in which both have had their turn."""
+    return spread([a / b for a, b in zip(seconds[name], seconds[base], strict=False)])
 
 
 def import_seconds(statement: str) -> float:

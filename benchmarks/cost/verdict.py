@@ -16,6 +16,11 @@ def verdict(record: dict[str, Any]) -> list[str]:
         f"{to_captum:.2f} times as long as Captum's LayerGradCam. To classify and explain takes {explained:.2f} times "
         f"as long as to classify; with maps against the five strongest rivals, {rivals:.2f} times."
     ]
+    alone = [row["value"] for row in record["single_images"]]
+    said.append(
+        f"Of a single image a map takes {alone[0]:.2f} times as long as a forward and {alone[1]:.2f} times as long as "
+        "LayerGradCam."
+    )
     memory = value.get("a map, resnet50, batch 32, late layer, memory to a bare forward")
     if memory is not None:
         share = value["a map, resnet50, batch 32, late layer, memory to LayerGradCam"]

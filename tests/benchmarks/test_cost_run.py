@@ -63,14 +63,15 @@ def test_targets_of_memory():
     }
 
 
-def test_means_are_over_models_of_medians_over_batches():
-    def row(model, value, method="DiffGradCAM", job="map"):
+def test_means_are_over_models_with_their_largest_batch():
+    def row(model, value, method="DiffGradCAM", job="map", batch=4):
         measures = {key: {"median": value} for key in ("to_forward", "to_grad_cam")}
-        return {"job": job, "model": model, "layer": "late", "method": method, **measures}
+        return {"job": job, "model": model, "layer": "late", "batch": batch, "method": method, **measures}
 
     rows = [
-        *(row("a", value) for value in (1.0, 2.0, 9.0)),
+        *(row("a", value, batch=batch) for batch, value in ((1, 1.0), (8, 2.0), (4, 9.0))),
         row("b", 8.0),
+        row("b", 9.0, batch=1),
         row("b", 5.0, "torchcam"),
         row("b", 3.0, job="explain"),
     ]
@@ -78,3 +79,5 @@ def test_means_are_over_models_of_medians_over_batches():
     assert found["a map, late layer, time to LayerGradCam"] == pytest.approx(4.0)
     assert found["classify and explain, late layer, time to a bare forward"] == pytest.approx(3.0)
     assert "classify and explain, late layer, time to torchcam" not in found
+    single = {row["figure"]: row["value"] for row in targets.of_single_images(rows)}
+    assert single["a map of a single image, late layer, time to a bare forward"] == pytest.approx(3.0)

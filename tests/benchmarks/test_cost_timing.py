@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
+
+import pytest
 
 from benchmarks.cost import timing
 
@@ -16,6 +19,15 @@ def test_actions_take_turns(monkeypatch):
     seconds = timing.interleaved_seconds(actions, 2, "cpu")
     assert turns == ["a", "b"] * 3
     assert seconds == {"a": [1.0, 1.0], "b": [2.0, 2.0]}
+
+
+def test_who_takes_one_turn_alone():
+    turns = []
+    actions = {name: partial(turns.append, name) for name in "ab"}
+    seconds = timing.interleaved_seconds(actions, 2, "cpu", once=["b"])
+    assert turns == ["a", "a", "b", "a"]
+    assert len(seconds["b"]) == 1
+    assert timing.ratio({"a": [1.0, 7.0], "b": [3.0]}, "a", "b")["median"] == pytest.approx(1 / 3)
 
 
 def test_ratios_are_taken_within_rounds():
