@@ -135,3 +135,9 @@ def test_nothing_before_the_layer_is_recorded(net, x, method):
     assert saves_the_input(lambda: reference(net, x, method, grad_kwargs={"create_graph": True}))
     assert not saves_the_input(lambda: reference(net, x, method))
     assert not saves_the_input(lambda: method(net, net.features).attribute_rivals(x, 1))
+
+
+def test_grad_outputs_are_one_for_each_example(net, x):
+    factors = torch.linspace(-1, 2, len(x))
+    maps = reference(net, x, grad_kwargs={"grad_outputs": tuple(factors)})
+    torch.testing.assert_close(maps, factors.view(-1, 1, 1, 1) * reference(net, x))
