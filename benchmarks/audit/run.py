@@ -102,7 +102,7 @@ def report(args: argparse.Namespace, seeds: list[int], found: list[dict[str, Any
     print_tables(record)
     if left:
         print(f"\nNo time was left for {len(left)} of {len(found) + len(left)} models; --resume goes on with them")
-    conclude(args, verdict(record), ["audit.json", "honest.csv", "forged.csv", "audit.png"])
+    conclude(args, verdict(record), ["audit.json", "honest.csv", "forged.csv", "audit.png"], complete=not left)
 
 
 def audit_own(args: argparse.Namespace) -> None:

@@ -65,7 +65,7 @@ def report(
     rows = at_equal_damage(measured)
     record = {
         "benchmark": "sham",
-        "complete": not args.quick,
+        "complete": not (args.quick or left),
         **environment(args),
         "seeds": list(seeds),
         "left_out": list(left),
@@ -85,6 +85,5 @@ def report(
     print_tables(record)
     if left:
         print(f"\nNo time was left for {len(left)} of {len(found) + len(left)} points; --resume goes on with them")
-    # A run that was ended in time is published as far as it went; the record names what was left out.
     files = ["sham.json", "points.csv", "frontier.png", *(["reason.png"] if reasons else [])]
-    conclude(args, verdict(record), files)
+    conclude(args, verdict(record), files, complete=not left)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from benchmarks.__main__ import main, parse
+from benchmarks.audit import run as audit_run
 from benchmarks.common import result_folders
 from benchmarks.common.options import UsageError
 from benchmarks.common.result_folders import settle_output, without_output
+from benchmarks.sham import run as sham_run
 
 
 @pytest.fixture
@@ -73,6 +76,18 @@ def test_a_run_that_fails_is_not_published(records, monkeypatch):
     monkeypatch.setattr("benchmarks.zoo.check.TOLERANCE", -1)
     assert main(["zoo", "--publish"]) == 2
     assert not records.exists()
+
+
+@pytest.mark.parametrize(("name", "report"), [("sham", sham_run.report), ("audit", audit_run.report)])
+def test_a_run_that_had_no_time_for_something_is_not_published(records, name, report):
+    args = parse([name, "--minutes", "1", "--publish"])
+    args.device = torch.device("cpu")
+    with pytest.raises(UsageError, match="the run is not complete"):
+        report(args, [0], [], ["what is left"])
+    assert not json.loads((args.output / f"{name}.json").read_text())["complete"]
+    assert not records.exists()
+    report(args, [0], [], [])
+    assert json.loads((records / name / f"{name}.json").read_text())["complete"]
 
 
 @pytest.mark.parametrize("place", ["", "cost/more", "compare"])
