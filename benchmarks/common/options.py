@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import NoReturn
+
+DATA = ("cutouts", "backgrounds", "fashion")
+"""The options of :func:`add_victim_arguments` that say what the models are trained on."""
 
 
 class UsageError(Exception):
@@ -43,6 +47,24 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 def add_resume_argument(parser: argparse.ArgumentParser) -> None:
     """Of those that work in pieces, see :mod:`benchmarks.common.pieces`."""
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+
+
+def add_victim_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of those that attack models of their own, in as many goes as it takes, see :mod:`benchmarks.common.victims`."""
+    parser.add_argument(
+        "--minutes", type=positive, metavar="N", help="begin nothing more after so long; what is left out is reported"
+    )
+    add_resume_argument(parser)
+    parser.add_argument("--cutouts", type=Path, metavar="DIR", help="PNGs of cut-out objects (default: Debian's)")
+    parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures to lay them on (default: Debian's)")
+    parser.add_argument("--fashion", type=Path, metavar="DIR", help="the files of Fashion-MNIST (default: Debian's)")
+    parser.add_argument(
+        "--models",
+        type=Path,
+        default=Path("captum-diffcam-results/models"),
+        metavar="DIR",
+        help="where trained models and forgeries are kept (default captum-diffcam-results/models)",
+    )
 
 
 def positive(text: str) -> int:

@@ -6,28 +6,15 @@ import argparse
 from pathlib import Path
 
 from benchmarks.common.names import LITE0
-from benchmarks.common.options import add_resume_argument, positive
+from benchmarks.common.options import DATA, add_victim_arguments, positive
 
-UNPUBLISHED = ("model", "weights", "layer", "cutouts", "backgrounds", "fashion")
+UNPUBLISHED = ("model", "weights", "layer", *DATA)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=positive, default=3, metavar="N", help="models of each kind (default 3)")
     parser.add_argument("--quick", action="store_true", help="few images and steps: does it run, not what comes out")
-    parser.add_argument(
-        "--minutes", type=positive, metavar="N", help="begin no point after so long; what is left out is reported"
-    )
-    add_resume_argument(parser)
-    parser.add_argument("--cutouts", type=Path, metavar="DIR", help="PNGs of cut-out objects (default: Debian's)")
-    parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures to lay them on (default: Debian's)")
-    parser.add_argument("--fashion", type=Path, metavar="DIR", help="the files of Fashion-MNIST (default: Debian's)")
-    parser.add_argument(
-        "--models",
-        type=Path,
-        default=Path("captum-diffcam-results/models"),
-        metavar="DIR",
-        help="where trained models and forgeries are kept (default captum-diffcam-results/models)",
-    )
+    add_victim_arguments(parser)
     parser.add_argument("--data", type=Path, metavar="DIR", help="with --model: a folder of images for each class")
     parser.add_argument("--model", metavar="NAME", help=f"attack {LITE0} or any classifier of torchvision instead")
     parser.add_argument("--weights", metavar="NAME|FILE", help="weights of --model, as for the main job")
