@@ -27,8 +27,9 @@ def run(args: argparse.Namespace) -> None:
     paths = find_images(args.images) if args.images else packaged_photographs()
     with in_pieces(args) as work:
         task = _task(args, work.speaks)
-        pieces = {f"{index}, {path.name}": path for index, path in enumerate(paths)}
-        found = work.run_pieces(pieces, lambda path: _explained(args, task, path), unit="photograph")
+        names = unlike_names(path.name for path in paths)
+        pieces = {f"{index}, {path.name}": (path, names[index]) for index, path in enumerate(paths)}
+        found = work.run_pieces(pieces, lambda piece: _explained(args, task, *piece), unit="photograph")
         if work.speaks:
             _report(args, task, found)
 
@@ -49,13 +50,16 @@ def _task(args: argparse.Namespace, speaks: bool) -> Task:
     return Task(classifier, layer, methods, target, contrast or EVERY_OTHER)
 
 
-def _explained(args: argparse.Namespace, task: Task, path: Path) -> dict[str, Any]:
-    """The fields of an :class:`Explanation`, or why there is none."""
+def _explained(args: argparse.Namespace, task: Task, path: Path, name: str) -> dict[str, Any]:
+    """The fields of an :class:`Explanation`, whose maps are written at once, or why there is none."""
     try:
         inputs = task.classifier.preprocess(load_image(path))[None].to(args.device)
-        return dict(vars(explain(task, path.name, inputs)))
+        explanation = explain(task, path.name, inputs)
     except SkippedError as reason:
         return {"skipped": f"{path.name}: {reason}"}
+    ours = next(method for method in task.methods if method.contrast)
+    write_photograph(args.output / FOLDER, name, explanation, ours)
+    return dict(vars(explanation))
 
 
 def _report(args: argparse.Namespace, task: Task, found: Found[dict[str, Any]]) -> None:
@@ -81,16 +85,13 @@ def _report(args: argparse.Namespace, task: Task, found: Found[dict[str, Any]]) 
 
 
 def _draw(folder: Path, task: Task, found: Found[dict[str, Any]], results: list[Numbers]) -> list[str]:
-    """All photographs, page by page, and each by itself. Returns the names of the figures."""
-    ours = next(method for method in task.methods if method.contrast)
-    names = unlike_names(numbers["photograph"] for numbers in results)
+    """All photographs, page by page. Returns the names of the figures."""
     figures, page, done = list[str](), list[Explanation](), 0
     # One after the other, because those of a large folder would not fit into memory.
     for explained in found.values():
         if "skipped" in explained:
             continue
         page.append(Explanation(**explained))
-        write_photograph(folder / FOLDER, names[done + len(page) - 1], page[-1], ours)
         if len(page) == PER_PAGE or done + len(page) == len(results):
             figures += draw_figures(folder, task, page, done, len(results))
             done, page = done + len(page), []
