@@ -19,6 +19,9 @@ _INCHES, _GAP, _LINE, _SCALE = 2.0, 0.08, 0.155, 0.45
 """The width of a picture, the gap beside it, the height of a line of text, and of the scale at the foot."""
 _LETTERS = 26
 """So many fit above a picture."""
+SIGNED = ("speaks against the class", "neither", "speaks for the class")
+POSITIVE = ("no evidence for the class", "", "strongest evidence")
+"""What the ends and the middle of the scale mean, for signed maps and for what is positive of them."""
 
 
 def rows_of_maps(

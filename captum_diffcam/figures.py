@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from captum_diffcam._sheet import rows_of_maps
+from captum_diffcam._sheet import POSITIVE, SIGNED, rows_of_maps
 from captum_diffcam.pictures import (
     AGAINST,
     FOR,
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["AGAINST", "FOR", "blended_colours", "overlay", "show_maps", "show_rivals"]
-
-_ENDS_POSITIVE = ("no evidence for the class", "", "strongest evidence")
 
 
 def overlay(
@@ -82,8 +80,7 @@ def overlay(
         >>> overlay(images, [maps, -maps], positive=True).shape
         (2, 2, 32, 32, 3)
     """
-    pictures = as_pictures(images, mean, std)
-    drawn = over(pictures, scaled(as_columns(maps), pictures, positive=positive, limits=limits), positive)
+    _, drawn = _drawn(images, as_columns(maps), positive, limits, mean, std)
     given = maps.maps if isinstance(maps, (Explanation, RivalMaps)) else maps
     return drawn[:, 0] if isinstance(given, (Tensor, np.ndarray)) and given.ndim == 4 else drawn
 
@@ -132,13 +129,12 @@ def show_maps(
         titles = list(maps)
     if titles is not None and len(titles) != len(columns):
         raise ValueError(f"titles: got {len(titles)} for {len(columns)} map(s) of each image")
-    pictures = as_pictures(images, mean, std)
-    drawn = over(pictures, scaled(columns, pictures, positive=positive, limits=limits), positive)
+    pictures, drawn = _drawn(images, columns, positive, limits, mean, std)
     decided = next((each for each in given if isinstance(each, (Explanation, RivalMaps))), None)
     said = _said(decided, decided.target[:, None], classes) if decided else [[""]] * len(pictures)
     untitled = [""] * len(columns)
     texts = [[*of_image, *(untitled if row or titles is None else titles)] for row, of_image in enumerate(said)]
-    ends = _ENDS_POSITIVE if positive else ("speaks against the class", "neither", "speaks for the class")
+    ends = POSITIVE if positive else SIGNED
     return rows_of_maps(pictures, drawn, texts, ["black"] * (1 + len(columns)), ends, positive)
 
 
@@ -157,8 +153,8 @@ def show_rivals(
     Args:
         images: as in :func:`overlay`.
         rivals: what :meth:`~captum_diffcam.LayerDiffGradCam.attribute_rivals` returns, of a single layer.
-        classes: the names of the classes, by number.
-        positive: as in :func:`overlay`, and so are all other arguments.
+        classes: as in :func:`show_maps`, and so are all other arguments.
+        positive: show what speaks for the class alone.
         limits: what the strongest colour stands for.
         mean: what the images were normalised with.
         std: what the images were normalised with.
@@ -186,8 +182,7 @@ def show_rivals(
             f"rivals: got maps of {len(rivals.maps)} layers or tensors; allowed are those of one, as "
             "rivals._replace(maps=rivals.maps[0]) has"
         )
-    pictures = as_pictures(images, mean, std)
-    drawn = over(pictures, scaled(as_columns(rivals), pictures, positive=positive, limits=limits), positive)
+    pictures, drawn = _drawn(images, as_columns(rivals), positive, limits, mean, std)
     named = _said(rivals, rivals.rivals, classes)
     texts = [
         [said, *(f"rather than\n{name}" if name else "" for name in others)]
@@ -195,8 +190,16 @@ def show_rivals(
     ]
     # Examples with fewer rivals are filled up.
     drawn[(rivals.rivals < 0).cpu().numpy()] = 1
-    ends = _ENDS_POSITIVE if positive else ("speaks for the rival", "neither", "speaks for the class")
+    ends = POSITIVE if positive else ("speaks for the rival", "neither", "speaks for the class")
     return rows_of_maps(pictures, drawn, texts, [FOR, *[AGAINST] * rivals.rivals.shape[1]], ends, positive)
+
+
+def _drawn(
+    images: Images, columns: Sequence[Tensor], positive: bool, limits: Limits, mean: Statistics, std: Statistics
+) -> tuple[Tensor, np.ndarray[Any, Any]]:
+    """The images to look at, and their maps over them: (N, H, W, 3), (N, K, H, W, 3)."""
+    pictures = as_pictures(images, mean, std)
+    return pictures, over(pictures, scaled(columns, pictures, positive=positive, limits=limits), positive)
 
 
 def _said(

