@@ -20,10 +20,10 @@ def uncompiled() -> Iterator[None]:
     """Run in Python inside what :func:`torch.compile` has compiled, without compiling anything.
 
     To autograd a compiled graph is one function. The layer's tensor and the logits are both outputs of it, and neither
-    has a gradient with respect to the other. Needs torch 2.6; nothing happens before.
+    has a gradient with respect to the other.
     """
     # Nothing is compiled before Dynamo is imported, which takes seconds.
-    if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
+    if "torch._dynamo" not in sys.modules:
         yield
         return
     # It holds for all threads: the first one in enters it, the last one out leaves it.
