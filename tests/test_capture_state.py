@@ -77,7 +77,7 @@ class TestWhatItLeaves:
         assert not maps.requires_grad
         assert maps.numpy().shape == (3, 1, 7, 7)
 
-    def test_nothing_behind_a_thousand_calls(self, net, x):
+    def test_nothing_behind_many_calls(self, net, x):
         """No hook stays, no tensor stays alive."""
         cam = LayerDiffGradCam(net, net.features)
 
@@ -87,7 +87,7 @@ class TestWhatItLeaves:
 
         cam.attribute(x, target=1)
         before = alive()
-        for _ in range(1000):
+        for _ in range(200):
             cam.attribute(x[:1], target=1)
         assert alive() <= before
         assert all(not m._forward_hooks and not m._forward_pre_hooks for m in net.modules())

@@ -26,6 +26,8 @@ from captum_diffcam import LayerDiffGradCam
 from captum_diffcam.figures import overlay
 
 CHELSEA, COFFEE = packaged_photographs()[:2]
+FEW_METHODS = ("--contrast", "top:2", "--reduction", "mean")
+"""Options for tests that are not about methods."""
 
 
 @pytest.fixture
@@ -106,7 +108,7 @@ def test_all_photographs_are_drawn_over_several_pages(compare, monkeypatch):
     monkeypatch.setattr(run, "draw_figures", draw)
     for module in (run, figure):
         monkeypatch.setattr(module, "PER_PAGE", 2)
-    code, _, printed = compare("--model", SMALL, "--images", CHELSEA, COFFEE, CHELSEA, "--contrast", "top:2")
+    code, _, printed = compare("--model", SMALL, "--images", CHELSEA, COFFEE, CHELSEA, *FEW_METHODS)
     assert code == 0
     assert pages == [(["chelsea.png", "coffee.png"], 0, 3), (["chelsea.png"], 2, 3)]
     assert (
@@ -142,7 +144,7 @@ def test_a_transformer_is_explained_at_its_tokens(compare, monkeypatch):
 
 def test_numbers_repeat_with_the_seed(compare):
     def numbers(seed):
-        _, record, _ = compare("--model", SMALL, "--images", CHELSEA, "--seed", seed)
+        _, record, _ = compare("--model", SMALL, "--images", CHELSEA, "--seed", seed, *FEW_METHODS)
         return without_times(record)
 
     first = numbers(1)
@@ -289,7 +291,7 @@ def folder(tmp_path):
 
 
 def test_a_broken_image_among_others(compare, folder):
-    code, record, printed = compare("--model", SMALL, "--images", folder)
+    code, record, printed = compare("--model", SMALL, "--images", folder, *FEW_METHODS)
     assert code == 0
     assert record["complete"]
     assert [numbers["photograph"] for numbers in record["photographs"]] == ["a.png", "c.JPG"]
@@ -320,7 +322,7 @@ def test_a_run_that_is_stopped_is_resumed(compare, monkeypatch):
         return load_image(path)
 
     monkeypatch.setattr(run, "load_image", load)
-    options = ["--model", SMALL, "--images", CHELSEA, COFFEE, CHELSEA]
+    options = ["--model", SMALL, "--images", CHELSEA, COFFEE, CHELSEA, *FEW_METHODS]
     code, record, printed = compare(*options)
     assert (code, record) == (130, None)
     *_, kept, end = printed.err.splitlines()
@@ -335,7 +337,7 @@ def test_a_run_that_is_stopped_is_resumed(compare, monkeypatch):
 
 def test_several_processes_find_the_same(compare, tmp_path, monkeypatch):
     """What each of two would do, one after the other."""
-    options = ["--model", SMALL, "--images", CHELSEA, COFFEE, CHELSEA]
+    options = ["--model", SMALL, "--images", CHELSEA, COFFEE, CHELSEA, *FEW_METHODS]
     _, alone, _ = compare(*options)
     monkeypatch.setattr(Ranks, "meet", lambda self: None)
     for rank in (1, 0):

@@ -28,7 +28,7 @@ LAYERS = {
 @pytest.fixture(scope="module", params=LAYERS)
 def classifier(request):
     torch.manual_seed(0)
-    extra = {"init_weights": False} if request.param == "googlenet" else {}
+    extra = {"init_weights": False} if request.param in ("googlenet", "vgg11_bn") else {}
     model = torchvision.models.get_model(request.param, weights=None, **extra).eval()
     return model, model.get_submodule(LAYERS[request.param])
 
@@ -36,7 +36,7 @@ def classifier(request):
 @pytest.mark.parametrize("kwargs", [{}, {"attribute_to_layer_input": True}, {"attr_dim_summation": False}], ids=str)
 def test_empty_set_is_grad_cam(classifier, kwargs):
     model, layer = classifier
-    x = torch.rand(2, 3, 96, 96)
+    x = torch.rand(2, 3, 64, 64)
     expected = LayerGradCam(model, layer).attribute(x, target=[3, 7], **kwargs).detach()
     maps = LayerDiffGradCam(model, layer).attribute(x, target=[3, 7], contrast=[], **kwargs)
     torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-6 * float(expected.abs().max()))
@@ -47,7 +47,7 @@ def test_layer_inputs_beside_a_skip_connection(layer):
     """What goes into these layers is read by others too, before them or after them."""
     torch.manual_seed(0)
     model = torchvision.models.resnet18(weights=None).eval()
-    x = torch.rand(2, 3, 96, 96)
+    x = torch.rand(2, 3, 64, 64)
     kwargs = {"target": [3, 7], "attribute_to_layer_input": True}
     expected = LayerGradCam(model, model.get_submodule(layer)).attribute(x, **kwargs).detach()
     for _ in range(2):
@@ -58,7 +58,7 @@ def test_layer_inputs_beside_a_skip_connection(layer):
 
 def test_a_difference_written_by_hand(classifier):
     model, layer = classifier
-    x = torch.rand(2, 3, 96, 96)
+    x = torch.rand(2, 3, 64, 64)
 
     def difference(x):
         z = model(x)
