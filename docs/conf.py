@@ -48,7 +48,7 @@ autodoc_type_aliases = {
     "Classes": "captum_diffcam.sham.fooling.Classes",
     "Contrast": "captum_diffcam.contrast.Contrast",
     "ContrastFunction": "captum_diffcam.contrast.ContrastFunction",
-    "Data": "captum_diffcam.sham.fooling.Data",
+    "Data": "captum_diffcam.sham.batches.Data",
     "Drawable": "captum_diffcam.pictures.Drawable",
     "Images": "captum_diffcam.pictures.Images",
     "Layout": "captum_diffcam.layouts.Layout",
