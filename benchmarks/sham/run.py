@@ -16,7 +16,7 @@ from benchmarks.common.victims import Setting, own, settings
 from benchmarks.sham import points, why
 from benchmarks.sham.experiment import Laboratory
 from benchmarks.sham.figure import draw_frontier, draw_reason
-from benchmarks.sham.frontier import at_equal_damage, rule_for_the_default
+from benchmarks.sham.frontier import BUDGETS, at_equal_damage, rule_for_the_default
 from benchmarks.sham.points import HONEST, Point
 from benchmarks.sham.tables import print_tables, write_points
 from benchmarks.sham.targets import reached, verdict
@@ -61,7 +61,7 @@ def report(
 ) -> None:
     """Numbers, tables and figures of what was measured."""
     measured = [each for each in found if "attack" in each]
-    reasons = [each for each in found if "attack" not in each]
+    reasons = why.at_equal_damage([each for each in found if "attack" not in each], BUDGETS[1])
     rows = at_equal_damage(measured)
     record = {
         "benchmark": "sham",

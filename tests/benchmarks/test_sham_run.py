@@ -57,10 +57,19 @@ def test_a_run_that_is_out_of_time_goes_on(command, monkeypatch, tmp_path):
 
 
 def test_the_reason(tmp_path):
-    found = why.measure(Case(20, "one cell", 0), Stored(tmp_path), quick=True)
-    assert set(found["methods"]) == {"Grad-CAM", "logsumexp", "mean", "moving part", "occlusion"}
-    over_and_beside = [found["methods"]["mean"][key] for key in ("hoax_over", "hoax_beside")]
-    assert min(over_and_beside) <= found["methods"]["mean"]["hoax"] <= max(over_and_beside)
+    case = why.measure(Case(20, "one cell", 0), Stored(tmp_path), quick=True)
+    honest, *forged = case["points"]
+    assert (honest["weight"], honest["decisions"]["kept"]) == (0.0, 1.0)
+    assert [point["weight"] for point in forged] == sorted({point["weight"] for point in forged})
+    for point in case["points"]:
+        assert set(point["methods"]) == {"Grad-CAM", "logsumexp", "mean", "moving part", "occlusion"}
+        numbers = point["methods"]["mean"]
+        # Halves of the same size.
+        assert numbers["hoax"] == pytest.approx((numbers["hoax_over"] + numbers["hoax_beside"]) / 2, abs=1e-6)
+    (found,) = why.at_equal_damage([case], 1.0)
+    assert (found["size"], found["field"]) == (20, "one cell")
+    best = max(point["methods"]["Grad-CAM"]["hoax"] for point in forged)
+    assert found["methods"]["Grad-CAM"]["hoax"] == best
     sizes = [case.size for case in why.planned([0], quick=False)]
     assert set(why.SIZES) <= set(sizes)
 
