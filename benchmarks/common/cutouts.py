@@ -139,12 +139,24 @@ def compose(
     return CutoutScenes(scenes, torch.from_numpy(masks), torch.from_numpy(which))
 
 
+def alone(file: Path, size: int = SIZE) -> Tensor:
+    """A cut-out in the middle of grey, its longer side 0.7 of the image's. Shape: (3, size, size), in 0 to 1."""
+    cut = _scaled(file, round(0.7 * size))
+    canvas = Image.new("RGB", (size, size), (128, 128, 128))
+    canvas.paste(cut, ((size - cut.width) // 2, (size - cut.height) // 2), cut)
+    return torch.from_numpy(np.array(canvas).transpose(2, 0, 1)).float() / 255
+
+
 def _object(rng: np.random.Generator, file: Path, side: int) -> Image.Image:
     """The cut-out, at that length of its longer side, mirrored half of the time."""
+    cut = _scaled(file, side)
+    return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else cut
+
+
+def _scaled(file: Path, side: int) -> Image.Image:
     cut = _loaded(file)
     scale = side / max(cut.size)
-    cut = cut.resize((max(round(cut.width * scale), 1), max(round(cut.height * scale), 1)), Image.Resampling.BILINEAR)
-    return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else cut
+    return cut.resize((max(round(cut.width * scale), 1), max(round(cut.height * scale), 1)), Image.Resampling.BILINEAR)
 
 
 def _background(rng: np.random.Generator, material: Material, size: int) -> Image.Image:

@@ -10,12 +10,16 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
+from benchmarks.common.cutouts import MISSING, find_material
 from benchmarks.common.glyph_classifier import train_classifier
+from benchmarks.common.models import load_classifier
+from benchmarks.common.names import LITE0
 from benchmarks.common.options import UsageError, warn
 from benchmarks.common.peers import installed_peers, warn_of_missing_peers
 from benchmarks.common.pieces import Work, in_pieces
 from benchmarks.common.reporting import conclude, environment, show, write_json
 from benchmarks.faithfulness.chunks import Chunk, Subject, chunks
+from benchmarks.faithfulness.cutout_scenes import cutout_subject
 from benchmarks.faithfulness.estimates import agreement, deletion_curves, estimates, parting
 from benchmarks.faithfulness.explained_models import glyph_subjects, image_subject
 from benchmarks.faithfulness.figure import draw_faithfulness
@@ -29,6 +33,8 @@ CLASSES, SEEDS = (10, 200), 3
 IMAGES, QUICK_IMAGES = (300, 75), (50, 25)
 """Scenes for each trained classifier: for localization, and for the decision with one object and with two."""
 PHOTOGRAPHS, QUICK_TRAINING = 40, 3000
+SCENES, QUICK_SCENES = 120, 4
+"""Of two cut-outs."""
 _SECONDS = "seconds"
 Kind: TypeAlias = tuple[str, str]
 """Study and name of a subject."""
@@ -67,13 +73,20 @@ def _examine(args: argparse.Namespace, work: Work) -> tuple[list[Subject], Mappi
 
     shown = image_subject(args, 2 if args.quick else PHOTOGRAPHS, args.device, work.speaks)
     jobs: list[Training] = []
+    ready = [shown]
     # Some model or folder of the user's takes the place of all that we have trained ourselves.
     if not (args.model or args.weights or args.data):
         classes, seeds = (CLASSES[:1], 1) if args.quick else (CLASSES, SEEDS)
         # Those that take longest come first, so that processes end at about the same time.
         jobs = [Training(count, args.seed + seed) for count in reversed(classes) for seed in range(seeds)]
+        material = find_material(args.cutouts, args.backgrounds)
+        if material is not None:
+            count = QUICK_SCENES if args.quick else SCENES
+            ready.insert(0, cutout_subject(load_classifier(LITE0, None, args.device), material, count, args.seed))
+        elif work.speaks:
+            warn(MISSING)
     # Photographs need no training, and take longest.
-    trained = work.run_pieces(_by_key([*jobs, *chunks([shown])]), do)
+    trained = work.run_pieces(_by_key([*jobs, *chunks(ready)]), do)
     drawn = [
         subject
         for job in sorted(jobs)
@@ -82,7 +95,7 @@ def _examine(args: argparse.Namespace, work: Work) -> tuple[list[Subject], Mappi
         )
     ]
     found = work.run_pieces(_by_key(chunks(drawn)), do, unit="chunk")
-    return [*drawn, shown], trained | found
+    return [*drawn, *ready], trained | found
 
 
 def _by_key(pieces: Iterable[Training | Chunk]) -> dict[str, Training | Chunk]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 import torchvision
-from small_models import SMALL
+from PIL import Image
+from small_models import COLOURS, SMALL
 
 from benchmarks.__main__ import main
+from benchmarks.common.cutouts import find_material
 from benchmarks.common.result_folders import PUBLISHED
 from benchmarks.compare import measures
 from benchmarks.compare import run as compare_run
@@ -52,3 +55,29 @@ def small_model():
 def published():
     """Reads a published record."""
     return lambda name: json.loads((PUBLISHED / name / f"{name}.json").read_text())
+
+
+@pytest.fixture
+def material(tmp_path):
+    """Discs of pure colours, a cartoon and a mirrored one, over grey noise in two sizes."""
+    objects, behind = tmp_path / "objects", tmp_path / "behind"
+    rng = np.random.default_rng(0)
+    down, right = np.mgrid[:40, :60]
+    disc = ((down - 20) / 15) ** 2 + ((right - 30) / 25) ** 2 <= 1
+    for name in ("a", "b", "c", "d", "cartoon/e", "a_mirror"):
+        file = objects / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        colour = np.broadcast_to(COLOURS["abcd".find(name)], (40, 60, 3))
+        Image.fromarray(np.dstack([colour, disc * 255]).astype(np.uint8), "RGBA").save(file)
+    for name, size in (
+        ("x/contents/images/small", 80),
+        ("x/contents/images/large", 90),
+        ("y", 90),
+        ("z/screenshot", 90),
+    ):
+        file = behind / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        grey = rng.integers(60, 190, (size, size, 1), dtype=np.uint8)
+        Image.fromarray(np.dstack([grey, grey, grey + np.uint8(5)])).save(file)
+    (objects / "f.png").symlink_to(objects / "a.png")
+    return find_material(objects, behind)

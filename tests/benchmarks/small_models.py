@@ -10,6 +10,8 @@ from benchmarks.common.stem_and_tail import Remembering, Staged, Tail
 from benchmarks.common.victims import Reach, Setting, Victim
 
 SMALL = "shufflenet_v2_x0_5"
+COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]
+"""Of the cut-outs of the tests."""
 
 
 def tiny_victim(seed: int, reach: Reach = "last", quick: bool = True) -> Victim:
