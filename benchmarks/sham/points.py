@@ -47,11 +47,10 @@ def planned(settings: Mapping[str, Setting], seeds: list[int], quick: bool) -> l
     detailed = {name: setting for name, setting in settings.items() if name in _IN_DETAIL or len(settings) == 1}
     first, *others = seeds
     points = [point for name, setting in detailed.items() for point in _swept(name, setting, first, MAIN_ATTACKS)]
-    points += [point for name, setting in detailed.items() for point in _reaching(name, setting, first)]
+    small = {name: setting for name, setting in detailed.items() if setting.classes < _MANY}
+    points += [point for name, setting in small.items() for point in _reaching(name, setting, first)]
     for seed in others:
-        for name, setting in detailed.items():
-            # On the large model minutes each.
-            points += _swept(name, setting, seed, MAIN_ATTACKS if setting.classes < _MANY else (SHAM,))
+        points += [point for name, setting in small.items() for point in _swept(name, setting, seed, MAIN_ATTACKS)]
     for seed in seeds:
         points += [point for name, setting in settings.items() for point in _swept(name, setting, seed, (SHAM,))]
     kept = [point for point in points if not (settings[point.setting].classes == 2 and point.attack in _DOUBLE)]
