@@ -49,14 +49,19 @@ def add_resume_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
 
 
+def add_cutout_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of those that compose scenes, see :mod:`benchmarks.common.cutouts`."""
+    parser.add_argument("--cutouts", type=Path, metavar="DIR", help="PNGs of cut-out objects (default: Debian's)")
+    parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures to lay them on (default: Debian's)")
+
+
 def add_victim_arguments(parser: argparse.ArgumentParser) -> None:
     """Of those that attack models of their own, in as many goes as it takes, see :mod:`benchmarks.common.victims`."""
     parser.add_argument(
         "--minutes", type=positive, metavar="N", help="begin nothing more after so long; what is left out is reported"
     )
     add_resume_argument(parser)
-    parser.add_argument("--cutouts", type=Path, metavar="DIR", help="PNGs of cut-out objects (default: Debian's)")
-    parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures to lay them on (default: Debian's)")
+    add_cutout_arguments(parser)
     parser.add_argument("--fashion", type=Path, metavar="DIR", help="the files of Fashion-MNIST (default: Debian's)")
     parser.add_argument(
         "--models",

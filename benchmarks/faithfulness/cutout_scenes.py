@@ -33,7 +33,8 @@ def cutout_subject(classifier: Classifier, material: Material, count: int, seed:
     device = next(classifier.model.parameters()).device
 
     def prepared(images: Tensor) -> Tensor:
-        return normalize(images, classifier.preprocess.mean, classifier.preprocess.std).to(device)
+        normal: Tensor = normalize(images, classifier.preprocess.mean, classifier.preprocess.std)
+        return normal.to(device)
 
     @cache
     def known() -> tuple[Material, Tensor]:
@@ -49,7 +50,7 @@ def cutout_subject(classifier: Classifier, material: Material, count: int, seed:
 
     def scenes(start: int, stop: int) -> Images:
         of, labels = known()
-        if len(labels.unique()) < 2:
+        if len(set(labels.tolist())) < 2:
             raise UsageError(
                 f"--cutouts: the model recognises {len(labels)} of them; needed are 2 of different classes"
             )

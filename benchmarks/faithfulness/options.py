@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from benchmarks.common.names import LITE0
-from benchmarks.common.options import add_resume_argument, positive
+from benchmarks.common.options import add_cutout_arguments, add_resume_argument, positive
 
 UNPUBLISHED = ("model", "weights", "data", "images", "cutouts", "backgrounds")
 
@@ -14,8 +13,7 @@ UNPUBLISHED = ("model", "weights", "data", "images", "cutouts", "backgrounds")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="one small classifier and few images, under two minutes")
     add_resume_argument(parser)
-    parser.add_argument("--cutouts", type=Path, metavar="DIR", help="PNGs of cut-out objects (default: Debian's)")
-    parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="pictures to lay them on (default: Debian's)")
+    add_cutout_arguments(parser)
     parser.add_argument(
         "--model", metavar="NAME", help=f"{LITE0} or any classifier of torchvision, instead of all else"
     )
