@@ -36,7 +36,11 @@ def run(args: argparse.Namespace) -> None:
         Stored(args.models), args.quick, cutouts=args.cutouts, backgrounds=args.backgrounds, fashion=args.fashion
     )
     seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
-    points = [point for point in planned(seeds, args.quick) if suspects.has(point.kind)]
+    wanted = planned(seeds, args.quick)
+    missing = [kind for kind in dict.fromkeys(point.kind for point in wanted) if not suspects.has(kind)]
+    for kind in missing:
+        warn(f"{kind}: its data or weights are not installed, so it is left out")
+    points = [point for point in wanted if point.kind not in missing]
     with in_pieces(args) as work:
 
         def do(point: Point) -> dict[str, Any]:

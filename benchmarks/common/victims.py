@@ -156,9 +156,11 @@ def clothes(
     """Fashion-MNIST, objects that fill the image: 10 classes, or sneaker against ankle boot, with two logits or one."""
     kept = fashion.TWO if two else None
     classes = 2 if two else 10
+    # The other architectures take two to four times as long.
+    few = None if architecture == "plain" else 3200
 
     def data(seed: int, quick: bool) -> list[_Part]:
-        training, seen, held_out = (1280, 320, 160) if quick else (8000, 4000, 1000)
+        training, seen, held_out = (1280, 320, 160) if quick else (few or 8000, 4000, 1000)
 
         def of(part: int) -> Scenes:
             # Two parts of one order.
