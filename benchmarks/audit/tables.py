@@ -37,6 +37,7 @@ def counts(audits: Sequence[Row]) -> Row:
         "undecided": verdicts.count("undecided"),
         "forwards": float(np.median([audit["forwards"] for audit in audits])),
         "excess": float(np.nanmean([audit["excess"] for audit in audits])),
+        "most_excess": float(np.nanmax([audit["excess"] for audit in audits])),
         "moves": float(np.nanmean([audit["moves"] for audit in audits])),
     }
 
@@ -58,14 +59,14 @@ def shows(model: Row) -> bool:
 
 
 def forged_rows(models: Sequence[Row], honest: Sequence[Row]) -> list[Row]:
-    """A row for each attack, of the forged models that show the hoax and of all."""
+    """A row for each attack and kind of victim, of the forged models that show the hoax and of all."""
     rows = []
     suspicions = [audit["suspicion"] for audit in audits_of(honest)]
-    for attack in dict.fromkeys(model["attack"] for model in models):
-        everyone = [model for model in models if model["attack"] == attack]
+    for attack, kind in dict.fromkeys((model["attack"], model["kind"]) for model in models):
+        everyone = [model for model in models if (model["attack"], model["kind"]) == (attack, kind)]
         showing = [model for model in everyone if shows(model)]
         counted = counts(audits_of(showing)) if showing else {}
-        row = {"attack": attack, "models": len(everyone), "showing": len(showing), **counted}
+        row = {"attack": attack, "kind": kind, "models": len(everyone), "showing": len(showing), **counted}
         row["found_of_all"] = counts(audits_of(everyone))["manipulated"]
         row["hoax"] = float(np.mean([model["hoax"] for model in everyone]))
         row["decisions_kept"] = float(np.mean([model["decisions_kept"] for model in everyone]))
@@ -79,10 +80,10 @@ def forged_rows(models: Sequence[Row], honest: Sequence[Row]) -> list[Row]:
 _HONEST = {
     **{"kind": "model and images", "models": "models", "audits": "audits", "manipulated": "manipulated"},
     **{"undecided": "undecided", "no_sign": "no sign", "upper": "95 % bound", "forwards": "forwards"},
-    **{"excess": "excess"},
+    **{"excess": "excess", "most_excess": "highest"},
 }
 _FORGED = {
-    **{"attack": "attack", "models": "models", "showing": "show the hoax", "manipulated": "found"},
+    **{"attack": "attack", "kind": "victim", "models": "models", "showing": "show the hoax", "manipulated": "found"},
     **{"undecided": "undecided", "no_sign": "no sign", "auroc": "AUROC", "found_of_all": "found of all"},
     **{"hoax": "r with hoax", "decisions_kept": "decisions kept"},
 }
@@ -104,7 +105,7 @@ def _text(value: object) -> str:
 def print_tables(record: Row) -> None:
     """A line for each kind and for each attack."""
     for name, header in (("honest", _HONEST), ("forged", _FORGED)):
-        shown = [key for key in header if key not in ("forwards", "excess", "found_of_all")]
+        shown = [key for key in header if key not in ("forwards", "excess", "most_excess", "found_of_all")]
         rows = [[row[shown[0]], *(_text(row.get(key)) for key in shown[1:])] for row in record[name]]
         if rows:
             print(f"\n{table([header[key] for key in shown], rows, [34] + [14] * (len(shown) - 1))}")

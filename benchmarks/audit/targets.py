@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.audit.by_hand import BY_HAND
 from benchmarks.audit.planned import KNOWS_ALL, KNOWS_ONE
 from benchmarks.audit.tables import audits_of, counts, forged_rows, shows, upper_bound
-from benchmarks.common.forging import AT_ONCE, INJECTION
+from benchmarks.common.forging import AGAINST_MOVING, AT_ONCE, INJECTION
 
 Row = dict[str, Any]
 _HALF = 18.0
@@ -24,7 +25,7 @@ def reached(honest: Sequence[Row], forged: Sequence[Row]) -> list[Row]:
         accused, audits = of_honest["manipulated"], of_honest["audits"]
         found.append(_target("honest models called manipulated", accused / audits, most=0.05))
         found.append(_target("the same, upper 95 % bound", upper_bound(accused, audits), most=0.10))
-    special = (AT_ONCE, INJECTION, KNOWS_ONE, KNOWS_ALL)
+    special = (AT_ONCE, INJECTION, KNOWS_ONE, KNOWS_ALL, AGAINST_MOVING, *BY_HAND)
     plain = [model for model in forged if model["attack"] not in special]
     groups = {
         "attacks that show the hoax": (plain, 0.95, 0.99),
@@ -39,8 +40,12 @@ def reached(honest: Sequence[Row], forged: Sequence[Row]) -> list[Row]:
             numbers = counts(audits_of(showing))
             found.append(_target(f"{name}: found", numbers["manipulated"] / numbers["audits"], least=least))
             if auroc and honest:
-                together = forged_rows([{**model, "attack": name} for model in showing], honest)[0]
+                together = forged_rows([{**model, "attack": name, "kind": ""} for model in showing], honest)[0]
                 found.append(_target(f"{name}: AUROC", together["auroc"], least=auroc))
+    by_hand = [model for model in forged if model["attack"] in BY_HAND]
+    if by_hand:
+        numbers = counts(audits_of(by_hand))
+        found.append(_target("attackers by hand: passed", numbers["no_sign"] / numbers["audits"], most=0.0))
     if honest or forged:
         forwards = [audit["forwards"] for audit in audits_of([*honest, *forged])]
         found.append(_target("forward passes for an image, median audit", float(np.median(forwards)), most=_HALF))
@@ -69,8 +74,8 @@ def verdict(record: Row) -> list[str]:
         audits, found = (sum(row[key] for row in showing) for key in ("audits", "manipulated"))
         missed = sum(row["no_sign"] for row in showing)
         said.append(
-            f"Of {audits} forged models that show the hoax {found} were found, {missed} were passed as without a sign, "
-            "the rest undecided."
+            f"Of {audits} audits of forged models that show the hoax {found} found it, {missed} passed them "
+            "without a sign, the rest are undecided."
         )
     short = [target["figure"] for target in record["targets"] if target["reached"] == "no"]
     said.append(f"Not reached: {'; '.join(short)}." if short else "All targets are reached.")
