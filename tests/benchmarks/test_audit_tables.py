@@ -90,7 +90,7 @@ def test_the_verdict_in_words():
     }
     said = " ".join(verdict(record))
     assert "Of 3 audits of 2 honest models 0 said manipulated" in said
-    assert "Of 3 audits of forged models that show the hoax 2 found it, 0 passed them without a sign, the rest are" in said
+    assert "Of 3 audits of forged models that show the hoax 2 found it, 0 passed them" in said
     assert "Not reached: the same, upper 95 % bound; attacks that show the hoax: found" in said
 
 
