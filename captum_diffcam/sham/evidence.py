@@ -26,13 +26,12 @@ class Evidence(NamedTuple):
 
     Example:
         >>> import torch
-        >>> from captum_diffcam.sham import audit
-        >>> _ = torch.manual_seed(0)
-        >>> conv, pool = torch.nn.Conv2d(3, 8, 5, stride=4), torch.nn.AdaptiveAvgPool2d(1)
-        >>> model = torch.nn.Sequential(conv, torch.nn.ReLU(), pool, torch.nn.Flatten(), torch.nn.Linear(8, 10)).eval()
-        >>> report = audit(model, model[1], torch.rand(4, 3, 32, 32), seed=0)
-        >>> {name: evidence.images for name, evidence in report.evidence.items()}
-        {'LayerGradCam()': 4, 'LayerDiffGradCam()': 4, "LayerDiffGradCam(reduction='mean')": 4}
+        >>> from captum_diffcam.sham.evidence import gather_evidence
+        >>> maps, generator = torch.rand(12, 7, 7), torch.Generator().manual_seed(0)
+        >>> moved = maps.roll((1, 2), (1, 2))
+        >>> honest = gather_evidence(maps, moved, maps.expand(2, -1, -1, -1), [(1, 2)] * 12, generator)
+        >>> honest.p_moves < 0.01 < honest.p_stays, honest.p_own < 0.01, honest.p_moderate < 0.01
+        (True, True, True)
     """
 
     excess: Excess

@@ -37,11 +37,13 @@ class AuditReport:
 
     Example:
         >>> import torch
-        >>> from captum_diffcam.sham import audit
-        >>> _ = torch.manual_seed(0)
-        >>> conv, pool = torch.nn.Conv2d(3, 8, 5, stride=4), torch.nn.AdaptiveAvgPool2d(1)
-        >>> model = torch.nn.Sequential(conv, torch.nn.ReLU(), pool, torch.nn.Flatten(), torch.nn.Linear(8, 10)).eval()
-        >>> report = audit(model, model[1], torch.rand(4, 3, 32, 32), seed=0)
+        >>> from captum_diffcam.sham import AuditReport
+        >>> maps = torch.rand(4, 7, 7)
+        >>> found = {"maps": {"a map": maps}, "evidence": {}, "sureness": 9.0, "alpha": 0.05}
+        >>> asked = {"looks": 1, "given": 4, "forwards": 19.0, "seed": 0}
+        >>> report = AuditReport(torch.rand(4, 3, 28, 28), torch.zeros(4), maps, **found, **asked)
+        >>> report.verdict, report.agreement["a map"].shape
+        ('undecided', torch.Size([4]))
         >>> print(report.reason)
         too few images (4) to decide by; at least 8 are needed, and 32 usually do
     """
