@@ -13,7 +13,7 @@ PUBLISHED = Path(__file__).resolve().parents[1] / "results"
 """What the documentation shows, a folder for each benchmark."""
 HERE = Path("captum-diffcam-results")
 """Under the directory that the user stands in."""
-_FLAGS, _WITH_VALUE = ("--publish", "--resume"), "--output"
+_FLAGS, _WITH_VALUE = ("--publish", "--resume"), ("--output", "--models")
 
 
 def add_output_arguments(parser: argparse.ArgumentParser, benchmark: str) -> None:
@@ -59,11 +59,11 @@ def settle_output(args: argparse.Namespace, own: Sequence[str] = ()) -> None:
 
 
 def without_output(argv: Sequence[str]) -> list[str]:
-    """The options that numbers depend on: where they go, and in how many goes, is nobody's business."""
+    """The options that numbers depend on: where results and models go, and in how many goes, is nobody's business."""
     return [
         word
         for before, word in zip(["", *argv], argv, strict=False)
-        if before != _WITH_VALUE and word.partition("=")[0] not in (*_FLAGS, _WITH_VALUE)
+        if before not in _WITH_VALUE and word.partition("=")[0] not in (*_FLAGS, *_WITH_VALUE)
     ]
 
 

@@ -108,6 +108,7 @@ def test_the_command_without_where_it_goes(records):
     argv = ["cost", "--output", "a", "--seed", "3", "--output=b", "--publish", "--resume"]
     assert without_output(argv) == ["cost", "--seed", "3"]
     assert parse(["cost", "--output", "a", "--rounds", "2"]).command == "python -m benchmarks cost --rounds 2"
+    assert without_output(["audit", "--models", "kept", "--models=kept"]) == ["audit"]
     # An abbreviation would stay in.
     with pytest.raises(UsageError, match="unrecognized arguments: --out"):
         parse(["cost", "--out", "a"])
