@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 
 from benchmarks.cost.cases import Case
 from benchmarks.cost.methods import action
+from benchmarks.cost.processes import run_alone
 
 MIB = 2**20
 _PEAK = Path("/proc/self/clear_refs")
@@ -30,12 +30,7 @@ def peak_mib(method: str, case: Case, threads: int) -> float:
     """
     if case.device == "cpu" and not _PEAK.exists():
         return math.nan
-    arguments = [sys.executable, "-m", "benchmarks.cost.memory", method, json.dumps(asdict(case)), str(threads)]
-    done = subprocess.run(arguments, capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    if done.returncode:
-        why = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
-        raise RuntimeError(f"{method} failed on {case}: {why[0]}")
-    return float(done.stdout.splitlines()[-1])
+    return float(run_alone(__name__, method, json.dumps(asdict(case)), str(threads)))
 
 
 def _measure(method: str, case: Case) -> float:

@@ -15,14 +15,14 @@ from benchmarks.common.reporting import conclude, environment, show, write_json
 from benchmarks.cost.cases import Case
 from benchmarks.cost.figure import draw_cost
 from benchmarks.cost.growth import growth
-from benchmarks.cost.jobs import EARLIEST, EXPLAIN, FORWARD, LAYERS, MAP, RIVALS, is_slow
+from benchmarks.cost.jobs import EXPLAIN, FORWARD, LAYERS, MAP, RIVALS
 from benchmarks.cost.layers import LAYERS as LAYERS_OF
 from benchmarks.cost.memory import peak_mib
-from benchmarks.cost.methods import action, available
 from benchmarks.cost.options import BATCH, BATCHES, GROWING_BATCH, LARGE_BATCH, QUICK_MODEL
 from benchmarks.cost.tables import targets_table, write_tables
 from benchmarks.cost.targets import of_single_images, reached
-from benchmarks.cost.timing import import_seconds, interleaved_seconds, ratio, spread
+from benchmarks.cost.times import times
+from benchmarks.cost.timing import import_seconds, ratio, spread
 from benchmarks.cost.verdict import verdict
 
 BEHIND = ("vit_b_16",)
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         record["time"] = []
         for case in tqdm(cases, desc="time", unit="case", leave=False):
-            record["time"] += _times(case, rounds)
+            record["time"] += _times(case, rounds, args.threads)
         record["single_images"] = of_single_images(record["time"])
         record["growth"] = growth(replace(cases[0], batch=min(cases[0].batch, GROWING_BATCH)), rounds)
         record["memory"] = _memory(in_memory, args.threads)
@@ -81,26 +81,8 @@ def _quick_cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case,
     return cases, [(cases[0], name) for name in (FORWARD, GRAD_CAM, DIFF)]
 
 
-def _methods(case: Case) -> list[str]:
-    """Who does it. Of early and middle layers only what recording less brings is asked."""
-    methods = available(case.job, at_input=case.at_input)
-    return methods if case.layer == "late" else [name for name in methods if name in (FORWARD, GRAD_CAM, DIFF)]
-
-
-def _times(case: Case, rounds: int) -> list[dict[str, Any]]:
-    workload = case.build()
-    actions = {name: action(name, workload) for name in _methods(case)}
-    slow = [name for name in actions if is_slow(name, case.job)]
-    seconds = interleaved_seconds(actions, rounds, case.device, once=slow)
-    bases = {"to_grad_cam": GRAD_CAM, "to_forward": FORWARD, "to_earliest": EARLIEST, "to_torchcam": "torchcam"}
-    return [
-        {
-            **_described(case, name),
-            "seconds": spread(seconds[name]),
-            **{key: ratio(seconds, name, base) for key, base in bases.items() if base in actions},
-        }
-        for name in actions
-    ]
+def _times(case: Case, rounds: int, threads: int) -> list[dict[str, Any]]:
+    return [{**_described(case, name), **found} for name, found in times(case, rounds, threads).items()]
 
 
 def _memory(cases: list[tuple[Case, str]], threads: int) -> list[dict[str, Any]]:

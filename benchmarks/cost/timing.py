@@ -19,21 +19,26 @@ def interleaved_seconds(
     """Seconds of every action in every round. They take turns, so that a busy machine slows all of them alike.
 
     With one thread on the CPU these are seconds of its work: what others do in between does not count. Those of
-    ``once`` take one turn alone, in the first round.
+    ``once`` take one turn alone, after all rounds of the others.
     """
     clock = process_time if device == "cpu" and torch.get_num_threads() == 1 else perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in actions}
+
+    def take_turn(name: str) -> float:
+        _synchronize(device)
+        start = clock()
+        actions[name]()
+        _synchronize(device)
+        return clock() - start
+
     for turn in range(-1, rounds):
-        for name, do in actions.items():
-            if name in once and turn:
-                continue
-            _synchronize(device)
-            start = clock()
-            do()
-            _synchronize(device)
+        for name in (name for name in actions if name not in once):
+            took = take_turn(name)
             # The first round warms up.
             if turn >= 0:
-                seconds[name].append(clock() - start)
+                seconds[name].append(took)
+    for name in once:
+        seconds[name].append(take_turn(name))
     return seconds
 
 

@@ -8,12 +8,14 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.common import peers
-from benchmarks.cost import growth, methods, run, targets
+from benchmarks.cost import growth, methods, run, targets, times
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
     for module in (peers, methods):
         monkeypatch.setattr(module, "installed_peers", lambda: [])
+    # A process for each case takes its time to start.
+    monkeypatch.setattr(run, "times", lambda case, rounds, threads: times.measured(case, rounds))
     monkeypatch.setattr(
         run, "peak_mib", lambda name, case, threads: {"forward": 10.0, "LayerGradCam": 80.0, "DiffGradCAM": 10.4}[name]
     )

@@ -25,7 +25,7 @@ def test_who_takes_one_turn_alone():
     turns = []
     actions = {name: partial(turns.append, name) for name in "ab"}
     seconds = timing.interleaved_seconds(actions, 2, "cpu", once=["b"])
-    assert turns == ["a", "a", "b", "a"]
+    assert turns == ["a", "a", "a", "b"]
     assert len(seconds["b"]) == 1
     assert timing.ratio({"a": [1.0, 7.0], "b": [3.0]}, "a", "b")["median"] == pytest.approx(1 / 3)
 

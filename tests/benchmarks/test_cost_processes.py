@@ -1,4 +1,4 @@
-"""Memory is measured in a process of its own."""
+"""Memory and times are measured in processes of their own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.cost.cases import Case
 from benchmarks.cost.memory import peak_mib
+from benchmarks.cost.times import times
 
 CASE = Case("mobilenet_v3_small", "early", 2, 32, 5)
 
@@ -18,10 +19,17 @@ def test_memory_is_measured_in_a_process_of_its_own():
     assert math.isnan(peak) or 0 <= peak < 500
 
 
+def test_times_are_measured_in_a_process_of_their_own():
+    found = times(CASE, 2, threads=1)
+    assert set(found) == {"forward", "LayerGradCam", "DiffGradCAM"}
+    assert found["DiffGradCAM"]["seconds"]["median"] > 0
+    assert found["DiffGradCAM"]["to_forward"]["lower"] <= found["DiffGradCAM"]["to_forward"]["upper"]
+
+
 def test_why_that_process_failed(tmp_path, monkeypatch):
     failing = tmp_path / "python"
     failing.write_text("#!/bin/sh\necho why >&2\nexit 1\n")
     failing.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(failing))
-    with pytest.raises(RuntimeError, match=r"nobody failed on Case.*: why$"):
+    with pytest.raises(RuntimeError, match=r"cost.memory failed on nobody .*mobilenet_v3_small.*: why$"):
         peak_mib("nobody", CASE, threads=1)
