@@ -27,7 +27,7 @@ from captum_diffcam._arguments import why_layer_did_not_run
 from captum_diffcam._eager import uncompiled
 from captum_diffcam._model_state import has_torchscript, left_as_it_was, modules_of, of_train_mode
 from captum_diffcam._taps import Tap, Taps, as_normal
-from captum_diffcam._watch import Watch
+from captum_diffcam._watch import Watch, writes_of
 
 
 @contextmanager
@@ -145,11 +145,20 @@ def run_at_layers(
         return output, taps
 
     taps, put_back = None, _random_state(inputs)
+    notes, before = of_train_mode(modules), None
     # DataParallel joins the outputs of its replicas outside the threads in which the layers' hooks run. What
-    # TorchScript reads cannot be watched.
-    if not (create_graph or isinstance(forward_func, DataParallel) or has_torchscript(forward_func, modules)):
+    # TorchScript reads cannot be watched. Backward hooks of modules around the layer get gradients of their inputs.
+    if not (
+        create_graph
+        or isinstance(forward_func, DataParallel)
+        or any(module._backward_hooks for module in modules)
+        or has_torchscript(forward_func, modules)
+    ):
+        given = [leaf for leaf in tree_flatten((inputs, additional_forward_args))[0] if isinstance(leaf, Tensor)]
+        versions = list(map(writes_of, given))
         try:
             output, taps = attempt(whole_graph=False)
+            before = None if taps.is_complete else output
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError:
@@ -157,35 +166,56 @@ def run_at_layers(
             # made in inference mode, where they cannot be seen from here.
             normalize = True
         if taps is None or not taps.is_complete:
+            if list(map(writes_of, given)) != versions:
+                raise ValueError(
+                    "forward_func: changes its inputs in place, and has to run twice for the map of this layer; "
+                    "allowed is a model that leaves them as they are, such as lambda x: model(x.clone())"
+                )
             put_back()
     if taps is None or not taps.is_complete:
         output, taps = attempt(whole_graph=True)
+        if before is not None and not _are_alike(before, output):
+            notes.append(
+                "forward_func: returned other numbers when it ran a second time, as the map of this layer needs; it "
+                "keeps something from run to run, or draws random numbers that are not PyTorch's. The map and the "
+                "logits are those of the second run"
+            )
         if taps.was_overwritten:
             put_back()
             with torch.no_grad(), left_as_it_was(modules):
-                _refuse_another(output, _run_forward(forward_func, inputs, None, additional_forward_args))
-    return _what_ran(taps, output, tuple(inputs[0].shape[2:]), forward_func, modules, device_ids, tensor_index)
+                without_taps = _run_forward(forward_func, inputs, None, additional_forward_args)
+            if not _are_alike(output, without_taps):
+                raise ValueError(
+                    "layer: what follows changes its tensor in place, and reads it by another view, too; allowed is a "
+                    "layer whose tensor is read under one name, such as the next one"
+                )
+    found = _what_ran(taps, forward_func, device_ids, tensor_index, notes)
+    return LayerRun(output, found, tuple(inputs[0].shape[2:]), notes)
 
 
-def _refuse_another(output: Any, without_taps: Any) -> None:
-    pairs = zip(tree_flatten(output)[0], tree_flatten(without_taps)[0], strict=True)
-    if not all(torch.allclose(a, b, 1e-3, 1e-4, equal_nan=True) for a, b in pairs if isinstance(a, Tensor)):
-        raise ValueError(
-            "layer: what follows changes its tensor in place, and reads it by another view, too; allowed is a layer "
-            "whose tensor is read under one name, such as the next one"
-        )
+def _are_alike(output: Any, again: Any) -> bool:
+    """Whether what a model returned is what it returned again, but for rounding."""
+    pairs = list(zip(tree_flatten(output)[0], tree_flatten(again)[0], strict=False))
+    return all(
+        a.shape == b.shape and torch.allclose(a, b, _rounding(a), _rounding(a) / 10, equal_nan=True)
+        for a, b in pairs
+        if isinstance(a, Tensor) and isinstance(b, Tensor)
+    )
+
+
+def _rounding(tensor: Tensor) -> float:
+    return max(1e-3, torch.finfo(tensor.dtype).eps ** 0.5) if tensor.is_floating_point() else 0.0
 
 
 def _what_ran(
     taps: Taps,
-    output: Any,
-    input_size: tuple[int, ...],
     forward_func: Callable[..., Any],
-    modules: Sequence[Module],
     device_ids: list[int] | None,
     tensor_index: int | None,
-) -> LayerRun:
-    notes, parts = of_train_mode(modules), []
+    notes: list[str],
+) -> list[list[list[Tap]]]:
+    """By layer, by device, the taps of the layer's tensors; more for the notes."""
+    parts = []
     for layer, by_device, ran_again in zip(taps.layers, taps.taps, taps.ran_again, strict=True):
         name = type(layer).__name__
         if not by_device:
@@ -194,7 +224,7 @@ def _what_ran(
             notes.append(f"layer: {name} runs more than once in one forward; its last run is explained")
         devices = _in_order(list(by_device), forward_func, device_ids)
         parts.append([_chosen(by_device[device], tensor_index, layer) for device in devices])
-    return LayerRun(output, parts, input_size, notes)
+    return parts
 
 
 def _chosen(taps: list[Tap], tensor_index: int | None, layer: Module) -> list[Tap]:

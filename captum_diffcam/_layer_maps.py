@@ -15,7 +15,14 @@ from captum_diffcam._arguments import as_index, as_inputs
 from captum_diffcam._capture import LayerRun, recording, run_at_layers
 from captum_diffcam._warnings import warn_user
 from captum_diffcam.layouts import Layout, convolutional, doubt_about_layout, find_layout, to_positions
-from captum_diffcam.logits import Target, as_logits, at_least_float32, select_target, warn_of_probabilities
+from captum_diffcam.logits import (
+    Target,
+    as_logits,
+    at_least_float32,
+    doubt_about_classes,
+    select_target,
+    warn_of_probabilities,
+)
 from captum_diffcam.results import Maps
 
 Inputs: TypeAlias = Union[Tensor, tuple[Tensor, ...]]
@@ -93,6 +100,8 @@ class LayerMaps(LayerAttribution, GradientAttribution):
 
     def _doubts(self, run: LayerRun, given: Tensor) -> Iterator[str]:
         """Why the maps may not be what they seem."""
+        if doubt := doubt_about_classes(run.output, given):
+            yield doubt
         for layer, layout, tensors in zip(self._layers, self.layouts, run.activations, strict=True):
             for tensor in tensors if layout is convolutional else ():
                 if doubt := doubt_about_layout(layer, tensor, given):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.jit import ScriptFunction, ScriptModule
 from torch.nn import Module
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils import parametrize
 
 _OF_EVERY_MODULE = frozenset(vars(Module()))
 _RUNNING = ("running_mean", "running_var", "num_batches_tracked")
@@ -84,6 +85,7 @@ def left_as_it_was(modules: Sequence[Module]) -> Iterator[None]:
         for name in attributes.keys() - _OF_EVERY_MODULE
         if isinstance(attributes[name], dict)
     ]
+    dictionaries.append(parametrize._cache)  # within the caller's parametrize.cached()
     entries = [dict(dictionary) for dictionary in dictionaries]
     for module, buffers in zip(norms, statistics, strict=True):
         # Lent, not put back by value: that would count as a change of what the caller's graphs have saved.

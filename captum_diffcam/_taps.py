@@ -83,9 +83,11 @@ class Taps:
             for tensor in (leaves[j] for j in places):
                 self.is_complete &= (behind and tensor.requires_grad) or self.watch.is_unread(tensor)
             self.watch.is_over = True
+        # Once for a tensor that is there twice, as the last of all levels, say: what follows reads either.
+        tapped = {id(leaf): self._tap(leaf) for leaf in {id(leaves[j]): leaves[j] for j in places}.values()}
         taps = []
         for j in places:
-            tap, leaves[j] = self._tap(leaves[j])
+            tap, leaves[j] = tapped[id(leaves[j])]
             taps.append(tap)
         device = taps[0].value.device
         self.ran_again[i] |= device in self.taps[i]

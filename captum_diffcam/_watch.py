@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 _NUMBERS = frozenset({int, float, bool, torch.Size})
-_PLAIN = _NUMBERS | {str, type(None), torch.dtype, torch.device}
+_PLAIN = _NUMBERS | {str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format}
 _MAY_RETURN_THEIR_INPUT = (nn.Identity, nn.modules.dropout._DropoutNd)
 
 
@@ -59,7 +59,7 @@ class Watch(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         self.is_blind |= torch._C._are_functorch_transforms_active()
         given = _tensors(args, kwargs)
-        versions = [_version(tensor) for tensor in given]
+        versions = [writes_of(tensor) for tensor in given]
         result = func(*args, **(kwargs or {}))
         # The commonest in few steps, because every call of the model comes by here: a number, a shape, one new tensor.
         if type(result) in _NUMBERS and func is not Tensor.data_ptr:
@@ -72,10 +72,10 @@ class Watch(TorchFunctionMode):
         for tensor, version in zip(given, versions, strict=True):
             if not any(tensor is other for other in made):
                 # A call that answers with numbers, a shape, say, is no reader; one that answers nothing may have
-                # written the tensor elsewhere, and who has its address may do anything.
-                if made or result is None or func is Tensor.data_ptr:
+                # written the tensor elsewhere, and who has its address or its array may do anything.
+                if made or not _is_plain(result) or func is Tensor.data_ptr:
                     self._read.add(id(tensor))
-            elif _version(tensor) != version and not tensor._is_view():
+            elif writes_of(tensor) != version and not tensor._is_view():
                 # Changed in place, it is another tensor to autograd, which nothing but its views has read.
                 self._read.discard(id(tensor))
         for tensor in made:
@@ -153,5 +153,13 @@ def _tensors(args: Sequence[Any], kwargs: dict[str, Any] | None) -> list[Tensor]
     return found
 
 
-def _version(tensor: Tensor) -> int:
+def _is_plain(result: Any) -> bool:
+    """Whether it is numbers and words alone, through which nothing of a tensor is read later."""
+    if isinstance(result, (tuple, list)):
+        return all(map(_is_plain, result))
+    return type(result) in _PLAIN and result is not None
+
+
+def writes_of(tensor: Tensor) -> int:
+    """How often it was changed in place, as far as it is counted."""
     return -1 if tensor.is_inference() else tensor._version

@@ -21,7 +21,10 @@ Layout: TypeAlias = Union[Literal["vit", "swin"], Callable[[Tensor], Tensor]]
 _MOST_PREFIX_TOKENS = 9
 """A class token, one of distillation or several registers: eight at most in the models that are in use."""
 
-_CHANNELS_LAST = (nn.LayerNorm, nn.Linear, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
+_CHANNELS_LAST = (
+    *(nn.LayerNorm, nn.Linear, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder),
+    *(nn.Embedding, nn.RNN, nn.LSTM, nn.GRU),
+)
 """Modules of torch that keep channels last whatever they are given; some subclasses do not."""
 
 
@@ -196,7 +199,17 @@ def likely_layout(layer: nn.Module, tensor: Tensor, given: Tensor) -> Literal["v
     if tensor.ndim == 3 and given.ndim in (2, 3) and tensor.shape[1] == given.shape[-1] < tensor.shape[2]:
         # A sequence that keeps its length; a convolution has no more positions than its input.
         return "swin"
+    if tensor.ndim == 3 and given.ndim in (2, 3) and _normalises_last(layer, *tensor.shape[1:]):
+        return "swin"
     return None
+
+
+def _normalises_last(layer: nn.Module, tokens: int, channels: int) -> bool:
+    """Whether a normalisation within the layer has as many channels as the last dimension, and not as the other one."""
+    norms = (module for module in layer.modules() if type(module).__name__.endswith(("LayerNorm", "RMSNorm")))
+    return tokens != channels and any(
+        getattr(norm, "weight", None) is not None and norm.weight.shape == (channels,) for norm in norms
+    )
 
 
 def _same_aspect(positions: Sequence[int], size: Sequence[int]) -> bool:

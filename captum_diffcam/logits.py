@@ -88,6 +88,20 @@ def _how_to_pick(output: Any) -> str:
     return f", which a function around the model can pick: lambda x: model(x){(likely or places)[0]}" if places else ""
 
 
+def doubt_about_classes(output: Tensor, given: Tensor) -> str | None:
+    """Why dimension 1 of an output for every position does not seem to be that of the classes.
+
+    Shapes: output (N, C, ...), given (N, channels, *size) or (N, length).
+    """
+    size = given.shape[2:] if given.ndim > 2 else given.shape[1:]
+    if not size or output.shape[1:-1] != size or output.shape[2:] == size:
+        return None
+    return (
+        f"forward_func: returned shape {tuple(output.shape)} for inputs of {tuple(given.shape)}, which looks as if "
+        "classes came last; they are taken along dimension 1, where lambda x: model(x).movedim(-1, 1) brings them"
+    )
+
+
 def warn_of_probabilities(output: Tensor) -> None:
     """Warn where the model's output is probabilities, whose differences are not what the decision is made by.
 

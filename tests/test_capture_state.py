@@ -9,6 +9,7 @@ import pytest
 import torch
 from nets import Net, reference
 from torch import nn
+from torch.nn.utils import parametrize
 
 from captum_diffcam import LayerDiffGradCam
 
@@ -119,3 +120,54 @@ def test_autocast_goes_on_training(net, x):
         assert torch.is_autocast_cache_enabled()
         net(x).float().logsumexp(1).sum().backward()
     assert all(p.grad is not None for p in net.parameters())
+
+
+class _ReadsEarlier(nn.Module):
+    """A layer whose tensor is read before its hook fires, so that the model has to run twice."""
+
+    def __init__(self, layer, before) -> None:
+        super().__init__()
+        self.layer, self.before, self.after = layer, before, nn.Conv2d(3, 5, 3)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    def forward(self, x, *more):
+        e = self.before(x, *more)
+        return self.pool(self.after(e)) + self.pool(self.after(self.layer(e)).sin())
+
+
+@pytest.mark.parametrize("more", [(), (torch.ones(()),)], ids=["input", "additional"])
+def test_inputs_that_the_model_changes_in_place(x, more):
+    """The second of two runs would be given something else."""
+    model = _ReadsEarlier(nn.Identity(), lambda x, *more: x + more[0].mul_(2) if more else x.mul_(2)).eval()
+    with pytest.raises(ValueError, match=r"forward_func: changes its inputs in place.* such as lambda x: model"):
+        LayerDiffGradCam(model, model.layer).attribute(x, 1, more or None, attribute_to_layer_input=True)
+    model.layer = nn.Conv2d(3, 3, 1)
+    LayerDiffGradCam(model, model.layer).attribute(x, 1, more or None)
+
+
+def test_a_model_that_keeps_something_from_run_to_run(x):
+    calls = []
+    model = _ReadsEarlier(nn.Identity(), lambda x: x * (calls.append(x) or len(calls))).eval()
+    with pytest.warns(UserWarning, match=r"forward_func: returned other numbers when it ran a second time"):
+        found = LayerDiffGradCam(model, model.layer).explain(x, 1, attribute_to_layer_input=True)
+    assert len(calls) == 2
+    calls.pop()
+    torch.testing.assert_close(found.logits, model(x).detach())
+
+
+def test_parametrizations_that_the_caller_caches(net, x):
+    """A weight that a map without the whole graph had computed would be a constant to what follows."""
+    parametrize.register_parametrization(net.features[0], "weight", nn.Softplus())
+    with parametrize.cached():
+        reference(net, x, target=1)
+        net(x).logsumexp(1).sum().backward()
+    assert net.features[0].parametrizations.weight.original.grad.any()
+
+
+@pytest.mark.parametrize("around", [True, False])
+def test_backward_hooks_are_given_the_gradients_of_inputs(net, x, around):
+    module, given = net if around else net.features, []
+    expected = reference(net, x, target=1)
+    with module.register_full_backward_hook(lambda module, inputs, outputs: given.append(inputs)):
+        torch.testing.assert_close(reference(net, x, target=1), expected)
+    assert all(gradient is not None for (gradient,) in given)

@@ -285,6 +285,10 @@ def test_tokens_without_a_layout_are_pointed_out(vit):
         (nn.Identity(), (2, 12, 768), (2, 12), "layout='swin'"),  # text
         (nn.LayerNorm(768), (2, 49, 768), (2, 16000), "layout='swin'"),  # audio
         (nn.Linear(4, 4), (2, 5, 4), (2, 4, 5), "layout='swin'"),
+        (nn.Embedding(9, 16), (2, 40, 16), (2, 40), "layout='swin'"),  # text that is longer than it has channels
+        (nn.LSTM(4, 16), (2, 40, 16), (2, 40, 4), "layout='swin'"),
+        (nn.Sequential(nn.Linear(4, 16), nn.LayerNorm(16)), (2, 40, 16), (2, 40), "layout='swin'"),
+        (nn.Sequential(nn.LayerNorm(16), nn.Linear(16, 16)), (2, 50, 16), (2, 8, 100), "layout='swin'"),  # spectra
     ],
 )
 def test_tokens_of_every_kind_are_pointed_out(layer, shape, given, hint):
@@ -305,7 +309,9 @@ def test_tokens_of_every_kind_are_pointed_out(layer, shape, given, hint):
     ],
 )
 def test_convolutions_of_every_kind_are_not(shape, given):
-    assert doubt_about_layout(nn.ReLU(), torch.zeros(shape), torch.zeros(given)) is None
+    normalised = nn.Sequential(nn.Linear(shape[1], shape[1]), nn.LayerNorm(shape[1]))  # as ConvNeXt's
+    for layer in (nn.ReLU(), normalised):
+        assert doubt_about_layout(layer, torch.zeros(shape), torch.zeros(given)) is None
 
 
 @pytest.mark.parametrize(("dims", "shape"), [(1, (3, 9)), (2, (3, 9, 9)), (2, (3, 40, 9)), (3, (3, 7, 7, 7))], ids=str)

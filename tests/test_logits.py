@@ -8,9 +8,10 @@ from collections import OrderedDict, namedtuple
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_diffcam import ContrastScore, LayerDiffGradCam
+from captum_diffcam.logits import doubt_about_classes
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,23 @@ class Scores:
 
 
 Z, IDS = torch.zeros(3, 6), torch.zeros(3, dtype=torch.int64)
+
+
+def test_classes_that_come_last():
+    """A tagger of tokens, or a language model: rivals would be other tokens, not other classes."""
+    layer = nn.Embedding(9, 4)
+    model, ids = nn.Sequential(layer, nn.Linear(4, 5)), torch.arange(14).view(2, 7) % 9
+    with pytest.warns(UserWarning, match=r"forward_func: returned shape \(2, 7, 5\) for inputs of \(2, 7\)"):
+        LayerDiffGradCam(model, layer, layout="swin").attribute(ids, (3, 1))
+    LayerDiffGradCam(lambda x: model(x).movedim(-1, 1), layer, layout="swin").attribute(ids, (1, 3))
+
+
+@pytest.mark.parametrize(
+    ("output", "given"),
+    [((2, 21, 8, 8), (2, 3, 8, 8)), ((2, 5, 16), (2, 16)), ((2, 7), (2, 7)), ((2, 7, 7), (2, 7)), ((2,), (2, 3, 8, 8))],
+)
+def test_classes_that_do_not(output, given):
+    assert doubt_about_classes(torch.zeros(output), torch.zeros(given)) is None
 
 
 class TestOutputsOfSeveralParts:
