@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from captum_diffcam._arguments import why_layer_did_not_run
 from captum_diffcam._eager import uncompiled
-from captum_diffcam._model_state import has_torchscript, left_as_it_was, modules_of, of_train_mode
+from captum_diffcam._model_state import are_alike, has_torchscript, left_as_it_was, modules_of, of_train_mode
 from captum_diffcam._taps import Tap, Taps, as_normal
 from captum_diffcam._watch import Watch, writes_of
 
@@ -174,7 +174,7 @@ def run_at_layers(
             put_back()
     if taps is None or not taps.is_complete:
         output, taps = attempt(whole_graph=True)
-        if before is not None and not _are_alike(before, output):
+        if before is not None and not are_alike(before, output):
             notes.append(
                 "forward_func: returned other numbers when it ran a second time, as the map of this layer needs; it "
                 "keeps something from run to run, or draws random numbers that are not PyTorch's. The map and the "
@@ -184,27 +184,13 @@ def run_at_layers(
             put_back()
             with torch.no_grad(), left_as_it_was(modules):
                 without_taps = _run_forward(forward_func, inputs, None, additional_forward_args)
-            if not _are_alike(output, without_taps):
+            if not are_alike(output, without_taps):
                 raise ValueError(
                     "layer: what follows changes its tensor in place, and reads it by another view, too; allowed is a "
                     "layer whose tensor is read under one name, such as the next one"
                 )
     found = _what_ran(taps, forward_func, device_ids, tensor_index, notes)
     return LayerRun(output, found, tuple(inputs[0].shape[2:]), notes)
-
-
-def _are_alike(output: Any, again: Any) -> bool:
-    """Whether what a model returned is what it returned again, but for rounding."""
-    pairs = list(zip(tree_flatten(output)[0], tree_flatten(again)[0], strict=False))
-    return all(
-        a.shape == b.shape and torch.allclose(a, b, _rounding(a), _rounding(a) / 10, equal_nan=True)
-        for a, b in pairs
-        if isinstance(a, Tensor) and isinstance(b, Tensor)
-    )
-
-
-def _rounding(tensor: Tensor) -> float:
-    return max(1e-3, torch.finfo(tensor.dtype).eps ** 0.5) if tensor.is_floating_point() else 0.0
 
 
 def _what_ran(
