@@ -40,7 +40,7 @@ class Point:
 
 
 def planned(settings: Mapping[str, Setting], seeds: list[int], quick: bool) -> list[Point]:
-    """Every point, the most telling first: every attack, what the attacker trains, other seeds, other settings."""
+    """Every point: all attacks and what the attacker trains, then other seeds of small nets, then other settings."""
     if quick:
         chosen = [name for name, setting in settings.items() if setting.classes >= _FEWEST_QUICK or len(settings) == 1]
         return [point for name in chosen[:_MOST_QUICK] for point in _quick(name, settings[name], seeds[0])]
@@ -51,8 +51,7 @@ def planned(settings: Mapping[str, Setting], seeds: list[int], quick: bool) -> l
     points += [point for name, setting in small.items() for point in _reaching(name, setting, first)]
     for seed in others:
         points += [point for name, setting in small.items() for point in _swept(name, setting, seed, MAIN_ATTACKS)]
-    for seed in seeds:
-        points += [point for name, setting in settings.items() for point in _swept(name, setting, seed, (SHAM,))]
+    points += [point for name, setting in settings.items() for point in _swept(name, setting, first, (SHAM,))]
     kept = [point for point in points if not (settings[point.setting].classes == 2 and point.attack in _DOUBLE)]
     return list(dict.fromkeys(kept))
 
