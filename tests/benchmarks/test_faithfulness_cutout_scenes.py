@@ -54,5 +54,5 @@ def test_objects_that_the_model_does_not_recognise_are_no_objects(classifier, ma
 
 def test_who_recognises_nothing_is_told(classifier, material):
     subject = cutout_subject(classifier, replace(material, cutouts=material.cutouts[:1]), 6, seed=0)
-    with pytest.raises(UsageError, match="--cutouts: the model recognises 1 of them; needed are 2 of several"):
+    with pytest.raises(UsageError, match="--cutouts: the model recognises 1 of them; needed are 2 of different"):
         subject.images(0, 3)
