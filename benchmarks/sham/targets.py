@@ -44,8 +44,11 @@ def reached(rows: Sequence[dict[str, Any]], honest: Sequence[dict[str, Any]]) ->
 def verdict(record: dict[str, Any]) -> list[str]:
     """What the numbers say, in words: the real settings at 5 %, and the rule."""
     said = []
+    told: set[str] = set()
     for row in record["frontier"]:
-        if row["attack"] == SHAM and row["budget"] == "5 %" and row["setting"] in _SAID:
+        # What is trained usually comes first.
+        if row["attack"] == SHAM and row["budget"] == "5 %" and row["setting"] in _SAID and row["setting"] not in told:
+            told.add(row["setting"])
             numbers = {name: row["methods"][name] for name in (GRAD_CAM, LOGSUMEXP, MEAN, MOVING[LOGSUMEXP])}
             shown = ", ".join(
                 f"{name} {each['hoax']['mean']:.2f} ({each['honest']['mean']:.2f})" for name, each in numbers.items()
