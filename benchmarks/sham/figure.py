@@ -97,7 +97,7 @@ def draw_reason(path: Path, reasons: Sequence[dict[str, Any]]) -> None:
     canvas = Canvas(_LEFT + 4 * (_WIDE + _GAP), _TOP + _HIGH + 0.95)
     canvas.heading(
         "When the contrast gives way",
-        "Glyphs of growing size, the same classifier and SHAM against Grad-CAM, at most 5 % of the decisions lost. "
+        "Correlation of maps under SHAM against Grad-CAM, at most 5 % of the decisions lost; glyphs of growing size. "
         "Means over images and seeds.",
     )
     names = [GRAD_CAM, LOGSUMEXP, MEAN, "moving part", OCCLUSION]
@@ -105,9 +105,9 @@ def draw_reason(path: Path, reasons: Sequence[dict[str, Any]]) -> None:
     plain = [each for each in reasons if each["field"] == "plain"]
     sizes = sorted({each["size"] for each in plain})
     panels = (
-        ("hoax_beside", "with the hoax, object beside it"),
-        ("hoax_over", "with the hoax, object under it"),
-        ("own_occlusion", "with the forged model's occlusion"),
+        ("hoax_beside", "hoax, object beside it"),
+        ("hoax_over", "hoax, object under it"),
+        ("own_occlusion", "forged model's occlusion"),
     )
 
     def mean(some: Sequence[dict[str, Any]], name: str, key: str) -> float:
@@ -129,6 +129,6 @@ def draw_reason(path: Path, reasons: Sequence[dict[str, Any]]) -> None:
             at = [[e for e in reasons if e["field"] == field and e["size"] == _SIDE] for field in fields]
             axes.plot(range(len(fields)), [mean(e, name, "hoax") for e in at], color=_COLOURS[name], marker="o")
         axes.set(xticks=range(len(fields)), xticklabels=[FIELDS[field] for field in fields])
-        axes.set_title("with the hoax, by what a position sees", fontsize=_LARGE)
+        axes.set_title("hoax, by what a position sees", fontsize=_LARGE)
         axes.set_xlabel(f"objects of {_SIDE} pixels", fontsize=_SMALL)
     canvas.save(path)
