@@ -292,9 +292,9 @@ def _readable(path: str) -> Any:
 
 
 _POOL = 96
-_CUTS: dict[str, int] = {"last": 14, "stage": 11}
+_CUT = 14
 """The blocks of EfficientNet-Lite0 before the tail. Its very last convolution is 1 x 1 and could not move anything, so
-the last two blocks are attacked; or the last five, which are all that have as many positions as the map."""
+the last two blocks are attacked."""
 
 
 def scenes_of_cutouts(material: Material, stored: Stored) -> Setting:
@@ -304,9 +304,9 @@ def scenes_of_cutouts(material: Material, stored: Stored) -> Setting:
         classifier = load_classifier(LITE0, None, torch.device("cpu"))
         network: Any = classifier.model
         mean, std = (torch.tensor(v)[:, None, None] for v in (classifier.preprocess.mean, classifier.preprocess.std))
-        blocks = network._blocks[: _CUTS[reach]]
+        blocks = network._blocks[:_CUT]
         module = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6(), *blocks).eval()
-        behind = nn.Sequential(*network._blocks[_CUTS[reach] :], network._conv_head, network._bn1, nn.ReLU6())
+        behind = nn.Sequential(*network._blocks[_CUT:], network._conv_head, network._bn1, nn.ReLU6())
         tail = Tail(behind, nn.AdaptiveAvgPool2d(1), network._fc).eval()
         attackers, reported = material.halves(seed)
         attacked, held_out = (48, 24) if quick else (2400, 480)
@@ -347,4 +347,4 @@ def scenes_of_cutouts(material: Material, stored: Stored) -> Setting:
         )
         return Victim(model, tail.features, batches, images, tested["masks"][shown], decided, pool=pool)
 
-    return Setting("cut-outs, 1000 classes", 1000, True, make, ("last", "stage"))
+    return Setting("cut-outs, 1000 classes", 1000, True, make, ("last",))

@@ -2,7 +2,7 @@
 
 Four jobs: a map of a class that is given; to classify and explain the prediction; the same against its five strongest
 rivals, with a map for each; and at three layers. Who must be told the class beforehand runs the model once more for it.
-Methods take turns within one run; a time is the median over rounds, a ratio the median over rounds of the ratio
+Methods take turns within one run, in a process of its own for each model and job; a time is the median over rounds, a ratio the median over rounds of the ratio
 within the round; who runs the model many times takes one turn. Targets are for batches, and single images are said
 beside them. With one thread it is the time of the CPU, which others on the machine hardly lengthen. Memory is the
 peak over that of the loaded model and its input, of each method in a process of its own (on the CPU of resident memory,

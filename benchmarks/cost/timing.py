@@ -31,8 +31,9 @@ def interleaved_seconds(
         _synchronize(device)
         return clock() - start
 
+    by_turns = [name for name in actions if name not in once]
     for turn in range(-1, rounds):
-        for name in (name for name in actions if name not in once):
+        for name in by_turns:
             took = take_turn(name)
             # The first round warms up.
             if turn >= 0:

@@ -98,7 +98,7 @@ def draw_reason(path: Path, reasons: Sequence[dict[str, Any]]) -> None:
     canvas.heading(
         "When the contrast gives way",
         "Correlation of maps under SHAM against Grad-CAM, at most 5 % of the decisions lost; glyphs of growing size. "
-        "Means over images and seeds.",
+        "Means over images.",
     )
     names = [GRAD_CAM, LOGSUMEXP, MEAN, "moving part", OCCLUSION]
     _legend(canvas, names)

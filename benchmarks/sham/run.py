@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     chosen = chosen_settings(args, stored)
     seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
     todo = points.planned(chosen, seeds, args.quick)
-    cases = [] if args.model else why.planned(seeds[:1], args.quick)
+    cases = [] if args.model else why.planned(args.seed, args.quick)
     pieces: list[Point | Case] = [*todo, *cases]
     with in_pieces(args, settings=list(chosen)) as work:
         laboratory = Laboratory(chosen, stored, args.quick, args.device)

@@ -227,7 +227,7 @@ def _outputs_for(model: Module, images: Tensor) -> Iterator[list[Tensor]]:
     def keep(_: Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
         given = arguments[0]
         # Methods may take a copy of the images.
-        if output.requires_grad and given.dtype == images.dtype and torch.equal(given, images):
+        if not outputs and output.requires_grad and given.dtype == images.dtype and torch.equal(given, images):
             outputs.append(output)
 
     handle = model.register_forward_hook(keep)

@@ -17,7 +17,7 @@ from benchmarks.sham.why import Case
 @pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sham, "chosen_settings", lambda args, stored: {"tiny": TINY})
-    monkeypatch.setattr(why, "planned", lambda seeds, quick: [])
+    monkeypatch.setattr(why, "planned", lambda seed, quick: [])
 
     def run(*options):
         where = ["--output", str(tmp_path / "out"), "--models", str(tmp_path / "models")]
@@ -70,7 +70,7 @@ def test_the_reason(tmp_path):
     assert (found["size"], found["field"]) == (20, "one cell")
     best = max(point["methods"]["Grad-CAM"]["hoax"] for point in forged)
     assert found["methods"]["Grad-CAM"]["hoax"] == best
-    sizes = [case.size for case in why.planned([0], quick=False)]
+    sizes = [case.size for case in why.planned(0, quick=False)]
     assert set(why.SIZES) <= set(sizes)
 
 
