@@ -33,7 +33,7 @@ CLASSES, SEEDS = (10, 200), 3
 IMAGES, QUICK_IMAGES = (300, 75), (50, 25)
 """Scenes for each trained classifier: for localization, and for the decision with one object and with two."""
 PHOTOGRAPHS, QUICK_TRAINING = 40, 3000
-SCENES, QUICK_SCENES = 120, 4
+SCENES = 120
 """Of two cut-outs."""
 _SECONDS = "seconds"
 Kind: TypeAlias = tuple[str, str]
@@ -79,11 +79,11 @@ def _examine(args: argparse.Namespace, work: Work) -> tuple[list[Subject], Mappi
         classes, seeds = (CLASSES[:1], 1) if args.quick else (CLASSES, SEEDS)
         # Those that take longest come first, so that processes end at about the same time.
         jobs = [Training(count, args.seed + seed) for count in reversed(classes) for seed in range(seeds)]
-        material = find_material(args.cutouts, args.backgrounds)
+        # Scenes that the classifier recognises have to be looked for, which takes longer than all of a quick run.
+        material = None if args.quick else find_material(args.cutouts, args.backgrounds)
         if material is not None:
-            count = QUICK_SCENES if args.quick else SCENES
-            ready.insert(0, cutout_subject(load_classifier(LITE0, None, args.device), material, count, args.seed))
-        elif work.speaks:
+            ready.insert(0, cutout_subject(load_classifier(LITE0, None, args.device), material, SCENES, args.seed))
+        elif work.speaks and not args.quick:
             warn(MISSING)
     # Photographs need no training, and take longest.
     trained = work.run_pieces(_by_key([*jobs, *chunks(ready)]), do)

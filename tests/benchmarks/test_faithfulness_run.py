@@ -35,7 +35,6 @@ measures.STEPS, measures.SAMPLES, measures.REPEATS = 2, 2, 2
 # Importing them takes longer than all the rest.
 peers.PEERS = {}
 run.draw_faithfulness = lambda *_: None
-run.find_material = lambda *_: None
 
 def photographs(args, count, device, speak):
     torch.manual_seed(4)
@@ -62,7 +61,7 @@ pieces._write = write
 
 def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, names in (
-        (run, ("CLASSES", "QUICK_TRAINING", "QUICK_IMAGES", "draw_faithfulness", "find_material", "image_subject")),
+        (run, ("CLASSES", "QUICK_TRAINING", "QUICK_IMAGES", "draw_faithfulness", "image_subject")),
         (explained_models, ("GLYPH_CHUNK",)),
         (measures, ("STEPS", "SAMPLES", "REPEATS")),
         (peers, ("PEERS",)),
