@@ -6,16 +6,14 @@ from dataclasses import dataclass
 
 from benchmarks.audit.by_hand import BY_HAND
 from benchmarks.common.forging import ADAPTIVE, AGAINST_MOVING, AT_ONCE, ATTACKS, INJECTION, SHAM, SHAM_ALL
-from benchmarks.common.names import LITE0
+from benchmarks.common.names import CLOTHES, CUTOUTS, GLYPHS, GLYPHS_2, GLYPHS_100, LITE0, SHOES
 
 LITE1 = "efficientnet-lite1"
 PRETRAINED = tuple(f"{model}, {of}" for model in (LITE0, LITE1) for of in ("photographs", "cut-outs"))
 UNTRAINED = "untrained, on Fashion-MNIST"
-CLOTHES, GLYPHS, TWO = "Fashion-MNIST, 10 classes", "glyphs, 10 classes", "Fashion-MNIST, 2 classes"
-CUTOUTS = "cut-outs, 1000 classes"
 _TRAINED = (
     *(CLOTHES, *(f"{CLOTHES}: {architecture}" for architecture in ("resnet", "vgg", "vit"))),
-    *(GLYPHS, TWO, "glyphs, 2 classes", "glyphs, 100 classes"),
+    *(GLYPHS, SHOES, GLYPHS_2, GLYPHS_100),
 )
 KNOWS_ONE, KNOWS_ALL = "of the witness, one fill", "of the witness, all fills"
 WITNESS = {KNOWS_ONE: ("mean",), KNOWS_ALL: ("mean", "blur", "other")}
@@ -28,7 +26,7 @@ ATTACKED = {
     CLOTHES: (*_TAUGHT, INJECTION, *BY_HAND, *HEO, *_ON_IMAGES),
     CUTOUTS: (SHAM, INJECTION, *BY_HAND),
     GLYPHS: (*_MAIN, *BY_HAND),
-    TWO: _MAIN,
+    SHOES: _MAIN,
 }
 """Which models are attacked, and how."""
 WEIGHTS = {CUTOUTS: 2.0}

@@ -15,14 +15,14 @@ from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
 from benchmarks.audit.by_hand import BY_HAND, Painted, forge_by_hand
-from benchmarks.audit.planned import CLOTHES, CUTOUTS, LITE1, PRETRAINED, UNTRAINED, Point
+from benchmarks.audit.planned import LITE1, PRETRAINED, UNTRAINED, Point
 from benchmarks.audit.witness_attack import forge_against_witness
 from benchmarks.common.cutouts import Material, compose, find_material
 from benchmarks.common.fashion import find_fashion
 from benchmarks.common.forging import LOGSUMEXP, MEAN, attacked_methods, forge, honest_hoax
 from benchmarks.common.images import load_image, packaged_photographs
 from benchmarks.common.models import IMAGENET, load_classifier
-from benchmarks.common.names import GRAD_CAM, LITE0
+from benchmarks.common.names import CLOTHES, CUTOUTS, GRAD_CAM, LITE0
 from benchmarks.common.options import SkippedError
 from benchmarks.common.small_nets import build
 from benchmarks.common.stem_and_tail import Remembering, Staged

@@ -24,7 +24,7 @@ from benchmarks.common.glyphs import Scenes, draw_scenes
 from benchmarks.common.images import load_image
 from benchmarks.common.layers import choose_layer
 from benchmarks.common.models import blank_input, load_classifier
-from benchmarks.common.names import LITE0
+from benchmarks.common.names import CUTOUTS, LITE0
 from benchmarks.common.options import SkippedError, UsageError, warn
 from benchmarks.common.small_nets import LAYOUTS, Classifier, build, trained
 from benchmarks.common.stem_and_tail import Remembering, Staged, Tail
@@ -292,9 +292,9 @@ def _readable(path: str) -> Any:
 
 
 _POOL = 96
-_CUT = 14
+_CUTS: dict[str, int] = {"last": 14, "stage": 11}
 """The blocks of EfficientNet-Lite0 before the tail. Its very last convolution is 1 x 1 and could not move anything, so
-the last two blocks are attacked."""
+the last two blocks are attacked; or the last five, which are all that have as many positions as the map."""
 
 
 def scenes_of_cutouts(material: Material, stored: Stored) -> Setting:
@@ -304,9 +304,9 @@ def scenes_of_cutouts(material: Material, stored: Stored) -> Setting:
         classifier = load_classifier(LITE0, None, torch.device("cpu"))
         network: Any = classifier.model
         mean, std = (torch.tensor(v)[:, None, None] for v in (classifier.preprocess.mean, classifier.preprocess.std))
-        blocks = network._blocks[:_CUT]
+        blocks = network._blocks[: _CUTS[reach]]
         module = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6(), *blocks).eval()
-        behind = nn.Sequential(*network._blocks[_CUT:], network._conv_head, network._bn1, nn.ReLU6())
+        behind = nn.Sequential(*network._blocks[_CUTS[reach] :], network._conv_head, network._bn1, nn.ReLU6())
         tail = Tail(behind, nn.AdaptiveAvgPool2d(1), network._fc).eval()
         attackers, reported = material.halves(seed)
         attacked, held_out = (48, 24) if quick else (2400, 480)
@@ -347,4 +347,4 @@ def scenes_of_cutouts(material: Material, stored: Stored) -> Setting:
         )
         return Victim(model, tail.features, batches, images, tested["masks"][shown], decided, pool=pool)
 
-    return Setting("cut-outs, 1000 classes", 1000, True, make, ("last",))
+    return Setting(CUTOUTS, 1000, True, make, ("last", "stage"))

@@ -98,36 +98,34 @@ def draw_reason(path: Path, reasons: Sequence[dict[str, Any]]) -> None:
     canvas.heading(
         "When the contrast gives way",
         "Correlation of maps under SHAM against Grad-CAM, at most 5 % of the decisions lost; glyphs of growing size. "
-        "Means over images.",
+        "Means over images and seeds.",
     )
     names = [GRAD_CAM, LOGSUMEXP, MEAN, "moving part", OCCLUSION]
     _legend(canvas, names)
-    plain = [each for each in reasons if each["field"] == "plain"]
-    sizes = sorted({each["size"] for each in plain})
+    plain = sorted((each for each in reasons if each["field"] == "plain"), key=lambda each: each["size"])
+    sizes = [each["size"] for each in plain]
     panels = (
         ("hoax_beside", "hoax, object beside it"),
         ("hoax_over", "hoax, object under it"),
         ("own_occlusion", "forged model's occlusion"),
     )
 
-    def mean(some: Sequence[dict[str, Any]], name: str, key: str) -> float:
-        return float(np.mean([each["methods"][name][key] for each in some])) if some else np.nan
-
     for column, (key, title) in enumerate(panels):
         axes = _panel(canvas, column, 0)
         for name in names:
-            values = [mean([each for each in plain if each["size"] == size], name, key) for size in sizes]
+            values = [each["methods"][name][key]["mean"] for each in plain]
             axes.plot(sizes, values, color=_COLOURS[name], marker="o", markersize=4)
         axes.set(xticks=sizes)
         axes.set_title(title, fontsize=_LARGE)
         axes.set_xlabel("side of the object, of 56 pixels", fontsize=_SMALL)
-    fields = [field for field in FIELDS if any(e["field"] == field and e["size"] == _SIDE for e in reasons)]
+    by_field = {each["field"]: each for each in reasons if each["size"] == _SIDE}
+    fields = [field for field in FIELDS if field in by_field]
     # One alone compares nothing.
     if len(fields) > 1:
         axes = _panel(canvas, len(panels), 0)
         for name in names:
-            at = [[e for e in reasons if e["field"] == field and e["size"] == _SIDE] for field in fields]
-            axes.plot(range(len(fields)), [mean(e, name, "hoax") for e in at], color=_COLOURS[name], marker="o")
+            values = [by_field[field]["methods"][name]["hoax"]["mean"] for field in fields]
+            axes.plot(range(len(fields)), values, color=_COLOURS[name], marker="o")
         axes.set(xticks=range(len(fields)), xticklabels=[FIELDS[field] for field in fields])
         axes.set_title("hoax, by what a position sees", fontsize=_LARGE)
         axes.set_xlabel(f"objects of {_SIDE} pixels", fontsize=_SMALL)

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.common.forging import ADAPTIVE, AGAINST_MOVING, AT_ONCE, SHAM, SHAM_ALL
+from benchmarks.common.names import CLOTHES, CUTOUTS
 from benchmarks.sham.methods import GRAD_CAM, LOGSUMEXP, MAX, MEAN, MOVING, REDUCTIONS
 from benchmarks.sham.points import HONEST
 
@@ -24,7 +25,7 @@ AIMED = {
     ADAPTIVE["max"]: MAX,
 }
 """Which map of those that are measured an attack is after."""
-_RULE_SETTINGS = ("cut-outs, 1000 classes", "Fashion-MNIST, 10 classes")
+_RULE_SETTINGS = (CUTOUTS, CLOTHES)
 _LEAST_AGREEMENT, _WORSE = 0.9, 0.02
 _FEWEST_PAIRS = 3
 Found = dict[str, Any]
@@ -93,10 +94,6 @@ def at_equal_damage(points: Iterable[Found]) -> list[Found]:
                 cases[(setting, reach, attack, budget)].append(place)
     rows = []
     for (setting, reach, attack, budget), places in cases.items():
-        methods = {
-            name: {key: interval([place["methods"][name][key] for place in places]) for key in numbers}
-            for name, numbers in places[0]["methods"].items()
-        }
         rows.append(
             {
                 "setting": setting,
@@ -106,10 +103,18 @@ def at_equal_damage(points: Iterable[Found]) -> list[Found]:
                 "seeds": len(places),
                 "lost": interval([place["lost"] for place in places]),
                 "weight": interval([place["weight"] for place in places]),
-                "methods": methods,
+                "methods": over_seeds([place["methods"] for place in places]),
             }
         )
     return rows
+
+
+def over_seeds(methods: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Found]]:
+    """Every number of every method: its mean over seeds, with its interval."""
+    return {
+        name: {key: interval([each[name][key] for each in methods]) for key in numbers}
+        for name, numbers in methods[0].items()
+    }
 
 
 def interval(values: Sequence[float]) -> Found:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.common.forging import ADAPTIVE, AGAINST_MOVING, AT_ONCE, INJECTION, SHAM, SHAM_ALL
+from benchmarks.common.names import CLOTHES, CUTOUTS, GLYPHS, SHOES
 from benchmarks.common.victims import Reach, Setting
 
 HONEST = "none"
@@ -40,7 +41,7 @@ class Point:
 
 
 def planned(settings: Mapping[str, Setting], seeds: list[int], quick: bool) -> list[Point]:
-    """Every point: all attacks and what the attacker trains, then other seeds of small nets, then other settings."""
+    """Every point: all attacks and what the attacker trains, other seeds of small nets, and SHAM of everything else."""
     if quick:
         chosen = [name for name, setting in settings.items() if setting.classes >= _FEWEST_QUICK or len(settings) == 1]
         return [point for name in chosen[:_MOST_QUICK] for point in _quick(name, settings[name], seeds[0])]
@@ -48,18 +49,16 @@ def planned(settings: Mapping[str, Setting], seeds: list[int], quick: bool) -> l
     first, *others = seeds
     points = [point for name, setting in detailed.items() for point in _swept(name, setting, first, MAIN_ATTACKS)]
     small = {name: setting for name, setting in detailed.items() if setting.classes < _MANY}
-    points += [point for name, setting in small.items() for point in _reaching(name, setting, first)]
+    points += [point for name, setting in detailed.items() for point in _reaching(name, setting, first)]
     for seed in others:
         points += [point for name, setting in small.items() for point in _swept(name, setting, seed, MAIN_ATTACKS)]
-    points += [point for name, setting in settings.items() for point in _swept(name, setting, first, (SHAM,))]
+    for seed in seeds:
+        points += [point for name, setting in settings.items() for point in _swept(name, setting, seed, (SHAM,))]
     kept = [point for point in points if not (settings[point.setting].classes == 2 and point.attack in _DOUBLE)]
     return list(dict.fromkeys(kept))
 
 
-_IN_DETAIL = (
-    *("cut-outs, 1000 classes", "Fashion-MNIST, 10 classes"),
-    *("glyphs, 10 classes", "Fashion-MNIST, 2 classes"),
-)
+_IN_DETAIL = (CUTOUTS, CLOTHES, GLYPHS, SHOES)
 """The settings in which every attack is tried; in the others it is SHAM of the true class."""
 _FEWEST_QUICK, _MOST_QUICK = 10, 3
 
@@ -89,6 +88,6 @@ def _reaching(name: str, setting: Setting, seed: int) -> Iterator[Point]:
     for reach in setting.reaches[1:]:
         yield Point(name, seed, reach, HONEST, 0.0)
         yield Point(name, seed, reach, SHAM, weight)
-    if "all" in setting.reaches:
+    if "all" in setting.reaches and setting.classes < _MANY:
         yield Point(name, seed, "all", HONEST, 0.0)
         yield Point(name, seed, "all", AGAINST_MOVING, weight)

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     chosen = chosen_settings(args, stored)
     seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
     todo = points.planned(chosen, seeds, args.quick)
-    cases = [] if args.model else why.planned(args.seed, args.quick)
+    cases = [] if args.model else why.planned(seeds, args.quick)
     pieces: list[Point | Case] = [*todo, *cases]
     with in_pieces(args, settings=list(chosen)) as work:
         laboratory = Laboratory(chosen, stored, args.quick, args.device)
@@ -61,7 +61,7 @@ def report(
 ) -> None:
     """Numbers, tables and figures of what was measured."""
     measured = [each for each in found if "attack" in each]
-    reasons = why.at_equal_damage([each for each in found if "attack" not in each], BUDGETS[1])
+    reasons = why.rows_at_equal_damage([each for each in found if "attack" not in each], BUDGETS[1])
     rows = at_equal_damage(measured)
     record = {
         "benchmark": "sham",

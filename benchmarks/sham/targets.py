@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common.forging import SHAM
+from benchmarks.common.names import CLOTHES, CUTOUTS
 from benchmarks.sham.methods import FEW_WINDOWS, GRAD_CAM, LOGSUMEXP, MEAN, MOVING, NINE, OCCLUSION
 
-_SAID = ("cut-outs, 1000 classes", "Fashion-MNIST, 10 classes")
+_SAID = (CUTOUTS, CLOTHES)
 _GROUNDED, _HONEST, _SHOWN = 0.8, 0.95, 0.5
 CANDIDATES = (LOGSUMEXP, "++ logsumexp", MOVING[LOGSUMEXP], NINE, FEW_WINDOWS, OCCLUSION)
 """What might stay grounded, and the default."""

@@ -9,6 +9,7 @@ grows with how much of the image a position sees, because cells beside the objec
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ from benchmarks.common.glyph_classifier import accuracy
 from benchmarks.common.glyphs import draw_scenes
 from benchmarks.common.small_nets import Classifier, build, trained
 from benchmarks.common.stored import Stored
-from benchmarks.sham.frontier import within_budget
+from benchmarks.sham.frontier import interval, over_seeds, within_budget
 from benchmarks.sham.methods import GRAD_CAM, OCCLUSION
 from captum_diffcam import EquivariantPart, LayerDiffGradCam
 from captum_diffcam.metrics import pearson
@@ -62,15 +63,13 @@ class Case:
         return f"why, size {self.size}, {self.field}, seed {self.seed}"
 
 
-def planned(seed: int, quick: bool) -> list[Case]:
+def planned(seeds: Sequence[int], quick: bool) -> list[Case]:
     """The middle and the ends first; the fields at the size of the other glyphs."""
     if quick:
-        return [Case(20, "plain", seed)]
+        return [Case(20, "plain", seeds[0])]
     sizes = [SIZES[i] for i in (1, 4, 0, 2, 3)]
-    return [
-        *(Case(size, "plain", seed) for size in sizes),
-        *(Case(20, field, seed) for field in ("one cell", "everything")),
-    ]
+    kinds = [*((size, "plain") for size in sizes), *((20, field) for field in ("one cell", "everything"))]
+    return [Case(size, field, seed) for seed in seeds for size, field in kinds]
 
 
 def measure(case: Case, stored: Stored, quick: bool) -> dict[str, Any]:
@@ -141,14 +140,26 @@ def _maps(model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor) ->
     return {**maps, OCCLUSION: occlusion_witness(model, images, target, (7, 7))}
 
 
-def at_equal_damage(cases: Sequence[dict[str, Any]], budget: float) -> list[dict[str, Any]]:
-    """What the attacker of each case gets for so large a share of the decisions, as on the frontier."""
-    found = []
+def rows_at_equal_damage(cases: Sequence[dict[str, Any]], budget: float) -> list[dict[str, Any]]:
+    """What the attacker gets for so large a share of the decisions, as on the frontier: a row for each kind of case.
+
+    Every number is the mean over seeds, with its interval.
+    """
+    kinds: dict[tuple[int, str], list[dict[str, Any]]] = defaultdict(list)
     for case in cases:
         place = within_budget(case["points"], budget, GRAD_CAM)
         if place is not None:
-            found.append({**{key: value for key, value in case.items() if key != "points"}, **place})
-    return found
+            kinds[(case["size"], case["field"])].append({**case, **place})
+    return [
+        {
+            "size": size,
+            "field": field,
+            "seeds": len(some),
+            **{key: interval([each[key] for each in some]) for key in ("accuracy", "cells_with_object", "lost")},
+            "methods": over_seeds([each["methods"] for each in some]),
+        }
+        for (size, field), some in kinds.items()
+    ]
 
 
 def _honest(case: Case, side: tuple[float, float], count: int, stored: Stored) -> Classifier:

@@ -17,7 +17,7 @@ from benchmarks.sham.why import Case
 @pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sham, "chosen_settings", lambda args, stored: {"tiny": TINY})
-    monkeypatch.setattr(why, "planned", lambda seed, quick: [])
+    monkeypatch.setattr(why, "planned", lambda seeds, quick: [])
 
     def run(*options):
         where = ["--output", str(tmp_path / "out"), "--models", str(tmp_path / "models")]
@@ -66,11 +66,14 @@ def test_the_reason(tmp_path):
         numbers = point["methods"]["mean"]
         # Halves of the same size.
         assert numbers["hoax"] == pytest.approx((numbers["hoax_over"] + numbers["hoax_beside"]) / 2, abs=1e-6)
-    (found,) = why.at_equal_damage([case], 1.0)
-    assert (found["size"], found["field"]) == (20, "one cell")
     best = max(point["methods"]["Grad-CAM"]["hoax"] for point in forged)
-    assert found["methods"]["Grad-CAM"]["hoax"] == best
-    sizes = [case.size for case in why.planned(0, quick=False)]
+    (alone,) = why.rows_at_equal_damage([case], 1.0)
+    assert (alone["size"], alone["field"], alone["seeds"]) == (20, "one cell", 1)
+    assert alone["methods"]["Grad-CAM"]["hoax"] == {"mean": best}
+    (twice,) = why.rows_at_equal_damage([case, {**case, "seed": 1}], 1.0)
+    assert twice["seeds"] == 2
+    assert twice["methods"]["Grad-CAM"]["hoax"] == pytest.approx({"mean": best, "low": best, "high": best})
+    sizes = [case.size for case in why.planned([0, 1], quick=False)]
     assert set(why.SIZES) <= set(sizes)
 
 
