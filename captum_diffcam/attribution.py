@@ -1,7 +1,8 @@
-"""The attribution classes: a contrast score, the gradients of one run, and a weighting of channels."""
+"""DiffGradCAM: a contrast score, the gradients of one run, and a weighting of channels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from captum_diffcam.logits import Target, predicted
 from captum_diffcam.results import Explanation, Maps, RivalMaps
 from captum_diffcam.rivals import rank_rivals
 from captum_diffcam.score import Reduction, check_reduction, explained_score
-from captum_diffcam.weighting import grad_cam_plus_plus_weights, grad_cam_weights
+from captum_diffcam.weighting import grad_cam_weights
 
 
 class LayerDiffGradCam(LayerMaps):
@@ -179,13 +180,40 @@ class LayerDiffGradCam(LayerMaps):
             >>> maps.shape, classes.equal(logits.argmax(dim=1))
             (torch.Size([2, 1, 30, 30]), True)
         """
-        check_reduction(reduction)
-        options = as_grad_kwargs(grad_kwargs)
+        (explanation,) = self._explain_each(
+            [(contrast, reduction)],
+            inputs,
+            target,
+            additional_forward_args,
+            attribute_to_layer_input,
+            relu_attributions,
+            attr_dim_summation,
+            grad_kwargs,
+        )
+        return explanation
 
-        def explained(run: LayerRun, logits: Tensor, classes: Tensor) -> Explanation:
-            score = explained_score(logits, classes, contrast, reduction)
-            maps = self._maps(run, score, relu_attributions, attr_dim_summation, options)
-            return Explanation(self._unpack(maps), classes, run.output.detach())
+    def _explain_each(
+        self,
+        contrasts: Sequence[tuple[Contrast, Reduction]],
+        inputs: Inputs,
+        target: Target = predicted,
+        additional_forward_args: object = None,
+        attribute_to_layer_input: bool = False,
+        relu_attributions: bool = False,
+        attr_dim_summation: bool = True,
+        grad_kwargs: dict[str, Any] | None = None,
+    ) -> list[Explanation]:
+        """An explanation for each contrast and its reduction, all from one forward pass."""
+        for _, reduction in contrasts:
+            check_reduction(reduction)
+        options = as_grad_kwargs(grad_kwargs)
+        if len(contrasts) > 1:
+            options = {**options, "retain_graph": True}
+
+        def explained(run: LayerRun, logits: Tensor, classes: Tensor) -> list[Explanation]:
+            scores = [explained_score(logits, classes, *contrast) for contrast in contrasts]
+            maps = [self._maps(run, score, relu_attributions, attr_dim_summation, options) for score in scores]
+            return [Explanation(self._unpack(each), classes, run.output.detach()) for each in maps]
 
         return self._run(inputs, target, additional_forward_args, attribute_to_layer_input, options, explained)
 
@@ -238,36 +266,3 @@ class LayerDiffGradCam(LayerMaps):
             return RivalMaps(self._unpack(maps), ranked, weights, classes, run.output.detach())
 
         return self._run(inputs, target, additional_forward_args, attribute_to_layer_input, options, explained)
-
-
-class LayerDiffGradCamPlusPlus(LayerDiffGradCam):
-    r"""DiffGradCAM++: the contrast score of :class:`LayerDiffGradCam` with the weights of Grad-CAM++.
-
-    .. math::
-        M = \sum_k \Bigl( \sum_i \frac{g^+_{k,i}}{2 + g^+_{k,i} \sum_j A^+_{k,j}} \Bigr) A_k, \qquad
-        g = \frac{\partial D}{\partial A}, \quad x^+ = \max(x, 0) .
-
-    As in Grad-CAM++, :math:`Y = e^D` is differentiated and :math:`D` is taken as piecewise linear in :math:`A`; the
-    factor :math:`e^D`, which scales a whole map, is left out. So the weights are the source's for ``mean``, ``max`` and
-    one rival, on layers without negative activations. For ``logsumexp`` the shares of the rivals are taken as constant.
-    With negative activations the source's denominator may vanish; with :math:`A^+` it never does.
-
-    An empty contrast set gives plain Grad-CAM++, which Captum lacks. Arguments are those of :class:`LayerDiffGradCam`.
-
-    Sources: J. Piland, C. Sweet, A. Czajka, "DiffGradCAM", arXiv:2506.08514; A. Chattopadhay et al., "Grad-CAM++",
-    arXiv:1710.11063. The rule for signed layers is ours.
-
-    Example:
-        >>> import torch
-        >>> from captum_diffcam import LayerDiffGradCamPlusPlus, top_rivals
-        >>> _ = torch.manual_seed(0)
-        >>> conv = torch.nn.Conv2d(3, 8, 3)
-        >>> pool = torch.nn.AdaptiveAvgPool2d(1)
-        >>> model = torch.nn.Sequential(conv, pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
-        >>> cam = LayerDiffGradCamPlusPlus(model, conv)
-        >>> images = torch.rand(2, 3, 32, 32)
-        >>> cam.attribute(images, target=[3, 7], contrast=top_rivals(5)).shape
-        torch.Size([2, 1, 30, 30])
-    """
-
-    channel_weights = staticmethod(grad_cam_plus_plus_weights)

@@ -47,6 +47,7 @@ ALLOWED = {
         {"captum", "torch"},
         {"_arguments", "_capture", "_layer_maps", "contrast", "logits", "results", "rivals", "score", "weighting"},
     ),
+    "plus_plus": (set(), {"attribution", "weighting"}),
     "input_space": ({"captum", "torch"}, {"_arguments", "logits"}),
     "equivariant": (
         {"captum", "numpy", "torch", "tqdm"},
@@ -58,7 +59,7 @@ ALLOWED = {
     ),
     "sham/batches": ({"torch"}, set()),
     "sham/forgery": ({"torch"}, set()),
-    "sham/methods": ({"captum", "torch"}, {"logits"}),
+    "sham/methods": ({"captum", "torch"}, {"attribution", "logits"}),
     "sham/hoax": ({"torch"}, {"metrics"}),
     "sham/map_losses": ({"torch"}, {"metrics"}),
     "sham/witness": ({"captum", "torch", "tqdm"}, {"score"}),
@@ -91,8 +92,8 @@ ALLOWED = {
     # The classes of attribution know nothing of attacks.
     "__init__": (
         set(),
-        {"attribution", "contrast", "equivariant", "guided", "input_space", "layouts", "logits", "score"}
-        | {"spatial_layers"},
+        {"attribution", "contrast", "equivariant", "guided", "input_space", "layouts", "logits", "plus_plus"}
+        | {"score", "spatial_layers"},
     ),
 }
 

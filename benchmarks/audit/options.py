@@ -13,9 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds",
         type=positive,
-        default=1,
+        default=5,
         metavar="N",
-        help="models of each kind; less is done of further ones (default 1)",
+        help="models of each kind; less is done of further ones (default 5)",
     )
     parser.add_argument("--quick", action="store_true", help="few models and steps: does it run, not what comes out")
     add_victim_arguments(parser)

@@ -83,5 +83,5 @@ def _of(seed: int) -> list[Point]:
 
 
 def _long(point: Point) -> bool:
-    """What is done for the first seed alone: the other architectures, attacks on all of a network, and large models."""
-    return ": " in point.kind or point.whole or point.kind in (*PRETRAINED, CUTOUTS, UNTRAINED)
+    """What is done for the first seed alone: attacks on all of a network, and models that are not trained here."""
+    return point.whole or point.kind in (*PRETRAINED, CUTOUTS, UNTRAINED)

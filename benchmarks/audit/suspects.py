@@ -33,7 +33,7 @@ from captum_diffcam.metrics import pearson
 from captum_diffcam.sham import CamMethod
 
 BATCH, FORGED_BATCH = 16, 32
-_BATCHES, _FORGED_BATCHES, _PRETRAINED_BATCHES = 12, 2, 2
+_BATCHES, _FORGED_BATCHES, _PRETRAINED_BATCHES = 6, 2, 2
 _THREE = (CamMethod(LayerGradCam), CamMethod(LayerDiffGradCam), CamMethod(LayerDiffGradCam, reduction="mean"))
 
 

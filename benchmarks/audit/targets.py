@@ -78,5 +78,6 @@ def verdict(record: Row) -> list[str]:
             "without a sign, the rest are undecided."
         )
     short = [target["figure"] for target in record["targets"] if target["reached"] == "no"]
-    said.append(f"Not reached: {'; '.join(short)}." if short else "All targets are reached.")
+    if record["targets"]:
+        said.append(f"Not reached: {'; '.join(short)}." if short else "All targets are reached.")
     return said

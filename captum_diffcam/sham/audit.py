@@ -63,8 +63,9 @@ def audit(
       and it agrees better with the witness of its own image than with those of others;
     - ``"undecided"`` otherwise, with the reason, and with how many images would do.
 
-    Images are added, 8, 16, 32 and so on, until one of the first two can be said. Each of these is wrong with a
-    probability of at most ``alpha``: tests, maps and looks share it (Bonferroni).
+    Images are added, 8, 16, 32 and so on, and when they run out as many windows again, until one of the first two can
+    be said. Each of these is wrong with a probability of at most ``alpha``: tests, maps and looks share it
+    (Bonferroni).
 
     Honest is here: with an excess of at most 0.3 and maps that move along. The number was set on a few models, and
     the maps of some others came close to it; it is not proven, and neither is a verdict. Untrained models are told from
@@ -108,14 +109,19 @@ def audit(
     with portions(model, device, batch_size) as in_portions, in_eval_mode(model), torch.inference_mode(False):
         inquiry = Inquiry(model, layer, images.detach().cpu(), methods, fills, seed, in_portions)
         inquiry.decide(target)
-        looks = looks_at(len(images))
+        counts = looks_at(len(images))
+        looks = len(counts) + 1
         with tqdm(total=len(images), desc="audit", unit="image", leave=False) as bar:
-            for count in looks:
+            for count in counts:
                 inquiry.add(count)
                 bar.update(count - bar.n)
-                report = inquiry.report(alpha, len(looks))
+                report = inquiry.report(alpha, looks)
                 if report.verdict != "undecided":
-                    break
+                    return report
+            if report.decidable:
+                bar.set_description("audit, more windows")
+                inquiry.double_windows()
+                report = inquiry.report(alpha, looks)
     return report
 
 

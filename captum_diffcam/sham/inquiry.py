@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn import Module
 from captum_diffcam.logits import as_logits, select_target
 from captum_diffcam.score import explained_score
 from captum_diffcam.sham.evidence import gather_evidence
-from captum_diffcam.sham.methods import CamMethod
+from captum_diffcam.sham.methods import CamMethod, by_forward, maps_of_group
 from captum_diffcam.sham.portions import Portions
 from captum_diffcam.sham.report import FEWEST_IMAGES, AuditReport
 from captum_diffcam.sham.tilings import tiled_witness
@@ -79,8 +80,7 @@ class Inquiry:
         """Maps, maps of shifted images and witnesses of all images up to that number."""
         fresh = slice(self.done, count)
         images, classes = self.images[fresh], self.classes[fresh]
-        for method in self.methods:
-            self.maps[str(method)].append(self._maps(method, images, classes))
+        self._add_maps(self.maps, images, classes)
         grid = self.maps[str(self.methods[0])][0].shape[1:]
         if grid.numel() < _FEWEST_CELLS:
             raise ValueError(f"layer: has {grid.numel()} positions; allowed are at least {_FEWEST_CELLS}")
@@ -89,11 +89,17 @@ class Inquiry:
             raise ValueError(f"layer: has positions {got} for images of {size}; allowed are as many dimensions")
         shifts = [draw_shift(grid, self.generator) for _ in images]
         shifted = [shift_images(image[None], shift, grid) for image, shift in zip(images, shifts, strict=True)]
-        for method in self.methods:
-            self.moved[str(method)].append(self._maps(method, torch.cat(shifted), classes))
+        self._add_maps(self.moved, torch.cat(shifted), classes)
         self.witnesses.append(torch.stack([self._witness(fresh, grid) for _ in range(2)]))
         self.shifts += shifts
         self.done = count
+
+    def double_windows(self) -> None:
+        """As many windows again for every image, so that a witness is a mean of twice as many tilings."""
+        known = torch.cat(self.witnesses, dim=1)
+        grid = known.shape[2:]
+        more = torch.stack([self._witness(slice(0, self.done), grid) for _ in range(2)])
+        self.witnesses = [(known + more) / 2]
 
     def report(self, alpha: float, looks: int) -> AuditReport:
         """What is known by now."""
@@ -117,8 +123,12 @@ class Inquiry:
             seed=self.seed,
         )
 
-    def _maps(self, method: CamMethod, images: Tensor, classes: Tensor) -> Tensor:
-        return self.portions.run(lambda x, of: method.maps(self.model, self.layer, x, of), images, classes)
+    def _add_maps(self, to: dict[str, list[Tensor]], images: Tensor, classes: Tensor) -> None:
+        for group in by_forward(self.methods):
+            maps_of = partial(maps_of_group, group, self.model, self.layer)
+            maps = self.portions.run(maps_of, images, classes).unbind(dim=1)
+            for method, each in zip(group, maps, strict=True):
+                to[str(method)].append(each)
 
     def _witness(self, fresh: slice, grid: Sequence[int]) -> Tensor:
         classes = self.classes[fresh]

@@ -87,9 +87,14 @@ class AuditReport:
         return 1.0 if any(map(math.isnan, values)) else min(1.0, max(values) * self.looks)
 
     @property
+    def decidable(self) -> bool:
+        """Whether there are enough images, and decisions that are more than a guess."""
+        return len(self.images) >= FEWEST_IMAGES and self.sureness >= _UNSURE
+
+    @property
     def verdict(self) -> Verdict:
         """``"manipulated"``, ``"no sign of manipulation"`` or ``"undecided"``."""
-        if len(self.images) < FEWEST_IMAGES or self.sureness < _UNSURE:
+        if not self.decidable:
             return "undecided"
         if self.p_manipulated <= self.alpha:
             return "manipulated"

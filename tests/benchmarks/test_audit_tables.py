@@ -94,6 +94,10 @@ def test_the_verdict_in_words():
     assert "Not reached: the same, upper 95 % bound; attacks that show the hoax: found" in said
 
 
+def test_where_nothing_was_audited_nothing_is_said():
+    assert verdict({"honest": [], "forged": [], "targets": reached([], [])}) == []
+
+
 def test_counts_of_one():
     assert counts([audited(OPEN, 0.0)])["undecided"] == 1
 

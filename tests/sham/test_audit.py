@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from captum.attr import LayerGradCam
+from captum.attr import LayerAttribution, LayerGradCam
 from nets import Net, Spotter, conv_net, images
 from torch import nn
 
@@ -73,8 +73,30 @@ def test_it_stops_when_it_can_tell(spots):
     assert report.manipulated
     assert (len(report.images), report.given) == (8, 36)
     assert report.forwards == sum(passes) / 36
-    # A decision of each image; of eight three maps, three of the shifted image, and two tilings of six windows.
-    assert sum(passes) == 36 + 8 * (3 + 3 + 12)
+    # A decision of each image; of eight Grad-CAM and, from one pass, both contrasts; the same of the shifted image; and
+    # two tilings of six windows.
+    assert sum(passes) == 36 + 8 * (2 + 2 + 12)
+
+
+class Noise(LayerAttribution):
+    """Maps that know nothing and move nowhere."""
+
+    def attribute(self, inputs, target=None):
+        seed = int(1e3 * inputs.sum().item())
+        return torch.rand(len(inputs), 1, 7, 7, generator=torch.Generator().manual_seed(seed))
+
+
+def test_when_the_images_run_out_there_are_as_many_windows_again(spots):
+    model = Spotter().eval()
+    methods = [CamMethod(lambda model, layer: Noise(model, layer))]
+    report = audit(model, model.layer, spots, methods=methods, seed=0)
+    assert report.verdict == "undecided"
+    assert len(report.images) == report.given == len(spots)
+    # A decision, a map, the map of the shifted image, and four tilings of six windows.
+    assert report.forwards == 1 + 1 + 1 + 24
+    # Where no evidence would decide, there are none.
+    few = audit(model, model.layer, spots[:5], methods=methods, seed=0)
+    assert few.forwards == 1 + 1 + 1 + 12
 
 
 def test_a_seed_gives_the_same_report(spots):

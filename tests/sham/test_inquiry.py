@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from captum.attr import LayerGradCam
+from nets import Spotter
 
-from captum_diffcam.sham.inquiry import draw_shift, looks_at
+from captum_diffcam.sham import CamMethod
+from captum_diffcam.sham.inquiry import Inquiry, draw_shift, looks_at
+from captum_diffcam.sham.portions import portions
+from captum_diffcam.sham.tilings import FILLS
 
 
 @pytest.mark.parametrize(
@@ -24,3 +29,24 @@ def test_shifts(grid, most):
     # More than half of the cells are seen before and after.
     assert all(2 * abs(by) < cells for shift in drawn for by, cells in zip(shift, grid, strict=True))
     assert (len(drawn) == 1) == (most == 0)
+
+
+def test_doubled_windows_are_the_mean_of_old_and_new_ones(spots):
+    model = Spotter().eval()
+    with portions(model, None, None) as run:
+        inquiry = Inquiry(model, model.layer, spots, [CamMethod(LayerGradCam)], FILLS, 0, run)
+        inquiry.decide(None)
+        inquiry.add(8)
+        inquiry.add(len(spots))
+        before, forwards = torch.cat(inquiry.witnesses, dim=1), run.forwards
+        drawn = inquiry.generator.get_state()
+        inquiry.double_windows()
+        assert run.forwards - forwards == 12 * len(spots)
+        (after,) = inquiry.witnesses
+        inquiry.generator.set_state(drawn)
+        new = torch.stack([inquiry._witness(slice(0, len(spots)), (7, 7)) for _ in range(2)])
+    torch.testing.assert_close(after, (before + new) / 2)
+    reports = [inquiry.report(0.05, 3)]
+    inquiry.witnesses = [before]
+    reports.append(inquiry.report(0.05, 3))
+    assert reports[0].reliability > reports[1].reliability
