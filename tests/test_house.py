@@ -173,6 +173,7 @@ def test_the_public_names():
     ]
     assert all(getattr(captum_diffcam, name).__doc__ for name in captum_diffcam.__all__)
     assert captum_diffcam.sham.__all__ == [
+        "MOST_EXCESS",
         "AuditReport",
         "CamMethod",
         "Evidence",

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.audit.figure import draw_audits
 from benchmarks.audit.planned import UNTRAINED, Point, planned
-from benchmarks.audit.suspects import Suspects
+from benchmarks.audit.suspects import BATCH, FORGED_BATCH, Suspects
 from benchmarks.audit.tables import forged_rows, honest_rows, print_tables, write_tables
 from benchmarks.audit.targets import reached, verdict
 from benchmarks.common.images import find_images, load_image, packaged_photographs
@@ -22,7 +22,7 @@ from benchmarks.common.pieces import in_pieces
 from benchmarks.common.reporting import conclude, environment, write_json
 from benchmarks.common.stored import Stored
 from captum_diffcam import LayerDiffGradCam
-from captum_diffcam.sham import AuditReport, CamMethod, audit
+from captum_diffcam.sham import MOST_EXCESS, AuditReport, CamMethod, audit
 
 
 def run(args: argparse.Namespace) -> None:
@@ -93,6 +93,8 @@ def report(args: argparse.Namespace, seeds: list[int], found: list[dict[str, Any
         "complete": not args.quick and not left,
         **environment(args),
         "seeds": seeds,
+        "images": {"honest": BATCH, "forged": FORGED_BATCH},
+        "most_excess": MOST_EXCESS,
         "left_out": left,
         "audits": sum(len(each["audits"]) for each in found),
         "targets": reached(honest, forged),

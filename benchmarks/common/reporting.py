@@ -68,8 +68,22 @@ def _cpu_name() -> str:
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write the record. Numbers get six digits, more than repeats on another machine; not a number becomes null."""
-    path.write_text(json.dumps(_plain(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write the record, a line for each member of its lists.
+
+    Numbers get six digits, more than repeats on another machine; not a number becomes null.
+    """
+    members = (f"{_json(key)}: {_lines(value)}" for key, value in _plain(record).items())
+    path.write_text("{{\n{}\n}}\n".format(",\n".join(members)), encoding="utf-8")
+
+
+def _lines(value: Any) -> str:
+    if isinstance(value, list) and value:
+        return "[\n{}\n]".format(",\n".join(f" {_json(member)}" for member in value))
+    return _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], *, quick: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from captum_diffcam.metrics import cam_entropy
 from captum_diffcam.sham.audit import audit
-from captum_diffcam.sham.evidence import Evidence
+from captum_diffcam.sham.evidence import MOST_EXCESS, Evidence
 from captum_diffcam.sham.fooling import fool
 from captum_diffcam.sham.forgery import Forgery
 from captum_diffcam.sham.hoax import hoax_like, hoax_map
@@ -12,6 +12,7 @@ from captum_diffcam.sham.report import AuditReport
 from captum_diffcam.sham.witness import occlusion_witness
 
 __all__ = [
+    "MOST_EXCESS",
     "AuditReport",
     "CamMethod",
     "Evidence",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
+import math
 from pathlib import Path
 
 import pytest
 
 from benchmarks.common.options import UsageError
-from benchmarks.common.reporting import QUICK, conclude, show, write_csv
+from benchmarks.common.reporting import QUICK, conclude, show, write_csv, write_json
 
 
 def options(**given):
@@ -31,6 +33,17 @@ def test_a_quick_run_says_with_every_number_that_it_means_nothing(tmp_path, caps
     write_csv(tmp_path / "x.csv", ["a", "b"], [[1, 2], [3, 4]], quick=True)
     with (tmp_path / "x.csv").open() as file:
         assert list(csv.DictReader(file)) == [{"note": QUICK, "a": "1", "b": "2"}, {"note": QUICK, "a": "3", "b": "4"}]
+
+
+def test_a_record_has_a_line_for_each_member_of_its_lists(tmp_path):
+    record = {"a": 1 / 3, "seeds": [0, 1], "models": [{"ö": [1, {"x": math.inf}]}, {"ö": []}], "none": []}
+    write_json(tmp_path / "x.json", record)
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert ' {"ö": [1, {"x": null}]},\n {"ö": []}\n' in text
+    assert text.count("\n") == 12
+    read = json.loads(text)
+    assert read == {"a": 0.333333, "seeds": [0, 1], "models": [{"ö": [1, {"x": None}]}, {"ö": []}], "none": []}
+    assert list(read) == list(record)
 
 
 @pytest.mark.parametrize("less", [{"quick": True}, {}])
