@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,11 @@ def test_a_number_is_found_in_its_record():
         paths.find(record, "rows[v = 3].v")
     with pytest.raises(KeyError, match="2 rows"):
         paths.find(record, "rows.v")
+
+
+def test_what_the_page_says_of_the_rule_is_what_the_rule_says():
+    rule = json.loads((RESULTS / "sham" / "sham.json").read_text())["rule"]
+    page = (ROOT / "docs" / "results" / "sham.rst").read_text()
+    assert rule["enough"]
+    assert not any(candidate["meets"] for candidate in rule["candidates"].values())
+    assert f"No candidate meets it, so the default stays ``{rule['default']}``." in page
