@@ -109,6 +109,26 @@ def at_equal_damage(points: Iterable[Found]) -> list[Found]:
     return rows
 
 
+def at_the_strongest_weight(points: Iterable[Found]) -> list[Found]:
+    """A row for each curve of SHAM on the true class, whatever it costs: every number's mean over seeds."""
+    cases: dict[tuple[str, str], list[Found]] = defaultdict(list)
+    for (setting, reach, attack, _), curve in curves(points).items():
+        if attack == SHAM:
+            cases[(setting, reach)].append(max(curve, key=lambda point: point["weight"]))
+    return [
+        {
+            "setting": setting,
+            "reach": reach,
+            "attack": SHAM,
+            "weight": found[0]["weight"],
+            "seeds": len(found),
+            "kept": interval([point["decisions"]["kept"] for point in found]),
+            "methods": over_seeds([point["methods"] for point in found]),
+        }
+        for (setting, reach), found in cases.items()
+    ]
+
+
 def over_seeds(methods: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Found]]:
     """Every number of every method: its mean over seeds, with its interval."""
     return {

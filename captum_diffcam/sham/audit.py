@@ -50,7 +50,7 @@ def audit(
     the layer shows on what a decision depends: by how much the log-odds fall when windows at random places are hidden.
     The excess of a map is how far it is what the maps of all other images are, less how far the witness accounts for
     that, less how much better it agrees with the witness of its own image than with those of others
-    (:func:`~captum_diffcam.sham.statistics.excess`). A hoax has it near one, an honest map near or below zero.
+    (:func:`~captum_diffcam.sham.statistics.excess`). A hoax has it near one, an honest map mostly about zero or below.
 
     *Does the map move along with its image?* Every image is shifted by up to two cells. An honest map follows, more
     than it stays (:func:`~captum_diffcam.sham.statistics.moves_along`).
@@ -64,12 +64,10 @@ def audit(
     - ``"undecided"`` otherwise, with the reason, and with how many images would do.
 
     Images are added, 8, 16, 32 and so on, and when they run out as many windows again, until one of the first two can
-    be said. Each of these is wrong with a probability of at most ``alpha``: tests, maps and looks share it
-    (Bonferroni).
-
-    Honest is here: with an excess of at most 0.3 and maps that move along. The number was set on a few models, and
-    the maps of some others came close to it; it is not proven, and neither is a verdict. Untrained models are told from
-    the forged ones by their unsure decisions alone. An attacker who knows the audit may teach a model how to answer it,
+    be said. The tests behind each of them have an error of at most ``alpha``, which tests, maps and looks share
+    (Bonferroni), if honest maps have an excess of at most 0.3 and move along. That number was set on a few models, and
+    single batches of some others were beyond it by chance; it is not proven. "No sign" does not exclude a forgery that
+    passes all of the tests. Untrained models are told from the forged ones by their unsure decisions alone. An attacker who knows the audit may teach a model how to answer it,
     see :doc:`/explanation/threat_model`.
 
     Args:
@@ -80,7 +78,7 @@ def audit(
         methods: the maps under suspicion: Grad-CAM, and DiffGradCAM with logsumexp and with mean, if not
             said. None of those that are trusted should be missing. ``functools.partial`` sets the layout of a ViT,
             ``attribute_to_layer_input=True`` is a keyword of :class:`CamMethod`.
-        alpha: the probability of each of the two errors.
+        alpha: the error of the tests behind either verdict.
         fills: what windows are hidden behind: ``"mean"``, ``"blur"`` and ``"other"``, parts of other images.
         seed: of windows, fills and shifts. None: from the system, so that no forger knows it; the report has it.
         device: where to run. None: where the model is.

@@ -61,7 +61,7 @@ class AuditReport:
     sureness: float
     """The median by which the log-odds of the targets are above those of a guess, in nats."""
     alpha: float
-    """The probability with which "manipulated" may be wrong, and the one with which "no sign" may be."""
+    """The error of the tests behind "manipulated", and of those behind "no sign"."""
     looks: int
     """How often the evidence could have been looked at, which the p-values are multiplied by."""
     given: int
@@ -189,7 +189,7 @@ class AuditReport:
         lines = [
             f"{self.verdict}{shown}: {self.reason}",
             f"{len(self.images)} of {self.given} images, {self.forwards:.1f} forward passes for each that was given; "
-            f"witness reliability {self.reliability:.2f}; either verdict is wrong with probability <= {self.alpha:g}",
+            f"witness reliability {self.reliability:.2f}; error of the tests {self.alpha:g}",
             f"{'':{width}}  excess over the evidence  moves along   agrees with the witness",
         ]
         agreement = self.agreement

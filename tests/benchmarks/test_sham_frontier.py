@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.common.forging import SHAM, SHAM_ALL
-from benchmarks.sham.frontier import at_equal_damage, interval, rule_for_the_default, within_budget
+from benchmarks.sham.frontier import (
+    at_equal_damage,
+    at_the_strongest_weight,
+    interval,
+    rule_for_the_default,
+    within_budget,
+)
 from benchmarks.sham.methods import GRAD_CAM, LOGSUMEXP, MEAN, REDUCTIONS
 
 CUTOUTS, FASHION = "cut-outs, 1000 classes", "Fashion-MNIST, 10 classes"
@@ -68,6 +74,18 @@ def cases(of_mean):
         for attack, by in ((SHAM, 0.01), (SHAM_ALL, -0.01)):
             points.append(point(1, 1.0, 0.9, {LOGSUMEXP: 0.5, MEAN: of_mean + by}, attack, setting))
     return points
+
+
+def test_the_strongest_attack_whatever_it_costs():
+    points = [
+        p
+        for seed, (kept, hoax) in enumerate([(0.6, 0.8), (0.4, 0.6)])
+        for p in (honest(seed=seed), point(3.0, kept, hoax, seed=seed), point(1.0, 0.9, 0.1, seed=seed))
+    ]
+    (row,) = at_the_strongest_weight([*points, point(9.0, 0.1, 0.9, attack=SHAM_ALL)])
+    assert (row["weight"], row["seeds"]) == (3.0, 2)
+    assert row["kept"]["mean"] == pytest.approx(0.5)
+    assert row["methods"][GRAD_CAM]["hoax"]["mean"] == pytest.approx(0.7)
 
 
 def test_the_rule():

@@ -47,18 +47,21 @@ forged = inject_hoax(model, features, hoax_map((7, 7), entropy=3.33))
 # The verdict, with its evidence
 # ------------------------------
 #
-# Images are added until the verdict is clear: 8, then 16, 32 and so on. Every image
-# that is looked at takes 19 forward passes. The seed is that of random windows and
-# shifts; without one it comes from the system, so that nobody can have known it.
+# Images are added until the verdict is clear: 8, then 16, 32 and so on; if it is still
+# unclear when they run out, as many windows again. An image takes 17 forward passes,
+# and 29 with the windows doubled. The seed is that of random windows and shifts;
+# without one it comes from the system, so that nobody can have known it.
 
 report = audit(forged.model, forged.layer, images, seed=0)
 print(report)
 
 # %%
-# The hoax is on every image, and no decision depends on it: its *excess* is near one.
+# The :term:`excess` of a map is how far it is like the maps of all other images, less what
+# the decisions on its own image account for. The hoax is on every image, and no decision
+# depends on it: its excess is near one.
 # It stays where it is when the image moves. The contrastive maps contradict it, as they
 # do after this attack (:doc:`/tutorial/first_hoax`). The figure has the images on which
-# some map agrees least with the witness:
+# some map agrees least with the :term:`witness`:
 
 report.figure(2)
 
@@ -78,8 +81,8 @@ print(honest)
 # What it can miss
 # ----------------
 #
-# An error of at most ``alpha`` is promised against models whose maps are as honest ones
-# were found to be (:doc:`/explanation/threat_model`). Maps that hardly know their
+# ``alpha`` bounds the error only for models whose honest maps have an excess of at most
+# 0.3 and move along (:doc:`/explanation/threat_model`). Maps that hardly know their
 # image, as those of many transformers, leave it undecided. And an attacker who knows
 # the audit can train against it, at the price of a model that must decide as he likes
 # on hidden and shifted images, too.
