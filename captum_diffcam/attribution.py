@@ -46,9 +46,9 @@ class LayerDiffGradCam(LayerMaps):
         device_ids: the device order of a DataParallel model, where ``forward_func`` is not that model itself.
         layout: where the layer keeps channels and positions. None: ``(N, channels, *positions)``, as convolutions do.
             ``"vit"``: tokens (N, T, D), of which class and register tokens are left out; the grid of square patches is
-            found from the size of the input, :func:`vit_layout` takes one that is given. ``"swin"``: channels last. Or a callable from
-            the layer's tensor to ``(N, channels, *positions)``, which may reorder and leave out, but not mix. For a
-            list of layers one for all, or a list of one for each.
+            found from the size of the input, :func:`vit_layout` takes one that is given. ``"swin"``: channels last. Or
+            a callable from the layer's tensor to ``(N, channels, *positions)``, which may reorder and leave out, but
+            not mix. For a list of layers one for all, or a list of one for each.
         tensor_index: which of the layer's floating-point tensors to explain, counted from 0 in the order in which the
             layer returns them, where it returns several (attention with its weights). None: all of them.
 

@@ -67,8 +67,8 @@ def audit(
     be said. The tests behind each of them have an error of at most ``alpha``, which tests, maps and looks share
     (Bonferroni), if honest maps have an excess of at most 0.3 and move along. That number was set on a few models, and
     single batches of some others were beyond it by chance; it is not proven. "No sign" does not exclude a forgery that
-    passes all of the tests. Untrained models are told from the forged ones by their unsure decisions alone. An attacker who knows the audit may teach a model how to answer it,
-    see :doc:`/explanation/threat_model`.
+    passes all of the tests. Untrained models are told from the forged ones by their unsure decisions alone. An attacker
+    who knows the audit may teach a model how to answer it, see :doc:`/explanation/threat_model`.
 
     Args:
         model: returns logits (N, C). It is run in eval mode and comes back as it was.

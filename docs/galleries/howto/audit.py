@@ -56,12 +56,12 @@ report = audit(forged.model, forged.layer, images, seed=0)
 print(report)
 
 # %%
-# The :term:`excess` of a map is how far it is like the maps of all other images, less what
-# the decisions on its own image account for. The hoax is on every image, and no decision
-# depends on it: its excess is near one.
-# It stays where it is when the image moves. The contrastive maps contradict it, as they
-# do after this attack (:doc:`/tutorial/first_hoax`). The figure has the images on which
-# some map agrees least with the :term:`witness`:
+# The :term:`excess` of a map is how far it is like the maps of all other images, less
+# what the decisions on its own image account for. The hoax is on every image, and no
+# decision depends on it: its excess is near one. It stays where it is when the image
+# moves. The contrastive maps contradict it, as they do after this attack
+# (:doc:`/tutorial/first_hoax`). The figure has the images on which some map agrees
+# least with the :term:`witness`:
 
 report.figure(2)
 
