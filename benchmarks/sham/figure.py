@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from benchmarks.common.canvas import Canvas
 from benchmarks.common.forging import SHAM
-from benchmarks.sham.frontier import curves
+from benchmarks.sham.frontier import curves, of_usual_reach
 from benchmarks.sham.methods import GRAD_CAM, LOGSUMEXP, MEAN, MOVING, OCCLUSION
 
 _COLOURS = {
@@ -57,11 +57,8 @@ def _legend(canvas: Canvas, names: Sequence[str]) -> None:
 
 def draw_frontier(path: Path, points: Sequence[dict[str, Any]]) -> None:
     """A column for each setting, a row for each measure; a thin line for each seed of SHAM against Grad-CAM."""
-    found = {key: curve for key, curve in curves(points).items() if key[2] == SHAM}
-    first: dict[str, str] = {}
-    for setting, reach, _, _ in found:
-        first.setdefault(setting, reach)
-    columns = list(first)[:_MOST]
+    found = {key: curve for key, curve in curves(of_usual_reach(points)).items() if key[2] == SHAM}
+    columns = list(dict.fromkeys(setting for setting, _, _, _ in found))[:_MOST]
     canvas = Canvas(_LEFT + max(len(columns), 3) * (_WIDE + _GAP), _TOP + len(_ROWS) * (_HIGH + _GAP) + 0.35)
     canvas.heading(
         "What maps show, against what the attack costs",
@@ -73,8 +70,8 @@ def draw_frontier(path: Path, points: Sequence[dict[str, Any]]) -> None:
     for column, setting in enumerate(columns):
         for row, (key, label) in enumerate(_ROWS.items()):
             axes = _panel(canvas, column, row)
-            for (its_setting, reach, _, _), curve in found.items():
-                if its_setting != setting or reach != first[setting]:
+            for (its_setting, _, _, _), curve in found.items():
+                if its_setting != setting:
                     continue
                 ordered = sorted(curve, key=lambda point: point["weight"])
                 lost = [100 * (1 - point["decisions"]["kept"]) for point in ordered]

@@ -16,7 +16,13 @@ from benchmarks.common.victims import Setting, own, settings
 from benchmarks.sham import points, why
 from benchmarks.sham.experiment import Laboratory
 from benchmarks.sham.figure import draw_frontier, draw_reason
-from benchmarks.sham.frontier import BUDGETS, at_equal_damage, at_the_strongest_weight, rule_for_the_default
+from benchmarks.sham.frontier import (
+    BUDGETS,
+    at_equal_damage,
+    at_the_strongest_weight,
+    of_usual_reach,
+    rule_for_the_default,
+)
 from benchmarks.sham.points import HONEST, Point
 from benchmarks.sham.tables import print_tables, write_points
 from benchmarks.sham.targets import reached, verdict
@@ -72,7 +78,7 @@ def report(
         "measured": len(found),
         "planned": len(found) + len(left),
         "rule": rule_for_the_default(measured),
-        "targets": reached(rows, [each for each in measured if each["attack"] == HONEST]),
+        "targets": reached(rows, [each for each in of_usual_reach(measured) if each["attack"] == HONEST]),
         "frontier": rows,
         "strongest": at_the_strongest_weight(measured),
         "reason": reasons,

@@ -99,6 +99,13 @@ def test_the_rule():
     assert not better["candidates"][LOGSUMEXP]["meets"]
 
 
+def test_one_pair_for_each_setting_attack_and_seed():
+    """An attacker who trains more of the same model brings no further evidence to the rule."""
+    points = cases(0.1)
+    others = [{**each, "reach": "all"} for each in points]
+    assert rule_for_the_default([*points, *others]) == rule_for_the_default(points)
+
+
 @pytest.mark.parametrize(("key", "value"), [("grad_cam", 0.8), ("own_occlusion", 0.3)])
 def test_what_the_rule_asks_of_honest_maps(key, value):
     points = cases(0.1)
