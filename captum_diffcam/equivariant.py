@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch.nn import Module
 from tqdm import tqdm
 
 from captum_diffcam._arguments import as_index, as_inputs
+from captum_diffcam._model_state import left_as_it_was, modules_of
 from captum_diffcam.contrast import contrast_members
 from captum_diffcam.logits import Target, as_logits, at_least_float32, select_target
 from captum_diffcam.results import MovingAndFixed
@@ -71,8 +72,10 @@ class EquivariantPart(LayerAttribution):
             listed = [shift for shift in shifts if isinstance(shift, (list, tuple))]
             if len(listed) < len(shifts) or not shifts:
                 raise ValueError(f"shifts: got {shifts!r}; {_SHIFTS}")
-        elif (reach := as_index("shifts", shifts, _SHIFTS)) < 1:
-            raise ValueError(f"shifts: got {reach}; {_SHIFTS}")
+        elif (shifts := as_index("shifts", shifts, _SHIFTS)) < 1:
+            raise ValueError(f"shifts: got {shifts}; {_SHIFTS}")
+        if padding not in get_args(Padding):
+            raise ValueError(f"padding: got {padding!r}; allowed are {', '.join(map(repr, get_args(Padding)))}")
         layer: Module = attribution.layer
         LayerAttribution.__init__(self, attribution.forward_func, layer, getattr(attribution, "device_ids", None))
         self.attribution = attribution
@@ -202,7 +205,7 @@ class _Question:
         self.keeps_graph = bool((kwargs.get("grad_kwargs") or {}).get("create_graph"))
         contrast = kwargs.get("contrast")
         if callable(target) or callable(contrast):
-            with torch.no_grad():
+            with torch.no_grad(), left_as_it_was(modules_of(attribution.forward_func, [])):
                 logits, classes = select_target(
                     as_logits(attribution.forward_func(*given, *(self.extra or ()))), target
                 )

@@ -12,6 +12,7 @@ from torch.nn import Module
 
 from captum_diffcam._arguments import as_inputs
 from captum_diffcam._capture import recording
+from captum_diffcam._model_state import left_as_it_was, modules_of
 from captum_diffcam.attribution import LayerDiffGradCam
 from captum_diffcam.contrast import Contrast
 from captum_diffcam.input_space import InputAttribution
@@ -90,7 +91,7 @@ class GuidedDiffGradCam(GradientAttribution):
             **kwargs,
         )
         score = _TargetScore(self.model, target, contrast, reduction)
-        with recording():
+        with recording(), left_as_it_was(modules_of(self.model, [])):
             # Copies, because Captum asks its inputs for gradients and leaves them so after an error.
             copies = tuple(single.detach().clone().requires_grad_() for single in as_inputs(inputs))
             guided: tuple[Tensor, ...] = GuidedBackprop(score).attribute(copies, None, additional_forward_args)

@@ -48,12 +48,19 @@ def pearson(maps: Tensor, others: Tensor) -> Tensor:
     Returns:
         (N,), from -1 to 1; zero where a map is constant.
 
+    Raises:
+        ValueError: the positions differ.
+
     Example:
         >>> import torch
         >>> from captum_diffcam.metrics import pearson
         >>> pearson(torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[5.0, 3.0, 1.0]]))
         tensor([-1.0000])
     """
+    if maps.shape[1:] != others.shape[1:]:
+        raise ValueError(
+            f"others: got positions {tuple(others.shape[1:])}; allowed are those of maps, {tuple(maps.shape[1:])}"
+        )
     # First to a common size: maps may be tiny, and only their shapes matter.
     a, b = (_centred(at_least_float32(each).flatten(1)) for each in (maps, others))
     return (normalize(a, dim=1, eps=_CONSTANT) * normalize(b, dim=1, eps=_CONSTANT)).sum(dim=1).clamp(-1, 1)

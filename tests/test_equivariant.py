@@ -188,3 +188,20 @@ def test_errors(net, x):
         EquivariantPart(LayerDiffGradCam(net, [net.features, net.head[1]])).attribute(x, 1)
     with pytest.raises(ValueError, match=r"shift: got \(1,\) for a grid of \(7, 7\)"):
         EquivariantPart(cam, [(1,)]).attribute(x, 1)
+
+
+def test_running_statistics_stay_in_train_mode(x):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    model = nn.Sequential(net, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 6)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.warns(UserWarning, match="train mode"):
+        EquivariantPart(LayerDiffGradCam(model, net), 1).attribute(x, predicted, contrast=top_rivals(2))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_number_of_numpy_is_a_number(net, x):
+    cam = LayerDiffGradCam(net, net.features)
+    expected = EquivariantPart(cam, 1).attribute(x, TARGETS)
+    assert torch.equal(EquivariantPart(cam, np.int64(1)).attribute(x, TARGETS), expected)
+    with pytest.raises(ValueError, match="padding: got 'zeros'; allowed are 'reflect'"):
+        EquivariantPart(cam, 1, "zeros")

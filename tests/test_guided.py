@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from captum.attr import GuidedBackprop, GuidedGradCam, NoiseTunnel
+from torch import nn
 
 from captum_diffcam import (
     ContrastScore,
@@ -51,3 +52,12 @@ def test_errors(net, x):
         GuidedDiffGradCam(lambda x: x, net.features)
     with pytest.raises(ValueError, match="in its own contrast set"):
         GuidedDiffGradCam(net, net.features).attribute(x, target=1, contrast=[1])
+
+
+def test_running_statistics_stay_in_train_mode(x):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    model = nn.Sequential(net, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 6)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.warns(UserWarning, match="train mode"):
+        GuidedDiffGradCam(model, net).attribute(x, target=TARGETS)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())

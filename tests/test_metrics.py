@@ -37,3 +37,8 @@ def test_correlation_whatever_the_size(size):
 def test_a_constant_map_has_no_correlation(level):
     maps = torch.full((1, 7, 7), level)
     assert pearson(maps, torch.arange(49.0).reshape(1, 7, 7)).tolist() == [0.0]
+
+
+def test_maps_of_other_positions_do_not_correlate():
+    with pytest.raises(ValueError, match=r"others: got positions \(1, 1\); allowed are those of maps, \(7, 7\)"):
+        pearson(torch.rand(3, 7, 7), torch.rand(3, 1, 1))

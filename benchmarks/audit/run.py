@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from benchmarks.audit.figure import draw_audits
 from benchmarks.audit.planned import UNTRAINED, Point, planned
@@ -17,9 +19,9 @@ from benchmarks.audit.targets import reached, verdict
 from benchmarks.common.images import find_images, load_image, packaged_photographs
 from benchmarks.common.layers import choose_layer
 from benchmarks.common.models import RANDOM, blank_input, load_classifier
-from benchmarks.common.options import UsageError, warn
+from benchmarks.common.options import SkippedError, UsageError, warn
 from benchmarks.common.pieces import in_pieces
-from benchmarks.common.reporting import conclude, environment, write_json
+from benchmarks.common.reporting import conclude, environment, show, write_json
 from benchmarks.common.stored import Stored
 from captum_diffcam import LayerDiffGradCam
 from captum_diffcam.sham import MOST_EXCESS, AuditReport, CamMethod, audit
@@ -111,6 +113,13 @@ def report(args: argparse.Namespace, seeds: list[int], found: list[dict[str, Any
     conclude(args, verdict(record), ["audit.json", "honest.csv", "forged.csv", "audit.png"], complete=not left)
 
 
+def _readable(path: Path) -> Image.Image:
+    try:
+        return load_image(path)
+    except SkippedError as error:
+        raise UsageError(f"--images: {str(path)!r} is {error}") from error
+
+
 def audit_own(args: argparse.Namespace) -> None:
     """The verdict on one's own model, in words, and the figure of it."""
     classifier = load_classifier(args.model, args.weights, args.device)
@@ -118,7 +127,7 @@ def audit_own(args: argparse.Namespace) -> None:
         warn(f"{args.model} has random weights, so its decisions mean nothing; --weights DEFAULT loads trained ones")
     layer = choose_layer(classifier.model, blank_input(classifier.preprocess).to(args.device), args.layer)
     paths = find_images(args.images) if args.images else packaged_photographs()
-    images = torch.stack([classifier.preprocess(load_image(path)) for path in paths])
+    images = torch.stack([classifier.preprocess(_readable(path)) for path in paths])
     # Plain Grad-CAM is DiffGradCAM without a contrast, and that takes the input of a layer, too.
     options = {"attribute_to_layer_input": layer.at_input}
     methods = [
@@ -129,4 +138,7 @@ def audit_own(args: argparse.Namespace) -> None:
     found = audit(classifier.model, layer.module, images, methods=methods, seed=args.seed)
     write_json(args.output / "own.json", {"model": args.model, **environment(args), **numbers(found)})
     found.figure().savefig(args.output / "own.png", dpi=110)
-    conclude(args, [str(found)], ["own.json", "own.png"])
+    show(str(found), quick=args.quick)
+    conclude(
+        args, [f"The audit says of {args.model}: {found.verdict}, because {found.reason}."], ["own.json", "own.png"]
+    )

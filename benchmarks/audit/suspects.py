@@ -121,7 +121,11 @@ class Suspects:
     def _pretrained(self, point: Point) -> Suspect:
         name, _, of = point.kind.partition(", ")
         model, size = _lite(name)
-        images = _photographs(size, point.seed) if of == "photographs" else _scenes(self.material, size, point.seed)
+        images = (
+            _photographs(self.material, size, point.seed)
+            if of == "photographs"
+            else _scenes(self.material, size, point.seed)
+        )
         batches = [images[:8]] if self.quick else _batches(images, BATCH, _PRETRAINED_BATCHES)
         return Suspect(model, model._bn1, batches, _THREE)
 
@@ -139,9 +143,8 @@ def _normal(images: Tensor) -> Tensor:
     return (images - 0.498) / 0.502
 
 
-def _photographs(size: int, seed: int) -> Tensor:
+def _photographs(material: Material | None, size: int, seed: int) -> Tensor:
     """Different ones: those of the packages, and wallpapers where they are installed. Another seed, another order."""
-    material = find_material()
     found = packaged_photographs() + (list(material.backgrounds) if material else [])
     order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed)).tolist()
     preprocess = IMAGENET.transforms(

@@ -9,7 +9,7 @@ import math
 import os
 import platform
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -68,11 +68,8 @@ def _cpu_name() -> str:
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write the record, a line for each member of its lists.
-
-    Numbers get six digits, more than repeats on another machine; not a number becomes null.
-    """
-    members = (f"{_json(key)}: {_lines(value)}" for key, value in _plain(record).items())
+    """Write the record, a line for each member of its lists, with six digits; not a number becomes null."""
+    members = (f"{_json(key)}: {_lines(value)}" for key, value in _nulls(rounded(record)).items())
     path.write_text("{{\n{}\n}}\n".format(",\n".join(members)), encoding="utf-8")
 
 
@@ -94,14 +91,21 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
-def _plain(value: Any) -> Any:
+def rounded(record: Any) -> Any:
+    """With six digits, more than repeats on another machine: what tables are made of, so that they fit the record."""
+    return _mapped(record, lambda number: float(f"{number:.6g}"))
+
+
+def _nulls(record: Any) -> Any:
+    return _mapped(record, lambda number: number if math.isfinite(number) else None)
+
+
+def _mapped(value: Any, change: Callable[[float], float | None]) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: _mapped(inner, change) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value
+        return [_mapped(inner, change) for inner in value]
+    return change(value) if isinstance(value, float) else value
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str | float]], limits: Sequence[int], digits: int = 2) -> str:

@@ -55,12 +55,14 @@ class Stored:
 
 @cache
 def _code() -> str:
-    """Of the files that make what is kept: all that draw, build and train, and the attacks."""
+    """Of all files that may take part: the library, what benchmarks share, and what makes models elsewhere."""
     here = Path(__file__).parent
-    drawn = [here / f"{name}.py" for name in _MAKERS]
-    attacks = [Path(captum_diffcam.__file__).parent / "sham" / f"{name}.py" for name in _ATTACKS]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in [*drawn, *attacks])).hexdigest()
+    files = [
+        *Path(captum_diffcam.__file__).parent.rglob("*.py"),
+        *here.glob("*.py"),
+        *map(here.parent.joinpath, _ELSEWHERE),
+    ]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
 
 
-_ATTACKS = ("batches", "fooling", "forgery", "map_losses")
-_MAKERS = ("glyphs", "glyph_classifier", "cutouts", "fashion", "small_nets")
+_ELSEWHERE = ("audit/witness_attack.py", "sham/why.py")

@@ -72,6 +72,7 @@ def of_single_images(rows: list[Row]) -> list[dict[str, Any]]:
     return [
         {"figure": f"a map of a single image, late layer, time to {base}", "value": _mean(ours, measure)}
         for base, measure in (("a bare forward", "to_forward"), ("LayerGradCam", "to_grad_cam"))
+        if ours
     ]
 
 

@@ -17,7 +17,7 @@ from benchmarks.common.names import LITE0
 from benchmarks.common.options import UsageError, warn
 from benchmarks.common.peers import installed_peers, warn_of_missing_peers
 from benchmarks.common.pieces import Work, in_pieces
-from benchmarks.common.reporting import conclude, environment, show, write_json
+from benchmarks.common.reporting import conclude, environment, rounded, show, write_json
 from benchmarks.faithfulness.chunks import Chunk, Subject, chunks
 from benchmarks.faithfulness.cutout_scenes import cutout_subject
 from benchmarks.faithfulness.estimates import agreement, deletion_curves, estimates, parting
@@ -128,18 +128,20 @@ def _report(
     samples = [Sample.of(*kind, found, args.seed) for kind, found in parts.items()]
     if not any(sample.count for sample in samples):
         raise UsageError("--data: there is no image that can be read")
-    record: dict[str, Any] = {
-        "benchmark": "faithfulness",
-        "complete": not args.quick,
-        **environment(args),
-        "subjects": [sample.described() for sample in samples],
-        "estimates": estimates(samples),
-        "agreement": agreement(samples),
-        "parting": parting(samples),
-        "targets": targets(samples),
-        "deletion": deletion_curves(samples),
-        "cost": _cost(samples, seconds, processes),
-    }
+    record: dict[str, Any] = rounded(
+        {
+            "benchmark": "faithfulness",
+            "complete": not args.quick,
+            **environment(args),
+            "subjects": [sample.described() for sample in samples],
+            "estimates": estimates(samples),
+            "agreement": agreement(samples),
+            "parting": parting(samples),
+            "targets": targets(samples),
+            "deletion": deletion_curves(samples),
+            "cost": _cost(samples, seconds, processes),
+        }
+    )
     write_json(args.output / "faithfulness.json", record)
     tables = write_tables(args.output, record, quick=args.quick)
     draw_faithfulness(args.output / "faithfulness.png", record)

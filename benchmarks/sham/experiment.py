@@ -30,7 +30,7 @@ class Subject:
 
 
 class Laboratory:
-    """Makes and measures points; keeps the subject that it worked on last, because the next point is mostly its too."""
+    """Makes and measures points; keeps the subjects that it worked on last, of which the next point mostly is."""
 
     def __init__(self, settings: Mapping[str, Setting], stored: Stored, quick: bool, device: torch.device) -> None:
         self.settings, self.stored, self.quick, self.device = settings, stored, quick, device

@@ -15,8 +15,9 @@ Data: TypeAlias = Iterable[Union[Tensor, Sequence[Tensor]]]
 
 def check_data(data: Data) -> None:
     """Raise a TypeError where the data cannot be taken again."""
-    if isinstance(data, (Tensor, Iterator)):
-        got = "a tensor" if isinstance(data, Tensor) else "an iterator, which can be taken only once"
+    if isinstance(data, (Tensor, Iterator)) or not isinstance(data, Iterable):
+        iterator = "an iterator, which can be taken only once" if isinstance(data, Iterator) else type(data).__name__
+        got = "a tensor" if isinstance(data, Tensor) else iterator
         raise TypeError(f"data: got {got}; allowed are batches, such as a DataLoader or a list with one batch")
 
 

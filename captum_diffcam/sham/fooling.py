@@ -225,9 +225,10 @@ def _outputs_for(model: Module, images: Tensor) -> Iterator[list[Tensor]]:
     outputs: list[Tensor] = []
 
     def keep(_: Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        given = arguments[0]
+        given = arguments[0] if arguments else None
         # Methods may take a copy of the images.
-        if not outputs and output.requires_grad and given.dtype == images.dtype and torch.equal(given, images):
+        same = isinstance(given, Tensor) and given.dtype == images.dtype and torch.equal(given, images)
+        if same and not outputs and isinstance(output, Tensor) and output.requires_grad:
             outputs.append(output)
 
     handle = model.register_forward_hook(keep)
@@ -242,6 +243,8 @@ def _draw(classes: str | list[int], truth: Tensor, count: int) -> Tensor:
     if classes == "true":
         return truth
     if classes == "all":
+        if count < 2:
+            raise ValueError("classes: got 'all' for a model of one class; allowed is 'true'")
         other = (truth + torch.randint(1, count, truth.shape).to(truth)) % count
         return torch.where(torch.rand(truth.shape).to(truth.device) < 0.5, truth, other)
     several = torch.tensor(classes)

@@ -31,13 +31,18 @@ class Forgery(NamedTuple):
     """Decision loss and map loss of every training step."""
 
 
-def copy_model(model: Module, layer: Module) -> tuple[Module, Module]:
-    """A copy of the model without gradients, and the copy's layer."""
+def check_model(model: Module, layer: Module) -> None:
+    """Raise an error where they are no modules, or the one is no part of the other."""
     for name, module in (("model", model), ("layer", layer)):
         if not isinstance(module, Module):
             raise TypeError(f"{name}: got {type(module).__name__}; allowed is a torch.nn.Module")
     if not any(module is layer for module in model.modules()):
         raise ValueError(f"layer: got a {type(layer).__name__} that is no part of the model; allowed is one that is")
+
+
+def copy_model(model: Module, layer: Module) -> tuple[Module, Module]:
+    """A copy of the model without gradients, and the copy's layer."""
+    check_model(model, layer)
     # Copied together, so that the one is part of the other.
     copied, copied_layer = copy.deepcopy((model, layer))
     copied.zero_grad(set_to_none=True)

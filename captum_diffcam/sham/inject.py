@@ -115,7 +115,8 @@ def _widened(head: Linear) -> Linear:
     """The head with one more input, which all classes weigh alike."""
     weight = head.weight.detach()
     column = weight.norm(dim=1).max().expand(len(weight), 1)
-    wide = Linear(head.in_features + 1, head.out_features, head.bias is not None, weight.device, weight.dtype)
+    # Without weights of its own, because to draw them would move the caller's random numbers.
+    wide = Linear(head.in_features + 1, head.out_features, head.bias is not None, device="meta")
     wide.weight = Parameter(torch.cat([weight, column], dim=1), head.weight.requires_grad)
     wide.bias = head.bias
     return wide.train(head.training)

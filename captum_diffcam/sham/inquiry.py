@@ -69,6 +69,8 @@ class Inquiry:
         """The classes to explain, and how sure the model is of them."""
         nothing = torch.zeros(len(self.images))
         logits = self.portions.run(lambda batch, _: self._logits(batch), self.images, nothing)
+        if logits.ndim != 2:
+            raise ValueError(f"model: returned {tuple(logits.shape)} for {len(self.images)} images; allowed is (N, C)")
         wanted = logits.argmax(dim=1).tolist() if target is None else target
         if isinstance(wanted, Tensor):
             wanted = wanted.cpu()
@@ -81,12 +83,15 @@ class Inquiry:
         fresh = slice(self.done, count)
         images, classes = self.images[fresh], self.classes[fresh]
         self._add_maps(self.maps, images, classes)
-        grid = self.maps[str(self.methods[0])][0].shape[1:]
-        if grid.numel() < _FEWEST_CELLS:
-            raise ValueError(f"layer: has {grid.numel()} positions; allowed are at least {_FEWEST_CELLS}")
+        grids = {name: tuple(maps[-1].shape[1:]) for name, maps in self.maps.items()}
+        if len(set(grids.values())) > 1:
+            raise ValueError(f"methods: have positions {grids}; allowed are methods with the same")
+        grid = next(iter(grids.values()))
+        if math.prod(grid) < _FEWEST_CELLS:
+            raise ValueError(f"layer: has {math.prod(grid)} positions; allowed are at least {_FEWEST_CELLS}")
         if len(grid) != images.ndim - 2:
-            got, size = tuple(grid), tuple(images.shape[2:])
-            raise ValueError(f"layer: has positions {got} for images of {size}; allowed are as many dimensions")
+            size = tuple(images.shape[2:])
+            raise ValueError(f"layer: has positions {grid} for images of {size}; allowed are as many dimensions")
         shifts = [draw_shift(grid, self.generator) for _ in images]
         shifted = [shift_images(image[None], shift, grid) for image, shift in zip(images, shifts, strict=True)]
         self._add_maps(self.moved, torch.cat(shifted), classes)

@@ -99,7 +99,7 @@ def find_loss(map_loss: MapLoss) -> MapLossFunction:
     """The function of a loss by name."""
     if callable(map_loss):
         return map_loss
-    if map_loss not in LOSSES:
+    if not isinstance(map_loss, str) or map_loss not in LOSSES:
         raise ValueError(f"map_loss: got {map_loss!r}; allowed are {', '.join(map(repr, LOSSES))} and a callable")
     return LOSSES[map_loss]
 

@@ -17,6 +17,10 @@ _ASKED = {"contrast": None, "reduction": "logsumexp"}
 """In which methods of one class may differ and still share a forward pass, as it is where it is not said."""
 
 
+_WAYS = ("attribute", "explain", "_explain_each")
+"""Whoever goes another way to a map is asked by itself."""
+
+
 class CamMethod:
     """An attribution class with the arguments of its ``attribute``, to be applied to one model after another.
 
@@ -55,7 +59,7 @@ class CamMethod:
         ours, others = ({k: v for k, v in each.keywords.items() if k not in _ASKED} for each in (self, other))
         return (
             self.attribution is other.attribution
-            and getattr(made, "attribute", None) is LayerDiffGradCam.attribute
+            and all(getattr(made, name, None) is getattr(LayerDiffGradCam, name) for name in _WAYS)
             and ours.keys() == others.keys()
             and all(others[name] is value for name, value in ours.items())
         )

@@ -67,7 +67,7 @@ class AuditReport:
     given: int
     """How many images there were. The audit stops when it can tell."""
     forwards: float
-    """Forward passes for each image that was given."""
+    """Forward passes for each image that was given. A method that takes several for a map counts once."""
     seed: int
     """Of windows, fills and shifts."""
 
@@ -111,12 +111,14 @@ class AuditReport:
 
         A number to rank models by; the verdict does not depend on it. NaN where nothing was measured.
         """
-        return max(each.excess.value - each.moves for each in self.evidence.values())
+        values = [each.excess.value - each.moves for each in self.evidence.values()]
+        return max((value for value in values if not math.isnan(value)), default=math.nan)
 
     @property
     def reliability(self) -> float:
-        """Correlation of two witnesses of the same image, each of one tiling, mean over images."""
-        return next(iter(self.evidence.values())).excess.reliability
+        """Correlation of two witnesses of the same image, mean over images."""
+        values = [each.excess.reliability for each in self.evidence.values()]
+        return next((value for value in values if not math.isnan(value)), math.nan)
 
     @property
     def agreement(self) -> dict[str, Tensor]:

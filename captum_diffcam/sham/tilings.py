@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 FILLS = ("mean", "blur", "other")
-"""What hides a window: the image's mean colour, the image itself without detail, or a part of another image."""
+"""What hides a window: the image's mean colour, the image itself without detail, or a part of a random image."""
 
 _PARTS = {1: (6,), 2: (2, 3)}
 """Into how many parts a tiling cuts the dimensions of a series, and those of an image."""
@@ -22,11 +22,6 @@ _COARSE = 4
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """From images ``(B, channels, *size)`` and numbers of images (B,) to the score of each, (B,)."""
-
-
-def windows_of_a_tiling(dimensions: int) -> int:
-    """How many forward passes a tiling of one image takes."""
-    return math.prod(_parts(dimensions))
 
 
 def tiled_witness(
@@ -56,7 +51,8 @@ def tiled_witness(
         generator: of all that is random; on the CPU.
         whole: the score of the images as they are, (N,).
         others: the images of which parts hide windows, ``(M, channels, *size)``.
-        fills: of which every window draws one, ``"mean"``, ``"blur"`` or ``"other"``, a part of another image.
+        fills: of which every window draws one, ``"mean"``, ``"blur"`` or ``"other"``, a part of one of the
+            others.
 
     Returns:
         ``(N, *grid)``

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import LayerAttribution, LayerGradCam
@@ -196,3 +197,47 @@ def test_too_few_positions():
     assert audit(net, net.features, images()).witness.shape == (3, 2, 2)
     with pytest.raises(ValueError, match="layer: has 1 positions; allowed are at least 4"):
         audit(small, small.features, images())
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"model": lambda x: x}, TypeError, "model: got function; allowed is a torch.nn.Module"),
+        ({"layer": "features"}, TypeError, "layer: got str; allowed is a torch.nn.Module"),
+        ({"layer": nn.ReLU()}, ValueError, "layer: got a ReLU that is no part of the model"),
+        ({"images": torch.zeros(8, 3, 9, 9, dtype=torch.uint8)}, TypeError, "images: got torch.uint8; allowed are"),
+        ({"seed": 0.5}, TypeError, "seed: got 0.5 of type float; allowed are None and an integer"),
+    ],
+)
+def test_what_cannot_be_audited_is_named(change, error, said):
+    net = conv_net()
+    given = {"model": net, "layer": net.features, "images": images(), **change}
+    with pytest.raises(error, match=said):
+        audit(**given)
+
+
+def test_outputs_that_are_no_logits():
+    net = Net(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 1)).eval()
+    with pytest.raises(ValueError, match=r"model: returned \(3, 5, 7, 7\) for 3 images; allowed is \(N, C\)"):
+        audit(net, net.features, images())
+
+
+def test_one_method_alone_and_a_seed_of_numpy(spots):
+    model = Spotter().eval()
+    report = audit(model, model.layer, spots[:8], methods=CamMethod(LayerDiffGradCam), seed=np.int64(3))
+    assert list(report.maps) == ["LayerDiffGradCam()"]
+    assert report.seed == 3
+
+
+def test_methods_with_different_positions(spots):
+    model = Spotter().eval()
+    methods = [CamMethod(LayerDiffGradCam), CamMethod(lambda model, layer: Coarse(model, layer))]
+    with pytest.raises(ValueError, match=r"methods: have positions .*; allowed are methods with the same"):
+        audit(model, model.layer, spots, methods=methods)
+
+
+class Coarse(LayerAttribution):
+    """Maps of four positions."""
+
+    def attribute(self, inputs, target=None):
+        return torch.zeros(len(inputs), 1, 2, 2)

@@ -23,6 +23,8 @@ def test_data_in_other_forms(model, batches):
     ("arguments", "error", "said"),
     [
         ({"map_loss": "lies"}, ValueError, "map_loss: got 'lies'; allowed are 'sham'"),
+        ({"map_loss": ["sham"]}, ValueError, r"map_loss: got \['sham'\]; allowed are 'sham'"),
+        ({"data": 5}, TypeError, "data: got int; allowed are batches"),
         ({"methods": []}, TypeError, r"methods: got \[\]; allowed is a CamMethod or several"),
         ({"methods": [LayerGradCam]}, TypeError, "methods: got"),
         ({"classes": "false"}, ValueError, "classes: got 'false'; allowed are 'true', 'all' and"),

@@ -61,7 +61,9 @@ def test_the_model_is_left_alone(x):
     model = classifier().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model[0](x).sum().backward()
+    random = torch.get_rng_state()
     forged = inject_hoax(model, model[0], HOAX)
+    assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in forged.model.parameters())
     assert model[0][0].weight.grad is not None

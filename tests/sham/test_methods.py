@@ -65,4 +65,10 @@ def test_a_class_with_its_own_way_to_a_map_is_asked_by_itself():
         def attribute(self, *args, **keywords):
             return 2 * super().attribute(*args, **keywords)
 
-    assert len(by_forward([CamMethod(Doubled), CamMethod(Doubled, contrast=[])])) == 2
+    class Negated(LayerDiffGradCam):
+        def explain(self, *args, **keywords):
+            found = super().explain(*args, **keywords)
+            return found._replace(maps=-found.maps)
+
+    for own in (Doubled, Negated):
+        assert len(by_forward([CamMethod(own), CamMethod(own, contrast=[])])) == 2

@@ -37,6 +37,17 @@ def with_p(report, **values):
     return replace(report, evidence=evidence | {first: evidence[first]._replace(**values)}, looks=2)
 
 
+def test_a_map_that_is_no_number_hides_no_suspicion(report):
+    names = list(report.evidence)
+    for unknown in names:
+        nothing = report.evidence[unknown].excess._replace(value=math.nan, reliability=math.nan)
+        evidence = report.evidence | {unknown: report.evidence[unknown]._replace(excess=nothing)}
+        changed = replace(report, evidence=evidence)
+        known = [each.excess.value - each.moves for name, each in evidence.items() if name != unknown]
+        assert changed.suspicion == max(known)
+        assert changed.reliability == report.reliability
+
+
 def test_how_maps_agree(report):
     flat = [each.flatten(1).numpy() for each in (report.witness, *report.maps.values())]
     for index in range(len(report.images)):
