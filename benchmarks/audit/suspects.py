@@ -76,7 +76,8 @@ class Suspects:
         if point.kind in PRETRAINED and point.attack is None:
             return self._pretrained(point)
         victim = self.victim(point.kind, point.seed, point.whole)
-        methods = [attacked_methods(victim)[name] for name in (GRAD_CAM, LOGSUMEXP, MEAN)]
+        known = attacked_methods(victim)
+        methods = [known[name] for name in (GRAD_CAM, LOGSUMEXP, MEAN)]
         pool = victim.images if victim.pool is None or not len(victim.pool) else victim.pool
         if point.attack is None:
             return Suspect(*_forgetful(victim.model, victim.layer), _batches(pool, BATCH, _BATCHES), methods)

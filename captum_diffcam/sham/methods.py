@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -55,14 +56,22 @@ class CamMethod:
 
     def shares_forward_with(self, other: CamMethod) -> bool:
         """Whether the two are the same but for what they ask of the logits."""
-        made = getattr(self.attribution, "func", self.attribution)
-        ours, others = ({k: v for k, v in each.keywords.items() if k not in _ASKED} for each in (self, other))
+        (made, given), (its_made, its_given) = self._besides_what_is_asked(), other._besides_what_is_asked()
         return (
-            self.attribution is other.attribution
+            made is its_made
             and all(getattr(made, name, None) is getattr(LayerDiffGradCam, name) for name in _WAYS)
-            and ours.keys() == others.keys()
-            and all(others[name] is value for name, value in ours.items())
+            and given.keys() == its_given.keys()
+            and all(its_given[name] is value for name, value in given.items())
         )
+
+    def _besides_what_is_asked(self) -> tuple[Any, dict[object, Any]]:
+        """The class or function that makes the attribution, and whatever else it and the attribution are given."""
+        made: Any = self.attribution
+        given: dict[object, Any] = {name: value for name, value in self.keywords.items() if name not in _ASKED}
+        if isinstance(made, partial):
+            given |= {("made with", name): value for name, value in [*enumerate(made.args), *made.keywords.items()]}
+            made = made.func
+        return made, given
 
     def _signed(self, maps: object, with_graph: bool) -> Tensor:
         if not isinstance(maps, Tensor) or maps.ndim < 3 or maps.shape[1] != 1:

@@ -60,6 +60,12 @@ def test_methods_that_differ_in_more_share_nothing(other):
     assert len(by_forward([CamMethod(other), CamMethod(other, reduction="mean")])) == 1
 
 
+def test_partials_that_are_alike_are_one():
+    vit, same, swin = (partial(LayerDiffGradCam, layout=layout) for layout in ("vit", "vit", "swin"))
+    methods = [CamMethod(vit), CamMethod(same, contrast=[]), CamMethod(swin), CamMethod(LayerDiffGradCam)]
+    assert [len(group) for group in by_forward(methods)] == [2, 1, 1]
+
+
 def test_a_class_with_its_own_way_to_a_map_is_asked_by_itself():
     class Doubled(LayerDiffGradCam):
         def attribute(self, *args, **keywords):
