@@ -122,7 +122,7 @@ def draw_reason(path: Path, reasons: Sequence[dict[str, Any]]) -> None:
         axes = _panel(canvas, len(panels), 0)
         for name in names:
             values = [by_field[field]["methods"][name]["hoax"]["mean"] for field in fields]
-            axes.plot(range(len(fields)), values, color=_COLOURS[name], marker="o")
+            axes.plot(range(len(fields)), values, color=_COLOURS[name], marker="o", markersize=4)
         axes.set(xticks=range(len(fields)), xticklabels=[FIELDS[field] for field in fields])
         axes.set_title("hoax, by what a position sees", fontsize=_LARGE)
         axes.set_xlabel(f"objects of {_SIDE} pixels", fontsize=_SMALL)
