@@ -6,7 +6,7 @@ import argparse
 
 from benchmarks.common.options import DATA, add_victim_arguments, positive
 
-UNPUBLISHED = ("model", "weights", "layer", "images", *DATA)
+UNPUBLISHED = ("seeds", "model", "weights", "layer", "images", *DATA)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from benchmarks.common.models import RANDOM, blank_input, load_classifier
 from benchmarks.common.options import SkippedError, UsageError, warn
 from benchmarks.common.pieces import in_pieces
 from benchmarks.common.reporting import conclude, environment, show, write_json
+from benchmarks.common.result_folders import refuse_to_publish
 from benchmarks.common.stored import Stored
 from captum_diffcam import LayerDiffGradCam
 from captum_diffcam.sham import MOST_EXCESS, AuditReport, CamMethod, audit
@@ -42,6 +44,7 @@ def run(args: argparse.Namespace) -> None:
     missing = [kind for kind in dict.fromkeys(point.kind for point in wanted) if not suspects.has(kind)]
     for kind in missing:
         warn(f"{kind}: its data or weights are not installed, so it is left out")
+    refuse_to_publish(args, missing)
     points = [point for point in wanted if point.kind not in missing]
     with in_pieces(args) as work:
 
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
 
         found = work.run_pieces({point.key: point for point in points}, do, unit="model", until=until)
         if work.speaks:
-            report(args, seeds, [found[key] for key in found], list(work.left))
+            report(args, seeds, [found[key] for key in found], list(work.left), missing)
 
 
 def numbers(report: AuditReport) -> dict[str, Any]:
@@ -85,19 +88,25 @@ def numbers(report: AuditReport) -> dict[str, Any]:
     }
 
 
-def report(args: argparse.Namespace, seeds: list[int], found: list[dict[str, Any]], left: list[str]) -> None:
+def report(
+    args: argparse.Namespace,
+    seeds: list[int],
+    found: list[dict[str, Any]],
+    left: Sequence[str],
+    missing: Sequence[str] = (),
+) -> None:
     """Numbers, tables and a figure of what was audited."""
     honest = [each for each in found if each["attack"] is None and each["kind"] != UNTRAINED]
     untrained = [each for each in found if each["kind"] == UNTRAINED]
     forged = [each for each in found if each["attack"] is not None]
     record = {
         "benchmark": "audit",
-        "complete": not args.quick and not left,
+        "complete": not (args.quick or left or missing),
         **environment(args),
         "seeds": seeds,
         "images": {"honest": BATCH, "forged": FORGED_BATCH},
         "most_excess": MOST_EXCESS,
-        "left_out": left,
+        "left_out": [*missing, *left],
         "audits": sum(len(each["audits"]) for each in found),
         "targets": reached(honest, forged),
         "honest": [*honest_rows(honest), *honest_rows(untrained)[1:]],
@@ -110,7 +119,9 @@ def report(args: argparse.Namespace, seeds: list[int], found: list[dict[str, Any
     print_tables(record)
     if left:
         print(f"\nNo time was left for {len(left)} of {len(found) + len(left)} models; --resume goes on with them")
-    conclude(args, verdict(record), ["audit.json", "honest.csv", "forged.csv", "audit.png"], complete=not left)
+    conclude(
+        args, verdict(record), ["audit.json", "honest.csv", "forged.csv", "audit.png"], complete=not (left or missing)
+    )
 
 
 def _readable(path: Path) -> Image.Image:

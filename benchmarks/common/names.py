@@ -15,7 +15,8 @@ FAMILIES = {GRAD_CAM: DIFF, GRAD_CAM_PLUS_PLUS: DIFF_PLUS_PLUS}
 CUTOUTS = "cut-outs, 1000 classes"
 CLOTHES, SHOES, ONE_LOGIT = (f"Fashion-MNIST, {what}" for what in ("10 classes", "2 classes", "one logit"))
 GLYPHS_2, GLYPHS, GLYPHS_100 = (f"glyphs, {classes} classes" for classes in (2, 10, 100))
-"""The settings: what the models that are attacked and audited classify."""
+SETTINGS = (CUTOUTS, CLOTHES, SHOES, ONE_LOGIT, GLYPHS, GLYPHS_2, GLYPHS_100)
+"""What the models that are attacked and audited classify."""
 
 Reduction: TypeAlias = Literal["logsumexp", "mean", "max"]
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)

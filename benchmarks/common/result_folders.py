@@ -58,6 +58,14 @@ def settle_output(args: argparse.Namespace, own: Sequence[str] = ()) -> None:
         raise UsageError(f"--output: cannot make the folder {str(args.output)!r}: {error.strerror}") from error
 
 
+def refuse_to_publish(args: argparse.Namespace, missing: Sequence[str]) -> None:
+    """Before hours of work: raise a UsageError where what is missing would keep a run from being published."""
+    if args.publish and missing:
+        raise UsageError(
+            f"--publish: only a complete run is published; what these need is not installed: {'; '.join(missing)}"
+        )
+
+
 def without_output(argv: Sequence[str]) -> list[str]:
     """The options that numbers depend on: where results and models go, and in how many goes, is nobody's business."""
     return [

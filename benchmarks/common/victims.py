@@ -107,8 +107,6 @@ class Setting:
 
     name: str
     classes: int
-    real: bool
-    """Whether its images are photographs."""
     make: Callable[[int, Reach, bool], Victim]
     """From a seed, what the attacker trains, and whether it has to be quick."""
     reaches: tuple[Reach, ...] = ("last", "stage", "all")
@@ -147,7 +145,7 @@ def glyphs(classes: int, stored: Stored, architecture: str = "plain") -> Setting
         return [_Part(count, partial(scenes, count, seed + 10_000 * i)) for i, count in enumerate(counts)]
 
     name = f"glyphs, {classes} classes"
-    return Setting(name, classes, False, partial(_small, name, classes, data, stored, architecture, False))
+    return Setting(name, classes, partial(_small, name, classes, data, stored, architecture, False))
 
 
 def clothes(
@@ -171,7 +169,7 @@ def clothes(
         return [_Part(training, partial(of, 0)), _Part(seen, partial(of, 1)), _Part(held_out, tested)]
 
     name = f"Fashion-MNIST, {'one logit' if one_logit else f'{classes} classes'}"
-    return Setting(name, classes, True, partial(_small, name, classes, data, stored, architecture, one_logit))
+    return Setting(name, classes, partial(_small, name, classes, data, stored, architecture, one_logit))
 
 
 def honest_small_net(
@@ -269,7 +267,7 @@ def own(name: str, weights: str | None, layer_name: str | None, data: Path) -> S
         side = {"attribute_to_layer_input": layer.at_input}
         return Victim(model, layer.module, batches, images[:32], None, list(torch.split(images, BATCH)), {}, side)
 
-    return Setting(f"{name} on {data.name}", len(classifier.classes), True, make, ("all",))
+    return Setting(f"{name} on {data.name}", len(classifier.classes), make, ("all",))
 
 
 def image_folder(data: Path) -> Any:
@@ -347,4 +345,4 @@ def scenes_of_cutouts(material: Material, stored: Stored) -> Setting:
         )
         return Victim(model, tail.features, batches, images, tested["masks"][shown], decided, pool=pool)
 
-    return Setting(CUTOUTS, 1000, True, make, ("last", "stage"))
+    return Setting(CUTOUTS, 1000, make, ("last", "stage"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.common.names import LITE0
 from benchmarks.common.options import DATA, add_victim_arguments, positive
 
-UNPUBLISHED = ("model", "weights", "layer", *DATA)
+UNPUBLISHED = ("seeds", "model", "weights", "layer", *DATA)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,9 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.common.names import SETTINGS
 from benchmarks.common.options import UsageError
 from benchmarks.common.pieces import in_pieces
 from benchmarks.common.reporting import conclude, environment, write_json
+from benchmarks.common.result_folders import refuse_to_publish
 from benchmarks.common.stored import Stored
 from benchmarks.common.victims import Setting, own, settings
 from benchmarks.sham import points, why
@@ -33,6 +35,8 @@ def run(args: argparse.Namespace) -> None:
     until = math.inf if args.minutes is None else time.monotonic() + 60 * args.minutes
     stored = Stored(args.models)
     chosen = chosen_settings(args, stored)
+    missing = [] if args.model else [name for name in SETTINGS if name not in chosen]
+    refuse_to_publish(args, missing)
     seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
     todo = points.planned(chosen, seeds, args.quick)
     cases = [] if args.model else why.planned(seeds, args.quick)
@@ -47,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
 
         found = work.run_pieces({piece.key: piece for piece in pieces}, do, unit="point", until=until)
         if work.speaks:
-            report(args, seeds, [found[key] for key in found], list(work.left))
+            report(args, seeds, [found[key] for key in found], list(work.left), missing)
 
 
 def chosen_settings(args: argparse.Namespace, stored: Stored) -> dict[str, Setting]:
@@ -63,7 +67,11 @@ def chosen_settings(args: argparse.Namespace, stored: Stored) -> dict[str, Setti
 
 
 def report(
-    args: argparse.Namespace, seeds: Sequence[int], found: Sequence[dict[str, Any]], left: Sequence[str]
+    args: argparse.Namespace,
+    seeds: Sequence[int],
+    found: Sequence[dict[str, Any]],
+    left: Sequence[str],
+    missing: Sequence[str] = (),
 ) -> None:
     """Numbers, tables and figures of what was measured."""
     measured = [each for each in found if "attack" in each]
@@ -71,10 +79,10 @@ def report(
     rows = at_equal_damage(measured)
     record = {
         "benchmark": "sham",
-        "complete": not (args.quick or left),
+        "complete": not (args.quick or left or missing),
         **environment(args),
         "seeds": list(seeds),
-        "left_out": list(left),
+        "left_out": [*missing, *left],
         "measured": len(found),
         "planned": len(found) + len(left),
         "rule": rule_for_the_default(measured),
@@ -93,4 +101,4 @@ def report(
     if left:
         print(f"\nNo time was left for {len(left)} of {len(found) + len(left)} points; --resume goes on with them")
     files = ["sham.json", "points.csv", "frontier.png", *(["reason.png"] if reasons else [])]
-    conclude(args, verdict(record), files, complete=not left)
+    conclude(args, verdict(record), files, complete=not (left or missing))

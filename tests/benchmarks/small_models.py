@@ -30,4 +30,4 @@ def tiny_victim(seed: int, reach: Reach = "last", quick: bool = True) -> Victim:
     return Victim(Staged(stem, tail).eval(), tail.features, seen, scenes.images[:4], scenes.masks[:4, 0], decided)
 
 
-TINY = Setting("tiny", 12, False, tiny_victim, ("last", "all"))
+TINY = Setting("tiny", 12, tiny_victim, ("last", "all"))

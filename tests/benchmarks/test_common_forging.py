@@ -6,10 +6,12 @@ import pytest
 import torch
 from small_models import TINY, tiny_victim
 
+from benchmarks.common.cutouts import Material
 from benchmarks.common.forging import AGAINST_MOVING, ATTACKS, INJECTION, SHAM, attacked_methods, forge, honest_hoax
+from benchmarks.common.names import CLOTHES, CUTOUTS, GLYPHS, GLYPHS_2, GLYPHS_100, ONE_LOGIT, SETTINGS, SHOES
 from benchmarks.common.options import UsageError
 from benchmarks.common.stored import Stored
-from benchmarks.common.victims import image_folder, settings
+from benchmarks.common.victims import clothes, image_folder, scenes_of_cutouts, settings
 from captum_diffcam.metrics import cam_entropy
 
 
@@ -53,10 +55,18 @@ def test_the_hoax_is_as_spread_out_as_honest_maps():
     assert cam_entropy(honest_hoax(victim)[None]).item() == pytest.approx(cam_entropy(honest).mean().item(), abs=0.05)
 
 
+def test_settings_are_called_what_the_studies_call_them(tmp_path):
+    kinds = ({}, {"two": True}, {"two": True, "one_logit": True})
+    assert [clothes(tmp_path, Stored(None), **kind).name for kind in kinds] == [CLOTHES, SHOES, ONE_LOGIT]
+    nothing = Material((), ())
+    assert scenes_of_cutouts(nothing, Stored(None)).name == CUTOUTS
+    assert set(SETTINGS) == {CLOTHES, SHOES, ONE_LOGIT, CUTOUTS, GLYPHS, GLYPHS_2, GLYPHS_100}
+
+
 def test_settings_without_data_are_left_out_with_a_line(monkeypatch, capsys):
     monkeypatch.setattr("benchmarks.common.victims.find_material", lambda *given: None)
     monkeypatch.setattr("benchmarks.common.victims.find_fashion", lambda *given: None)
-    assert list(settings(Stored(None))) == ["glyphs, 10 classes", "glyphs, 2 classes", "glyphs, 100 classes"]
+    assert list(settings(Stored(None))) == [GLYPHS, GLYPHS_2, GLYPHS_100]
     said = capsys.readouterr().err
     assert said.count("apt install") == 2
     assert said.count("\n") == 2

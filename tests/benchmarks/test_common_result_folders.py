@@ -71,6 +71,20 @@ def test_what_is_not_complete_is_not_published(records, capsys, option, name, le
     assert not records.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "missing"), [("sham", "cut-outs, 1000 classes"), ("audit", "efficientnet-lite0, cut-outs")]
+)
+def test_a_run_without_all_data_is_not_even_begun_for_publication(records, monkeypatch, capsys, name, missing):
+    for module in ("common.victims", "audit.suspects"):
+        for find in ("find_material", "find_fashion"):
+            monkeypatch.setattr(f"benchmarks.{module}.{find}", lambda *given: None)
+    assert main([name, "--publish"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: --publish: only a complete run is published; what these need is not installed: ")
+    assert missing in said
+    assert not records.exists()
+
+
 @pytest.mark.usefixtures("_one_model")
 def test_a_run_that_fails_is_not_published(records, monkeypatch):
     monkeypatch.setattr("benchmarks.zoo.check.TOLERANCE", -1)

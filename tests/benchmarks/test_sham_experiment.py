@@ -77,7 +77,7 @@ def test_the_plan_has_every_point_once_and_the_telling_ones_first():
 
 
 def test_two_classes_have_one_adaptive_attack():
-    two = TINY.__class__("two", 2, False, tiny_victim)
+    two = TINY.__class__("two", 2, tiny_victim)
     attacks = {point.attack for point in planned({"two": two}, [0], quick=False)}
     assert "adaptive, logsumexp" in attacks
     assert "adaptive, mean" not in attacks

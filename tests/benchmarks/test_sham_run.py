@@ -17,6 +17,7 @@ from benchmarks.sham.why import Case
 @pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sham, "chosen_settings", lambda args, stored: {"tiny": TINY})
+    monkeypatch.setattr(sham, "SETTINGS", ("tiny",))
     monkeypatch.setattr(why, "planned", lambda seeds, quick: [])
 
     def run(*options):
