@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,14 @@ from captum_diffcam._model_state import left_as_it_was, modules_of
 from captum_diffcam.contrast import contrast_members
 from captum_diffcam.logits import Target, as_logits, at_least_float32, select_target
 from captum_diffcam.results import MovingAndFixed
-from captum_diffcam.shifts import Padding, shift_images, shift_in_cells, split_shifted_maps, square_of_shifts
+from captum_diffcam.shifts import (
+    Padding,
+    check_padding,
+    shift_images,
+    shift_in_cells,
+    split_shifted_maps,
+    square_of_shifts,
+)
 
 
 class EquivariantPart(LayerAttribution):
@@ -74,8 +81,7 @@ class EquivariantPart(LayerAttribution):
                 raise ValueError(f"shifts: got {shifts!r}; {_SHIFTS}")
         elif (shifts := as_index("shifts", shifts, _SHIFTS)) < 1:
             raise ValueError(f"shifts: got {shifts}; {_SHIFTS}")
-        if padding not in get_args(Padding):
-            raise ValueError(f"padding: got {padding!r}; allowed are {', '.join(map(repr, get_args(Padding)))}")
+        check_padding(padding)
         layer: Module = attribution.layer
         LayerAttribution.__init__(self, attribution.forward_func, layer, getattr(attribution, "device_ids", None))
         self.attribution = attribution

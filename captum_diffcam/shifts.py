@@ -26,6 +26,12 @@ def square_of_shifts(reach: int, dimensions: int = 2) -> list[tuple[int, ...]]:
     return sorted(shifts, key=any)
 
 
+def check_padding(padding: str) -> None:
+    """Raise a ValueError where it is none of :data:`Padding`."""
+    if padding not in get_args(Padding):
+        raise ValueError(f"padding: got {padding!r}; allowed are {', '.join(map(repr, get_args(Padding)))}")
+
+
 def shift_images(images: Tensor, shift: Sequence[float], grid: Sequence[int], padding: Padding = "reflect") -> Tensor:
     """Images moved by cells of a grid, in whole pixels; the border is filled in from the image itself.
 
@@ -48,8 +54,7 @@ def shift_images(images: Tensor, shift: Sequence[float], grid: Sequence[int], pa
         >>> shift_images(row, (0, 1), (1, 4)).flatten()
         tensor([2., 1., 0., 1., 2., 3., 4., 5.])
     """
-    if padding not in get_args(Padding):
-        raise ValueError(f"padding: got {padding!r}; allowed are {', '.join(map(repr, get_args(Padding)))}")
+    check_padding(padding)
     pixels = shift_in_pixels(shift, grid, images.shape[-len(grid) :])
     for dimension, by in enumerate(pixels, start=images.ndim - len(grid)):
         if by:

@@ -119,9 +119,8 @@ def report(
     print_tables(record)
     if left:
         print(f"\nNo time was left for {len(left)} of {len(found) + len(left)} models; --resume goes on with them")
-    conclude(
-        args, verdict(record), ["audit.json", "honest.csv", "forged.csv", "audit.png"], complete=not (left or missing)
-    )
+    files = ["audit.json", "honest.csv", "forged.csv", "audit.png"]
+    conclude(args, verdict(record), files, complete=bool(record["complete"]))
 
 
 def _readable(path: Path) -> Image.Image:

@@ -101,4 +101,4 @@ def report(
     if left:
         print(f"\nNo time was left for {len(left)} of {len(found) + len(left)} points; --resume goes on with them")
     files = ["sham.json", "points.csv", "frontier.png", *(["reason.png"] if reasons else [])]
-    conclude(args, verdict(record), files, complete=not (left or missing))
+    conclude(args, verdict(record), files, complete=bool(record["complete"]))

@@ -16,8 +16,6 @@ from captum_diffcam.logits import at_least_float32
 
 _ASKED = {"contrast": None, "reduction": "logsumexp"}
 """In which methods of one class may differ and still share a forward pass, as it is where it is not said."""
-
-
 _WAYS = ("attribute", "explain", "_explain_each")
 """Whoever goes another way to a map is asked by itself."""
 
