@@ -27,7 +27,7 @@ def square_of_shifts(reach: int, dimensions: int = 2) -> list[tuple[int, ...]]:
 
 
 def check_padding(padding: str) -> None:
-    """Raise a ValueError where it is none of :data:`Padding`."""
+    """Raise a ValueError where the padding is none of those that there are."""
     if padding not in get_args(Padding):
         raise ValueError(f"padding: got {padding!r}; allowed are {', '.join(map(repr, get_args(Padding)))}")
 
