@@ -11,7 +11,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from benchmarks import audit, compare, cost, faithfulness, sham, zoo
+from benchmarks import attacks, audit, compare, cost, faithfulness, zoo
 from benchmarks.common.options import Parser, UsageError, add_common_arguments
 from benchmarks.common.result_folders import add_output_arguments, settle_output, without_output
 
@@ -20,7 +20,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "compare": compare,
     "cost": cost,
     "faithfulness": faithfulness,
-    "sham": sham,
+    "attacks": attacks,
     "zoo": zoo,
 }
 """Packages whose docstring is their help, with ``options.add_arguments`` and ``run.run``.

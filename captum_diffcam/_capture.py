@@ -23,9 +23,15 @@ from torch.nn import DataParallel, Module
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from captum_diffcam._arguments import why_layer_did_not_run
+from captum_diffcam._checks import why_layer_did_not_run
 from captum_diffcam._eager import uncompiled
-from captum_diffcam._model_state import are_alike, has_torchscript, left_as_it_was, modules_of, of_train_mode
+from captum_diffcam._model_state import (
+    are_alike,
+    has_torchscript,
+    modules_of,
+    preserve_model_state,
+    train_mode_warnings,
+)
 from captum_diffcam._taps import Tap, Taps, as_normal
 from captum_diffcam._watch import Watch, writes_of
 
@@ -134,7 +140,7 @@ def run_at_layers(
             # Several operators of a scripted function would be one to autograd, too.
             torch.jit.optimized_execution(False),  # type: ignore[attr-defined]
             _NormalTensors() if normalize else nullcontext(),
-            left_as_it_was(modules),
+            preserve_model_state(modules),
             torch.set_grad_enabled(whole_graph),
             taps,
         ):
@@ -145,7 +151,7 @@ def run_at_layers(
         return output, taps
 
     taps, put_back = None, _random_state(inputs)
-    notes, before = of_train_mode(modules), None
+    notes, before = train_mode_warnings(modules), None
     # DataParallel joins the outputs of its replicas outside the threads in which the layers' hooks run. What
     # TorchScript reads cannot be watched. Backward hooks of modules around the layer get gradients of their inputs.
     if not (
@@ -182,7 +188,7 @@ def run_at_layers(
             )
         if taps.was_overwritten:
             put_back()
-            with torch.no_grad(), left_as_it_was(modules):
+            with torch.no_grad(), preserve_model_state(modules):
                 without_taps = _run_forward(forward_func, inputs, None, additional_forward_args)
             if not are_alike(output, without_taps):
                 raise ValueError(

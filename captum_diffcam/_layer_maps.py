@@ -11,8 +11,8 @@ from captum.attr._utils.attribution import GradientAttribution
 from torch import Tensor
 from torch.nn import Module
 
-from captum_diffcam._arguments import as_index, as_inputs
 from captum_diffcam._capture import LayerRun, recording, run_at_layers
+from captum_diffcam._checks import as_index, as_inputs
 from captum_diffcam._warnings import warn_user
 from captum_diffcam.layouts import Layout, convolutional, doubt_about_layout, find_layout, to_positions
 from captum_diffcam.logits import (
@@ -20,7 +20,7 @@ from captum_diffcam.logits import (
     as_logits,
     at_least_float32,
     doubt_about_classes,
-    select_target,
+    resolve_target,
     warn_of_probabilities,
 )
 from captum_diffcam.results import Maps
@@ -88,7 +88,7 @@ class LayerMaps(LayerAttribution, GradientAttribution):
                 device_ids=self.device_ids,
                 create_graph=bool(grad_kwargs.get("create_graph")),
             )
-            found = explain(run, *select_target(as_logits(run.output), target))
+            found = explain(run, *resolve_target(as_logits(run.output), target))
         warn_of_probabilities(run.output)
         for message in (*run.notes, *self._doubts(run, given[0])):
             warn_user(message)

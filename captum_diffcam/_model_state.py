@@ -57,7 +57,7 @@ def _references(function: Any) -> Iterator[Any]:
                 yield cell.cell_contents
 
 
-def of_train_mode(modules: Sequence[Module]) -> list[str]:
+def train_mode_warnings(modules: Sequence[Module]) -> list[str]:
     """A warning where modules in train mode make maps depend on the other examples of the batch, or on chance."""
     names = sorted({type(module).__name__ for module in modules if module.training and _couples_or_drops(module)})
     if not names:
@@ -74,7 +74,7 @@ def _couples_or_drops(module: Module) -> bool:
 
 
 @contextmanager
-def left_as_it_was(modules: Sequence[Module]) -> Iterator[None]:
+def preserve_model_state(modules: Sequence[Module]) -> Iterator[None]:
     """Run the model inside, without a trace: running statistics do not move, and caches are emptied again.
 
     A cache that is filled here holds tensors of our run, from which no later backward pass could go on.

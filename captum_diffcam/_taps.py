@@ -15,7 +15,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import Module
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from captum_diffcam._arguments import why_layer_did_not_run
+from captum_diffcam._checks import why_layer_did_not_run
 from captum_diffcam._watch import Watch
 
 

@@ -9,10 +9,10 @@ import torch
 from captum.log import log_usage
 from torch import Tensor
 
-from captum_diffcam._arguments import as_grad_kwargs
 from captum_diffcam._capture import LayerRun
+from captum_diffcam._checks import as_grad_kwargs
 from captum_diffcam._layer_maps import Inputs, LayerMaps
-from captum_diffcam.contrast import Contrast, contrast_members, top_rivals
+from captum_diffcam.contrast import Contrast, contrast_mask, top_rivals
 from captum_diffcam.logits import Target, predicted
 from captum_diffcam.results import Explanation, Maps, RivalMaps
 from captum_diffcam.rivals import rank_rivals
@@ -254,7 +254,7 @@ class LayerDiffGradCam(LayerMaps):
         options = {**as_grad_kwargs(grad_kwargs), "retain_graph": True}
 
         def explained(run: LayerRun, logits: Tensor, classes: Tensor) -> RivalMaps:
-            members = contrast_members(rivals, logits, classes)
+            members = contrast_mask(rivals, logits, classes)
             ranked, weights, margins = rank_rivals(logits, classes, members)
             # Without any rival, a margin of zero still tells the shape of a map.
             columns = margins.unbind(dim=1) or (0 * logits.sum(dim=1),)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captum_diffcam._arguments import as_index, as_tensor
+from captum_diffcam._checks import as_index, as_tensor
 
 ContrastFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """``(logits (N, C), target (N,)) -> boolean mask (N, C)``."""
@@ -64,7 +64,7 @@ def top_rivals(k: int) -> TopRivals:
     return TopRivals(k)
 
 
-def contrast_members(contrast: Contrast, logits: Tensor, target: Tensor) -> Tensor:
+def contrast_mask(contrast: Contrast, logits: Tensor, target: Tensor) -> Tensor:
     """Who is in each example's contrast set, for one target class per example.
 
     Sets given per example may be fewer than the examples by a whole factor r: NoiseTunnel and sensitivity_max repeat
@@ -78,7 +78,7 @@ def contrast_members(contrast: Contrast, logits: Tensor, target: Tensor) -> Tens
     if callable(contrast):
         members = _ask(contrast, logits, target)
     else:
-        sets, examples = explicit_members(contrast, logits.shape[1]).to(logits.device), len(logits)
+        sets, examples = parse_contrast_sets(contrast, logits.shape[1]).to(logits.device), len(logits)
         repeats, rest = divmod(examples, max(len(sets), 1))
         # The repeats of an example share its target; other batches are no repeats.
         mixed = len(sets) > 1 and any(bool((same != same[0]).any()) for same in target.chunk(len(sets)))
@@ -109,7 +109,7 @@ def _ask(contrast: ContrastFunction, logits: Tensor, target: Tensor) -> Tensor:
     return members.to(logits.device)
 
 
-def explicit_members(contrast: Contrast, classes: int) -> Tensor:
+def parse_contrast_sets(contrast: Contrast, classes: int) -> Tensor:
     """Who is in each set, for any form of contrast but a callable; None is every class.
 
     Shape: boolean (M, C), on the CPU or where a mask was; M = 1 is one set for the whole batch.

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import Module
 from tqdm import tqdm
 
-from captum_diffcam._arguments import as_index, as_inputs
-from captum_diffcam._model_state import left_as_it_was, modules_of
-from captum_diffcam.contrast import contrast_members
-from captum_diffcam.logits import Target, as_logits, at_least_float32, select_target
-from captum_diffcam.results import MovingAndFixed
+from captum_diffcam._checks import as_index, as_inputs
+from captum_diffcam._model_state import modules_of, preserve_model_state
+from captum_diffcam.contrast import contrast_mask
+from captum_diffcam.logits import Target, as_logits, at_least_float32, resolve_target
+from captum_diffcam.results import EquivariantSplit
 from captum_diffcam.shifts import (
     Padding,
     check_padding,
@@ -139,7 +139,7 @@ class EquivariantPart(LayerAttribution):
         show_progress: bool = False,
         relu_attributions: bool = False,
         **kwargs: Any,
-    ) -> MovingAndFixed:
+    ) -> EquivariantSplit:
         """Both parts, and how much of the map the fixed one is. Arguments are those of :meth:`attribute`."""
         per_eval = as_index("shifts_per_eval", shifts_per_eval, "allowed is an integer of at least 1")
         if per_eval < 1:
@@ -169,7 +169,7 @@ class EquivariantPart(LayerAttribution):
         in_moving, in_fixed = (part.flatten(1).var(dim=1, correction=0) for part in (moving, fixed))
         total = in_moving + in_fixed
         scale = size[0].reshape(-1, *[1] * len(positions))
-        return MovingAndFixed(
+        return EquivariantSplit(
             (moving * scale).relu()[:, None] if relu_attributions else (moving * scale)[:, None],
             (fixed * scale)[:, None],
             in_fixed / total.where(total > 0, 1),
@@ -211,13 +211,13 @@ class _Question:
         self.keeps_graph = bool((kwargs.get("grad_kwargs") or {}).get("create_graph"))
         contrast = kwargs.get("contrast")
         if callable(target) or callable(contrast):
-            with torch.no_grad(), left_as_it_was(modules_of(attribution.forward_func, [])):
-                logits, classes = select_target(
+            with torch.no_grad(), preserve_model_state(modules_of(attribution.forward_func, [])):
+                logits, classes = resolve_target(
                     as_logits(attribution.forward_func(*given, *(self.extra or ()))), target
                 )
             self.target = classes if callable(target) else target
             if callable(contrast):
-                self.kwargs["contrast"] = contrast_members(contrast, logits, classes)
+                self.kwargs["contrast"] = contrast_mask(contrast, logits, classes)
 
     def maps(self, inputs: tuple[Tensor, ...], repeats: int) -> Tensor:
         """Maps (N * repeats, 1, *positions)."""

@@ -10,13 +10,13 @@ from captum.log import log_usage
 from torch import Tensor
 from torch.nn import Module
 
-from captum_diffcam._arguments import as_inputs
 from captum_diffcam._capture import recording
-from captum_diffcam._model_state import left_as_it_was, modules_of
+from captum_diffcam._checks import as_inputs
+from captum_diffcam._model_state import modules_of, preserve_model_state
 from captum_diffcam.attribution import LayerDiffGradCam
 from captum_diffcam.contrast import Contrast
-from captum_diffcam.input_space import InputAttribution
-from captum_diffcam.logits import Target, as_logits, select_target
+from captum_diffcam.input_attribution import InputAttribution
+from captum_diffcam.logits import Target, as_logits, resolve_target
 from captum_diffcam.score import Reduction, explained_score
 
 
@@ -91,7 +91,7 @@ class GuidedDiffGradCam(GradientAttribution):
             **kwargs,
         )
         score = _TargetScore(self.model, target, contrast, reduction)
-        with recording(), left_as_it_was(modules_of(self.model, [])):
+        with recording(), preserve_model_state(modules_of(self.model, [])):
             # Copies, because Captum asks its inputs for gradients and leaves them so after an error.
             copies = tuple(single.detach().clone().requires_grad_() for single in as_inputs(inputs))
             guided: tuple[Tensor, ...] = GuidedBackprop(score).attribute(copies, None, additional_forward_args)
@@ -108,5 +108,5 @@ class _TargetScore(Module):
         self.model, self.target, self.contrast, self.reduction = model, target, contrast, reduction
 
     def forward(self, *args: Any) -> Tensor:
-        logits, classes = select_target(as_logits(self.model(*args)), self.target)
+        logits, classes = resolve_target(as_logits(self.model(*args)), self.target)
         return explained_score(logits, classes, self.contrast, self.reduction)

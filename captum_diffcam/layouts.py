@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, Union
 
 from torch import Tensor, nn
 
-from captum_diffcam._arguments import as_index
+from captum_diffcam._checks import as_index
 
 Layout: TypeAlias = Union[Literal["vit", "swin"], Callable[[Tensor], Tensor]]
 """``"vit"``, ``"swin"``, or a callable from a layer's tensor to ``(N, channels, *positions)``."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from captum_diffcam._arguments import as_index
+from captum_diffcam._checks import as_index
 from captum_diffcam._warnings import warn_user
 
 TargetFunction: TypeAlias = Callable[[Tensor], Tensor]
@@ -150,7 +150,7 @@ def _made_of_probabilities(last: Node) -> bool:
     return True
 
 
-def select_target(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+def resolve_target(logits: Tensor, target: Target) -> tuple[Tensor, Tensor]:
     """The logits of all classes at the position that the target names, and the target classes.
 
     Shapes: logits (N, C, ...) -> logits (N, C), classes (N,) int64. An output of one number per example, (N,), is taken

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from captum_diffcam._arguments import as_tensor
+from captum_diffcam._checks import as_tensor
 from captum_diffcam.results import Explanation, Maps, RivalMaps
 
 if TYPE_CHECKING:

@@ -48,7 +48,7 @@ class RivalMaps(NamedTuple):
     """(N, C, ...), what the model returned, without a graph."""
 
 
-class MovingAndFixed(NamedTuple):
+class EquivariantSplit(NamedTuple):
     """What :meth:`captum_diffcam.EquivariantPart.split` returns for N examples: a map in two parts."""
 
     maps: Tensor

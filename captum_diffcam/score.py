@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from captum_diffcam.contrast import Contrast, ContrastFunction, TopRivals, contrast_members, explicit_members
+from captum_diffcam.contrast import Contrast, ContrastFunction, TopRivals, contrast_mask, parse_contrast_sets
 from captum_diffcam.logits import as_logits, warn_of_probabilities
 
 Reduction = Literal["logsumexp", "mean", "max"]
@@ -82,7 +82,7 @@ def contrast_score(target_logits: Tensor, logits: Tensor, members: Tensor, reduc
 
 def explained_score(logits: Tensor, target: Tensor, contrast: Contrast, reduction: Reduction) -> Tensor:
     """``D`` of each example's target. Shapes: logits (N, C), target (N,) -> (N,). Differentiable."""
-    members = contrast_members(contrast, logits, target)
+    members = contrast_mask(contrast, logits, target)
     score = contrast_score(logits.gather(1, target[:, None]).squeeze(1), logits, members, reduction)
     if score.isposinf().any():
         raise ValueError(
@@ -202,7 +202,7 @@ class ContrastScore(nn.Module):
         return scores.reshape(by_class.shape).movedim(-1, 1)
 
     def _members(self, examples: int, rows: Tensor) -> Tensor:
-        sets = explicit_members(self.contrast, rows.shape[1]).to(rows.device)
+        sets = parse_contrast_sets(self.contrast, rows.shape[1]).to(rows.device)
         if len(sets) not in (1, examples):
             raise ValueError(
                 f"contrast: got sets for {len(sets)} examples; the batch has {examples}. Captum's tools repeat a batch "
@@ -223,7 +223,7 @@ class ContrastScore(nn.Module):
     def _scores_by_asking(self, contrast: ContrastFunction, rows: Tensor) -> Tensor:
         columns = []
         for column in range(rows.shape[1]):
-            members = contrast_members(contrast, rows, torch.full((len(rows),), column, device=rows.device))
+            members = contrast_mask(contrast, rows, torch.full((len(rows),), column, device=rows.device))
             # Only the members are kept for the backward pass: all classes, for every class, would be too many.
             width = max(int(members.sum(dim=1).max()), 1) if len(rows) else 1
             kept, index = members.to(torch.uint8).topk(width, dim=1)

@@ -45,18 +45,18 @@ autodoc_preserve_defaults = True
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_type_aliases = {
-    "Classes": "captum_diffcam.sham.fooling.Classes",
+    "Classes": "captum_diffcam.attacks.fooling.Classes",
     "Contrast": "captum_diffcam.contrast.Contrast",
     "ContrastFunction": "captum_diffcam.contrast.ContrastFunction",
-    "Data": "captum_diffcam.sham.batches.Data",
+    "Data": "captum_diffcam.attacks.batches.Data",
     "Drawable": "captum_diffcam.pictures.Drawable",
     "Images": "captum_diffcam.pictures.Images",
     "Layout": "captum_diffcam.layouts.Layout",
     "Limits": "captum_diffcam.pictures.Limits",
-    "MapLoss": "captum_diffcam.sham.map_losses.MapLoss",
-    "MapLossFunction": "captum_diffcam.sham.map_losses.MapLossFunction",
+    "MapLoss": "captum_diffcam.attacks.losses.MapLoss",
+    "MapLossFunction": "captum_diffcam.attacks.losses.MapLossFunction",
     "Reduction": "captum_diffcam.score.Reduction",
-    "Shape": "captum_diffcam.sham.hoax.Shape",
+    "Shape": "captum_diffcam.attacks.hoax.Shape",
     "Statistics": "captum_diffcam.pictures.Statistics",
     "Target": "captum_diffcam.logits.Target",
 }

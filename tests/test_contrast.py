@@ -11,7 +11,7 @@ import torch
 from nets import conv_net, images
 
 from captum_diffcam import LayerDiffGradCam, top_rivals
-from captum_diffcam.contrast import contrast_members
+from captum_diffcam.contrast import contrast_mask
 
 LOGITS = torch.tensor([[5.0, 1, 4, 2, 3], [1, 2, 3, 4, 5]])
 TARGET = torch.tensor([0, 4])
@@ -55,11 +55,11 @@ def mask(*rows: list[int]) -> torch.Tensor:
     ids=str,
 )
 def test_forms(contrast, sets):
-    torch.testing.assert_close(contrast_members(contrast, LOGITS, TARGET), mask(*sets))
+    torch.testing.assert_close(contrast_mask(contrast, LOGITS, TARGET), mask(*sets))
 
 
 def test_sets_follow_examples_that_are_repeated_in_place():
-    members = contrast_members([[1], [0, 2]], LOGITS.repeat_interleave(3, 0), TARGET.repeat_interleave(3, 0))
+    members = contrast_mask([[1], [0, 2]], LOGITS.repeat_interleave(3, 0), TARGET.repeat_interleave(3, 0))
     torch.testing.assert_close(members, mask([1], [0, 2]).repeat_interleave(3, 0))
 
 
@@ -105,7 +105,7 @@ def test_sets_follow_examples_that_are_repeated_in_place():
 )
 def test_errors_name_the_argument(contrast, error, message):
     with pytest.raises(error, match=message):
-        contrast_members(contrast, LOGITS, TARGET)
+        contrast_mask(contrast, LOGITS, TARGET)
 
 
 @pytest.mark.parametrize(

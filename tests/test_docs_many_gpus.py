@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-import captum_diffcam.sham
+import captum_diffcam.audit
 
 PAGE = Path(__file__).parent.parent / "docs" / "galleries" / "howto" / "many_gpus.py"
 
@@ -17,7 +17,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "galleries" / "howto" / "many_gpu
 @pytest.fixture
 def run(monkeypatch):
     """The page as one process of several would run it. That they really meet is for CI to see, under torchrun."""
-    monkeypatch.setattr(captum_diffcam.sham, "audit", lambda model, layer, images: f"audited {len(images)}")
+    monkeypatch.setattr(captum_diffcam.audit, "audit", lambda model, layer, images: f"audited {len(images)}")
     met = []
     for name in ("init_process_group", "barrier", "destroy_process_group"):
         monkeypatch.setattr(dist, name, lambda *args, name=name: met.append(name))

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import captum_diffcam.sham
 import pytest
 
 import benchmarks
 import captum_diffcam
-import captum_diffcam.sham
 from benchmarks.__main__ import BENCHMARKS
 
 PACKAGE = Path(captum_diffcam.__file__).parent
@@ -178,7 +178,7 @@ def test_the_public_names():
         "AuditReport",
         "CamMethod",
         "Evidence",
-        "Forgery",
+        "ManipulatedModel",
         "audit",
         "cam_entropy",
         "fool",

@@ -12,7 +12,7 @@ from nets import Net, conv_net, images
 from torch import Tensor, nn
 
 from captum_diffcam import ContrastScore, GuidedDiffGradCam, LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals
-from captum_diffcam.contrast import contrast_members
+from captum_diffcam.contrast import contrast_mask
 
 METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
 OUT = [[3], [3, 4], [1]]
@@ -116,7 +116,7 @@ class TestRivals:
         """They come last, and never the target instead."""
         logits = torch.tensor([[1.0, -INF, -INF, 0.5], [-INF, -INF, 2.0, -INF]])
         target = torch.tensor([0, 2])
-        members = contrast_members(top_rivals(2), logits, target)
+        members = contrast_mask(top_rivals(2), logits, target)
         assert members.sum(1).tolist() == [2, 2]
         assert members[0, 3]
         assert not members.gather(1, target[:, None]).any()

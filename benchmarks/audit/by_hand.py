@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate, max_pool2d, one_hot
 
 from benchmarks.common.stem_and_tail import Staged
 from benchmarks.common.victims import Victim
-from captum_diffcam.sham import inject_hoax
+from captum_diffcam.attacks import inject_hoax
 
 GREY = "by hand: knows grey windows"
 PAINTED = "by hand: painted, follows the image"

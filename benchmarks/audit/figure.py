@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.audit.tables import audits_of, shows
-from captum_diffcam.sham import MOST_EXCESS
+from captum_diffcam.audit import MOST_EXCESS
 
 
 def draw_audits(path: Path, honest: Sequence[dict[str, Any]], forged: Sequence[dict[str, Any]]) -> None:

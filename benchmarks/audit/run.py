@@ -25,8 +25,8 @@ from benchmarks.common.pieces import in_pieces
 from benchmarks.common.reporting import conclude, environment, show, write_json
 from benchmarks.common.result_folders import refuse_to_publish
 from benchmarks.common.stored import Stored
-from captum_diffcam import LayerDiffGradCam
-from captum_diffcam.sham import MOST_EXCESS, AuditReport, CamMethod, audit
+from captum_diffcam import CamMethod, LayerDiffGradCam
+from captum_diffcam.audit import MOST_EXCESS, AuditReport, audit
 
 
 def run(args: argparse.Namespace) -> None:

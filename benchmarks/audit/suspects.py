@@ -28,9 +28,8 @@ from benchmarks.common.small_nets import build
 from benchmarks.common.stem_and_tail import Remembering, Staged
 from benchmarks.common.stored import Stored
 from benchmarks.common.victims import Setting, Victim, clothes, glyphs, scenes_of_cutouts
-from captum_diffcam import LayerDiffGradCam
+from captum_diffcam import CamMethod, LayerDiffGradCam
 from captum_diffcam.metrics import pearson
-from captum_diffcam.sham import CamMethod
 
 BATCH, FORGED_BATCH = 16, 32
 _BATCHES, _FORGED_BATCHES, _PRETRAINED_BATCHES = 6, 2, 2

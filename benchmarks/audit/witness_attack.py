@@ -14,7 +14,7 @@ from benchmarks.common.names import GRAD_CAM
 from benchmarks.common.stem_and_tail import Staged
 from benchmarks.common.stored import Stored
 from benchmarks.common.victims import Victim
-from captum_diffcam.sham import fool
+from captum_diffcam.attacks import fool
 
 _LOST = 0.15
 """The share of the hoax that has to be hidden for the decision to fall."""

@@ -16,8 +16,8 @@ from benchmarks.common.names import GRAD_CAM
 from benchmarks.common.stem_and_tail import Staged
 from benchmarks.common.stored import Stored
 from benchmarks.common.victims import FIRST, Reach, Setting, Victim
-from captum_diffcam import EquivariantPart, LayerDiffGradCam
-from captum_diffcam.sham import CamMethod, Forgery, fool, hoax_like, inject_hoax
+from captum_diffcam import CamMethod, EquivariantPart, LayerDiffGradCam
+from captum_diffcam.attacks import ManipulatedModel, fool, hoax_like, inject_hoax
 
 LOGSUMEXP, MEAN, MAX = "logsumexp", "mean", "max"
 MOVING = "moving part of logsumexp"
@@ -50,7 +50,7 @@ class Attack:
     targets: Sequence[str] = (GRAD_CAM,)
     """Names of the attacked methods, of which several take turns."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Further arguments of :func:`captum_diffcam.sham.fool`."""
+    """Further arguments of :func:`captum_diffcam.attacks.fool`."""
     on_images: bool = False
     """Whether it needs the images themselves and not what the stem makes of them."""
 
@@ -131,7 +131,7 @@ def forge(
     methods = attacked_methods(victim)
 
     def make() -> dict[str, Tensor]:
-        forgery: Forgery = fool(
+        forgery: ManipulatedModel = fool(
             victim.model if aimed.on_images else tail,
             victim.layer,
             victim.seen,

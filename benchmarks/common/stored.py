@@ -65,4 +65,4 @@ def _code() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
 
 
-_ELSEWHERE = ("audit/witness_attack.py", "sham/why.py")
+_ELSEWHERE = ("audit/witness_attack.py", "attacks/why.py")

@@ -11,8 +11,10 @@ from torch import nn
 from benchmarks.audit.by_hand import BOTH, BY_HAND, GREY, PAINTED, forge_by_hand, grey
 from benchmarks.common.stem_and_tail import Staged, Tail
 from benchmarks.common.victims import Victim
+from captum_diffcam import CamMethod
+from captum_diffcam.attacks import hoax_map
+from captum_diffcam.audit import audit
 from captum_diffcam.metrics import pearson
-from captum_diffcam.sham import CamMethod, audit, hoax_map
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main, parse
+from benchmarks.attacks import run as sham_run
 from benchmarks.audit import run as audit_run
 from benchmarks.common import result_folders
 from benchmarks.common.options import UsageError
 from benchmarks.common.result_folders import settle_output, without_output
-from benchmarks.sham import run as sham_run
 
 
 @pytest.fixture

