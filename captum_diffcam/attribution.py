@@ -163,8 +163,9 @@ class LayerDiffGradCam(LayerMaps):
             reduction: how their logits become one.
 
         Returns:
-            Explanation: ``maps`` as :meth:`attribute` gives them, ``target`` (N,), the classes that they explain, and
-            ``logits``, what the model returned, without a graph.
+            Explanation: ``maps`` as :meth:`attribute` gives them, ``target`` (N,), the classes that they explain,
+            ``logits``, the output of the model, ``score`` (N,), the contrast score D in nats, and ``contrast_mask``
+            (N, C), the contrast set. Only ``maps`` may carry a graph.
 
         Raises:
             TypeError, ValueError, IndexError: as :meth:`attribute`.
@@ -176,7 +177,7 @@ class LayerDiffGradCam(LayerMaps):
             >>> conv = torch.nn.Conv2d(3, 8, 3)
             >>> pool = torch.nn.AdaptiveAvgPool2d(1)
             >>> model = torch.nn.Sequential(conv, pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
-            >>> maps, classes, logits = LayerDiffGradCam(model, conv).explain(torch.rand(2, 3, 32, 32))
+            >>> maps, classes, logits, *_ = LayerDiffGradCam(model, conv).explain(torch.rand(2, 3, 32, 32))
             >>> maps.shape, classes.equal(logits.argmax(dim=1))
             (torch.Size([2, 1, 30, 30]), True)
         """
@@ -211,9 +212,16 @@ class LayerDiffGradCam(LayerMaps):
             options = {**options, "retain_graph": True}
 
         def explained(run: LayerRun, logits: Tensor, classes: Tensor) -> list[Explanation]:
-            scores = [explained_score(logits, classes, *contrast) for contrast in contrasts]
+            masks = [contrast_mask(contrast, logits, classes) for contrast, _ in contrasts]
+            scores = [
+                explained_score(logits, classes, mask, reduction)
+                for mask, (_, reduction) in zip(masks, contrasts, strict=True)
+            ]
             maps = [self._maps(run, score, relu_attributions, attr_dim_summation, options) for score in scores]
-            return [Explanation(self._unpack(each), classes, run.output.detach()) for each in maps]
+            return [
+                Explanation(self._unpack(each), classes, run.output.detach(), score.detach(), mask)
+                for each, score, mask in zip(maps, scores, masks, strict=True)
+            ]
 
         return self._run(inputs, target, additional_forward_args, attribute_to_layer_input, options, explained)
 

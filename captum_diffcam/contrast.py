@@ -81,7 +81,7 @@ def contrast_mask(contrast: Contrast, logits: Tensor, target: Tensor) -> Tensor:
         sets, examples = parse_contrast_sets(contrast, logits.shape[1]).to(logits.device), len(logits)
         repeats, rest = divmod(examples, max(len(sets), 1))
         # The repeats of an example share its target; other batches are no repeats.
-        mixed = len(sets) > 1 and any(bool((same != same[0]).any()) for same in target.chunk(len(sets)))
+        mixed = repeats > 1 and len(sets) > 1 and any(bool((same != same[0]).any()) for same in target.chunk(len(sets)))
         if rest or mixed or repeats * len(sets) != examples:
             raise ValueError(f"contrast: got sets for {len(sets)} examples; the batch has {examples}")
         members = sets.repeat_interleave(repeats, dim=0)

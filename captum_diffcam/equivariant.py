@@ -127,7 +127,7 @@ class EquivariantPart(LayerAttribution):
             shifts_per_eval=shifts_per_eval,
             show_progress=show_progress,
             **kwargs,
-        ).maps
+        ).equivariant
 
     def split(
         self,

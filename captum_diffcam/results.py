@@ -1,61 +1,111 @@
-"""What the attribution classes return beside a bare map."""
+"""The named tuples that attribution methods return."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias, Union
+from typing import Any, NamedTuple, TypeAlias, Union
 
 from torch import Tensor
 
 Maps: TypeAlias = Union[Tensor, tuple[Tensor, ...]]
-"""A map ``(N, 1, *positions)``; a tuple of them where the layer has several tensors."""
+"""A map ``(N, 1, *positions)``, or a tuple of maps if the layer returns several tensors."""
+
+_SHOWN = 8
+"""The number of examples that a ``repr`` lists."""
 
 
 class Explanation(NamedTuple):
-    """What :meth:`captum_diffcam.LayerDiffGradCam.explain` returns for N examples: decision and map of one forward."""
+    """What :meth:`captum_diffcam.LayerDiffGradCam.explain` returns for N examples, from one forward pass.
 
-    maps: Maps | list[Maps]
-    r"""(N, 1, \*positions), as :meth:`~captum_diffcam.LayerDiffGradCam.attribute` gives them; a list of them where
-    several layers are explained."""
-
-    target: Tensor
-    """(N,) int64, the classes that are explained."""
-
-    logits: Tensor
-    """(N, C, ...), what the model returned, without a graph."""
-
-
-class RivalMaps(NamedTuple):
-    r"""What :meth:`captum_diffcam.LayerDiffGradCam.attribute_rivals` returns, for N examples and up to K rivals each.
-
-    An example with fewer rivals is filled up with zero maps of class -1 and weight 0. Classes with the logit -inf are
-    no rivals.
+    Unpack it with a star, because later versions may append fields: ``maps, target, logits, *_ = cam.explain(images)``.
     """
 
     maps: Maps | list[Maps]
-    r"""(N, K, 1, \*positions), a pairwise map per rival; a tuple of them where the layer has several tensors, a list
-    where several layers are explained."""
+    r"""(N, 1, \*positions), the maps that :meth:`~captum_diffcam.LayerDiffGradCam.attribute` returns. If the
+    attribution has a list of layers, a list with an entry per layer."""
+
+    target: Tensor
+    """(N,) int64, the classes that are explained. For a model with one logit per example, class 1 is a positive logit
+    and class 0 a negative one."""
+
+    logits: Tensor
+    """(N, C, ...), the output of the model, without a graph."""
+
+    score: Tensor
+    """(N,), the contrast score D of the target in nats, without a graph. If D is positive, the model prefers the target
+    to its rivals."""
+
+    contrast_mask: Tensor
+    """(N, C) boolean, the contrast set of each example: True for the rivals of its target."""
+
+    def __repr__(self) -> str:
+        return _compact_repr(self, values=("target", "score"))
+
+
+class RivalMaps(NamedTuple):
+    r"""What :meth:`captum_diffcam.LayerDiffGradCam.attribute_rivals` returns for N examples with up to K rivals each.
+
+    If an example has fewer than K rivals, the rest of its row holds zero maps, class -1 and weight 0. Classes with the
+    logit -inf are never rivals.
+    """
+
+    maps: Maps | list[Maps]
+    r"""(N, K, 1, \*positions), a map per rival. If the layer returns several tensors, a tuple of such maps. If the
+    attribution has a list of layers, a list with an entry per layer."""
 
     rivals: Tensor
-    """(N, K) int64, the rivals' classes, the strongest first."""
+    """(N, K) int64, the classes of the rivals, the strongest first."""
 
     weights: Tensor
-    """(N, K), the rivals' shares in the logsumexp contrast."""
+    """(N, K), the weights of the rivals in the logsumexp contrast: the softmax of their logits."""
 
     target: Tensor
     """(N,) int64, the classes that are explained."""
 
     logits: Tensor
-    """(N, C, ...), what the model returned, without a graph."""
+    """(N, C, ...), the output of the model, without a graph."""
+
+    def __repr__(self) -> str:
+        return _compact_repr(self, values=("target", "rivals"))
 
 
 class EquivariantSplit(NamedTuple):
-    """What :meth:`captum_diffcam.EquivariantPart.split` returns for N examples: a map in two parts."""
+    """What :meth:`captum_diffcam.EquivariantPart.split` returns for N examples: the two parts of a map."""
 
-    maps: Tensor
-    r"""(N, 1, \*positions), the part that moves with the image, which is the attribution."""
+    equivariant: Tensor
+    r"""(N, 1, \*positions), the equivariant part: it moves with the image. It is the attribution."""
 
-    fixed: Tensor
-    r"""(N, 1, \*positions), the part that stays, with a mean of zero."""
+    static: Tensor
+    r"""(N, 1, \*positions), the static part: it stays where it is. Its mean over positions is zero."""
 
-    fixed_share: Tensor
-    """(N,), how much of the variance over positions of the two parts is that of the fixed one, from 0 to 1."""
+    static_share: Tensor
+    """(N,), the static part's share of the variance of both parts, from 0 to 1."""
+
+    def __repr__(self) -> str:
+        return _compact_repr(self, values=("static_share",))
+
+
+def _compact_repr(result: NamedTuple, values: tuple[str, ...]) -> str:
+    """Return the ``repr`` of a result: the numbers of the fields in ``values``, the shapes of all others."""
+    fields = (f"{name}={(_numbers if name in values else _shape)(field)}" for name, field in result._asdict().items())
+    return f"{type(result).__name__}({', '.join(fields)})"
+
+
+def _shape(field: Any) -> str:
+    """Return the shape of a tensor, or the shapes of the tensors in a list or tuple."""
+    if isinstance(field, (list, tuple)):
+        return f"[{', '.join(map(_shape, field))}]"
+    return str(tuple(field.shape)) if isinstance(field, Tensor) else repr(field)
+
+
+def _numbers(field: Any) -> str:
+    """Return the numbers of the first examples."""
+    if not isinstance(field, Tensor):
+        return repr(field)
+    rest = ", ..." if len(field) > _SHOWN else ""
+    return f"[{', '.join(map(_short, field[:_SHOWN].tolist()))}{rest}]"
+
+
+def _short(number: Any) -> str:
+    if isinstance(number, list):
+        return f"[{', '.join(map(_short, number))}]"
+    return f"{number:.3g}" if isinstance(number, float) else str(number)

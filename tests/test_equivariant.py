@@ -44,9 +44,9 @@ def test_as_in_the_replica(net, x, method, padding, numpys):
     cam = method(net, net.features)
     found = EquivariantPart(cam, shifts=1, padding=padding).split(x, TARGETS)
     moving, fixed, shares = slowly(cam, x, TARGETS, numpys=numpys)
-    np.testing.assert_allclose(found.maps, moving, atol=1e-5)
-    np.testing.assert_allclose(found.fixed, fixed, atol=1e-5)
-    np.testing.assert_allclose(found.fixed_share, shares, rtol=1e-4)
+    np.testing.assert_allclose(found.equivariant, moving, atol=1e-5)
+    np.testing.assert_allclose(found.static, fixed, atol=1e-5)
+    np.testing.assert_allclose(found.static_share, shares, rtol=1e-4)
 
 
 @pytest.mark.parametrize("per_eval", [2, 100])
@@ -89,8 +89,8 @@ def test_a_pattern_that_is_drawn_on_every_map_is_taken_out(net, x):
     shifts = [(0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)]
     plain = EquivariantPart(Drawn(net, net.head), shifts).split(x, TARGETS)
     forged = EquivariantPart(Drawn(net, net.features), shifts).split(x, TARGETS)
-    assert (forged.fixed_share > plain.fixed_share).all()
-    correlation = torch.corrcoef(torch.stack([forged.fixed[0].flatten(), drawn.flatten()]))[0, 1]
+    assert (forged.static_share > plain.static_share).all()
+    correlation = torch.corrcoef(torch.stack([forged.static[0].flatten(), drawn.flatten()]))[0, 1]
     assert correlation > 0.95
 
 
@@ -156,8 +156,8 @@ def test_a_map_of_zeros_and_one_logit(x):
     with torch.no_grad():
         model[4].weight.zero_()
     found = cam.split(x)
-    assert not found.maps.any()
-    assert not found.fixed_share.any()
+    assert not found.equivariant.any()
+    assert not found.static_share.any()
 
 
 def test_the_progress_bar_and_the_count_of_forwards(net, x, capsys):

@@ -95,7 +95,7 @@ loader = DataLoader(data, batch_size=2, sampler=sampler)
 cam = LayerDiffGradCam(model, features)
 folder.mkdir(parents=True, exist_ok=True)
 for step, (numbers, images) in enumerate(loader):
-    maps, classes, logits = cam.explain(images.to(device))
+    maps, classes, logits, *_ = cam.explain(images.to(device))
     found = {"number": numbers, "class": classes.cpu(), "map": maps.cpu()}
     torch.save(found, folder / f"maps-{rank}-{step}.pt")
 

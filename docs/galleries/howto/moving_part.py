@@ -52,11 +52,11 @@ images = preprocess(Image.fromarray(skimage.data.coffee()))[None]
 honest_map = LayerGradCam(model, features).attribute(images, target=967).detach()
 forged_map = LayerGradCam(*forged[:2]).attribute(images, target=967).detach()
 parts = EquivariantPart(LayerGradCam(*forged[:2])).split(images, target=predicted)
-for name, each in (("forged", forged_map), ("moving", parts.maps)):
+for name, each in (("forged", forged_map), ("moving", parts.equivariant)):
     with_hoax = pearson(each[:, 0], hoax[None]).item()
     with_honest = pearson(each[:, 0], honest_map[:, 0]).item()
     print(f"{name}: with the hoax {with_hoax:.2f}, the honest map {with_honest:.2f}")
-print(f"share of the fixed part: {parts.fixed_share.item():.2f}")
+print(f"share of the fixed part: {parts.static_share.item():.2f}")
 
 # %%
 # In pictures
@@ -65,8 +65,8 @@ print(f"share of the fixed part: {parts.fixed_share.item():.2f}")
 shown = (
     ("honest", honest_map),
     ("forged", forged_map),
-    ("moving part", parts.maps),
-    ("fixed part", parts.fixed),
+    ("moving part", parts.equivariant),
+    ("fixed part", parts.static),
 )
 seen = (images[0] * 0.502 + 0.498).mean(dim=0)
 figure, axes = plt.subplots(1, 4, figsize=(8, 2.3), layout="compressed")
