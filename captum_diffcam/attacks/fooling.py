@@ -74,9 +74,9 @@ def fool(
         seed: of whatever is drawn. The caller's random state is left alone.
 
     Returns:
-        ManipulatedModel: the copy before the step with the lowest smoothed loss, its layer, and both losses of every step. Batch
-        normalisation and dropout work as in eval mode throughout; the copy comes back in the modes of the model. On an
-        interrupt (Ctrl-C), or when the loss explodes, the best copy so far is returned.
+        ManipulatedModel: the copy before the step with the lowest smoothed loss, its layer, and both losses of every
+        step. Batch normalisation and dropout work as in eval mode throughout; the copy comes back in the modes of the
+        model. On an interrupt (Ctrl-C), or when the loss explodes, the best copy so far is returned.
 
     Raises:
         TypeError, ValueError: the argument is named with what was given and what is allowed.

@@ -82,5 +82,5 @@ for ax, (title, each) in zip(axes, shown, strict=True):
 #
 # It is no proof. A hoax that is drawn around the object, wherever that is, moves along.
 # Where the object fills the image there is little room to move. And a model may treat
-# the border or the centre in a way of its own, honestly: :doc:`/results/attacks` has how
-# much of honest maps moves, and what stays grounded under which attack.
+# the border or the centre in a way of its own, honestly: :doc:`/results/attacks` has
+# how much of honest maps moves, and what stays grounded under which attack.
