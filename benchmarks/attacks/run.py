@@ -78,7 +78,7 @@ def report(
     reasons = why.rows_at_equal_damage([each for each in found if "attack" not in each], BUDGETS[1])
     rows = at_equal_damage(measured)
     record = {
-        "benchmark": "sham",
+        "benchmark": "attacks",
         "complete": not (args.quick or left or missing),
         **environment(args),
         "seeds": list(seeds),

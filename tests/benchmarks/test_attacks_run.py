@@ -22,7 +22,7 @@ def command(monkeypatch, tmp_path, capsys):
 
     def run(*options):
         where = ["--output", str(tmp_path / "out"), "--models", str(tmp_path / "models")]
-        code = main(["sham", "--quick", *options, *where])
+        code = main(["attacks", "--quick", *options, *where])
         return code, json.loads((tmp_path / "out" / "attacks.json").read_text()), capsys.readouterr().out
 
     return run
@@ -90,6 +90,6 @@ def test_the_reason(tmp_path):
     ],
 )
 def test_what_cannot_be_done_is_one_line(options, said, tmp_path, capsys):
-    assert main(["sham", *options, "--output", str(tmp_path)]) == 2
+    assert main(["attacks", *options, "--output", str(tmp_path)]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert said in errors[-1]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main, parse
-from benchmarks.attacks import run as sham_run
+from benchmarks.attacks import run as attacks_run
 from benchmarks.audit import run as audit_run
 from benchmarks.common import result_folders
 from benchmarks.common.options import UsageError
@@ -59,7 +59,7 @@ def test_a_complete_run_is_published(records, capsys):
     [
         ("cost", ["--quick"], "this one has --quick"),
         ("faithfulness", ["--quick", "--model", "resnet18"], "this one has --quick, --model"),
-        ("sham", ["--quick"], "this one has --quick"),
+        ("attacks", ["--quick"], "this one has --quick"),
         ("compare", ["--contrast", "top:3"], "this one has --contrast"),
         ("zoo", ["--models", "resnet18"], "this one has --models"),
     ],
@@ -72,7 +72,7 @@ def test_what_is_not_complete_is_not_published(records, capsys, option, name, le
 
 
 @pytest.mark.parametrize(
-    ("name", "missing"), [("sham", "cut-outs, 1000 classes"), ("audit", "efficientnet-lite0, cut-outs")]
+    ("name", "missing"), [("attacks", "cut-outs, 1000 classes"), ("audit", "efficientnet-lite0, cut-outs")]
 )
 def test_a_run_without_all_data_is_not_even_begun_for_publication(records, monkeypatch, capsys, name, missing):
     for module in ("common.victims", "audit.suspects"):
@@ -92,7 +92,7 @@ def test_a_run_that_fails_is_not_published(records, monkeypatch):
     assert not records.exists()
 
 
-@pytest.mark.parametrize(("name", "report"), [("sham", sham_run.report), ("audit", audit_run.report)])
+@pytest.mark.parametrize(("name", "report"), [("attacks", attacks_run.report), ("audit", audit_run.report)])
 def test_a_run_that_had_no_time_for_something_is_not_published(records, name, report):
     args = parse([name, "--minutes", "1", "--publish"])
     args.device = torch.device("cpu")
