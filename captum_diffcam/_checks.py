@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
+import captum.log
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.jit import ScriptModule
 from torch.nn import Module
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
 _GRAD_KWARGS = (
     *("allow_unused", "create_graph", "grad_outputs", "is_grads_batched"),
     *("materialize_grads", "retain_graph"),
 )
+
+
+def log_usage(method: _Method) -> _Method:
+    """Decorate a method with Captum's ``log_usage``, and keep its type for type checkers.
+
+    NoiseTunnel calls ``attribute.__wrapped__``, which that decorator sets.
+    """
+    logged: _Method = captum.log.log_usage(part_of_slo=True)(method)
+    return logged
 
 
 def as_index(argument: str, item: Any, allowed: str) -> int:

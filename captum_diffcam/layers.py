@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -42,6 +43,29 @@ class SpatialLayer(NamedTuple):
 
     name: str
     """The module's name as in ``model.named_modules()``, with ``:input`` behind it where its input is meant."""
+
+
+def resolve_layer(forward_func: Callable[..., Any], layer: Module | str | SpatialLayer) -> SpatialLayer:
+    """Return a module, a module's name or a :class:`SpatialLayer` as a :class:`SpatialLayer`.
+
+    Raises:
+        TypeError: ``layer`` is none of the three.
+        ValueError: the model has no module of that name.
+    """
+    if isinstance(layer, SpatialLayer):
+        return layer
+    if isinstance(layer, Module):
+        return SpatialLayer(layer, False, None, "")
+    if not isinstance(layer, str):
+        raise TypeError(
+            f"`layer` must be a torch.nn.Module, the name of one or a SpatialLayer, got {type(layer).__name__}."
+        )
+    modules = {name: module for root in modules_of(forward_func, [])[:1] for name, module in root.named_modules()}
+    if layer not in modules or not layer:
+        near = get_close_matches(layer, modules, n=3, cutoff=0.3)
+        hint = f" The nearest names are {', '.join(map(repr, near))}." if near else ""
+        raise ValueError(f"`layer` must be the name of a module of the model, got {layer!r}.{hint}")
+    return SpatialLayer(modules[layer], False, None, layer)
 
 
 class _Seen(NamedTuple):
