@@ -6,8 +6,8 @@ import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numpy as np
 import captum.log
+import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
