@@ -1,9 +1,11 @@
-"""The part of a layer's map that moves with the image, apart from the part that stays where it is."""
+"""The part of a layer's map that moves with the image, and the part that stays where it is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import reduce
+from itertools import product
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -18,42 +20,46 @@ from captum_diffcam._model_state import modules_of, preserve_model_state
 from captum_diffcam.contrast import contrast_mask
 from captum_diffcam.logits import Target, as_logits, at_least_float32, resolve_target
 from captum_diffcam.results import EquivariantSplit
-from captum_diffcam.shifts import (
-    Padding,
-    check_padding,
-    shift_images,
-    shift_in_cells,
-    split_shifted_maps,
-    square_of_shifts,
-)
+
+Padding: TypeAlias = Literal["reflect", "replicate", "circular"]
+"""How the border of a shifted image is filled: mirrored, with the last row, or with what left on the other side."""
+
+# The smallest diagonal entry of a Cholesky factor that still counts as regular. Of shifts that determine the
+# decomposition it is above 0.1, of shifts that do not it is rounding noise, about 1e-8.
+_SINGULAR = 1e-5
+
+# Shifts are divisions of pixels by cells, so a cell on the border may lie beyond it by a rounding error.
+_ROUNDING = 1e-6
 
 
 class EquivariantPart(LayerAttribution):
-    r"""The part of a map that moves with the image: evidence does, a hoax that is drawn in one place does not.
+    r"""Keep the part of a map that moves with the image.
+
+    Evidence moves when the image moves. A hoax that is drawn in a fixed place of the map does not.
 
     The image is shifted by cells of the layer, filled in at the border, and explained again. The maps :math:`M_s` of
-    its shifts :math:`s`, each divided by its norm, are split by least squares,
+    its shifts :math:`s`, each divided by its norm, are decomposed by least squares,
 
-    .. math:: \frac{M_s(p)}{\lVert M_s \rVert} \approx m(p - s) + f(p) ,
+    .. math:: \frac{M_s(p)}{\lVert M_s \rVert} \approx e(p - s) + f(p) ,
 
-    into a moving part :math:`m`, which is the attribution (times :math:`\lVert M_0 \rVert`, so that its scale is the
-    map's), and a fixed part :math:`f` with a mean of zero. See :func:`~captum_diffcam.shifts.split_shifted_maps`.
-    The class that is explained, and the contrast set, are those of the image as it is, under every shift.
+    into an equivariant part :math:`e` and a static part :math:`f` with a mean of zero. The attribution is
+    :math:`\lVert M_0 \rVert \, e`, on the scale of the map. See :func:`decompose_maps`. Every shift is explained for
+    the class and the contrast set of the image that is not shifted.
 
-    It is no proof against forgery. A map that is moved from place to place with the image, or a hoax that is drawn
-    around the object wherever that is, moves along and stays in the map. Where objects fill the image the shifts
-    show little that is new, and the part helps less. Models that treat the border or the centre in a way of their own
-    have an honest fixed part: its share is no verdict by itself.
+    This does not prove that a map is right. A hoax that follows the object, or a map that is itself shifted with the
+    image, remains in the equivariant part. Where objects fill the image, a shift shows little that is new and the part
+    helps less. A clean model that treats the border or the centre of the image in its own way has a static part, too,
+    so a large static share alone does not show manipulation.
 
-    Source: ours.
+    Source: this library.
 
     Args:
         attribution: a layer attribution whose maps have shape ``(N, 1, *positions)``, such as
             :class:`captum.attr.LayerGradCam` or :class:`LayerDiffGradCam`.
-        shifts: an integer r for all shifts of up to r cells along each dimension, :math:`(2r + 1)^2` of an image, or
-            the shifts themselves, in cells (parts of cells too), one number for each dimension. More take more time
-            and average more.
-        padding: what comes in at the border: ``"reflect"``, ``"replicate"`` or ``"circular"``.
+        shifts: an integer r for all shifts of up to r cells along each dimension, :math:`(2r + 1)^2` for images. Or a
+            list of shifts in cells, each with one number per dimension; fractions of a cell are allowed. More shifts
+            take longer and average more.
+        padding: how the border is filled, ``"reflect"``, ``"replicate"`` or ``"circular"``.
 
     Example:
         >>> import torch
@@ -74,13 +80,12 @@ class EquivariantPart(LayerAttribution):
         padding: Padding = "reflect",
     ) -> None:
         if not isinstance(attribution, LayerAttribution):
-            raise TypeError(f"attribution: got {type(attribution).__name__}; allowed is a LayerAttribution")
+            raise TypeError(f"`attribution` must be a LayerAttribution, got {type(attribution).__name__}.")
         if isinstance(shifts, (list, tuple)):
-            listed = [shift for shift in shifts if isinstance(shift, (list, tuple))]
-            if len(listed) < len(shifts) or not shifts:
-                raise ValueError(f"shifts: got {shifts!r}; {_SHIFTS}")
-        elif (shifts := as_index("shifts", shifts, _SHIFTS)) < 1:
-            raise ValueError(f"shifts: got {shifts}; {_SHIFTS}")
+            if not shifts or not all(isinstance(shift, (list, tuple)) for shift in shifts):
+                raise ValueError(f"`shifts` {_SHIFTS_MUST}, got {shifts!r}.")
+        elif (shifts := as_index("shifts", shifts, f"it {_SHIFTS_MUST}")) < 1:
+            raise ValueError(f"`shifts` {_SHIFTS_MUST}, got {shifts}.")
         check_padding(padding)
         layer: Module = attribution.layer
         LayerAttribution.__init__(self, attribution.forward_func, layer, getattr(attribution, "device_ids", None))
@@ -100,27 +105,27 @@ class EquivariantPart(LayerAttribution):
         show_progress: bool = False,
         **kwargs: Any,
     ) -> Tensor:
-        r"""The moving part of the wrapped attribution's map.
+        r"""Return the equivariant part of the map of the wrapped attribution.
 
         Args:
-            inputs: the model's input, or a tuple of inputs. Those that have the positions' dimensions are shifted, each
-                by the same share of its size; others, a table beside an image for instance, are not.
+            inputs: the model's input, or a tuple of inputs. Inputs that have the dimensions of the map are shifted,
+                each by the same share of its size. Other inputs, such as a table beside an image, are not.
             target: the class to explain, in any form of :meth:`LayerDiffGradCam.attribute`. A callable such as
-                :func:`predicted` is asked once, of the inputs as they are.
+                :func:`predicted` is called once, with the logits of the inputs that are not shifted.
             additional_forward_args: further arguments of the model. They are not shifted.
-            shifts_per_eval: how many shifts go into one forward. Tensors among the additional arguments, and what was
-                given per example, are then repeated in place, as Captum's tools do.
+            shifts_per_eval: the number of shifts in one forward pass. Tensors among the additional arguments, and
+                targets per example, are then repeated in place, as Captum's tools do.
             show_progress: show a progress bar.
-            **kwargs: further arguments of the wrapped attribution's ``attribute``. ``relu_attributions`` keeps the
-                positive values of the moving part.
+            **kwargs: further arguments of the wrapped attribution's ``attribute``. With ``relu_attributions=True`` the
+                equivariant part is rectified, not the maps that it is made from.
 
         Returns:
             ``(N, 1, *positions)``, without a graph unless ``grad_kwargs={"create_graph": True}`` is given.
 
         Raises:
-            TypeError, ValueError, IndexError: the argument is named with what was given and what is allowed.
+            TypeError, ValueError, IndexError: an argument is invalid. The message names it.
         """
-        return self.split(
+        return self.decompose(
             inputs,
             target,
             additional_forward_args,
@@ -129,7 +134,7 @@ class EquivariantPart(LayerAttribution):
             **kwargs,
         ).equivariant
 
-    def split(
+    def decompose(
         self,
         inputs: Tensor | tuple[Tensor, ...],
         target: Target = None,
@@ -140,107 +145,302 @@ class EquivariantPart(LayerAttribution):
         relu_attributions: bool = False,
         **kwargs: Any,
     ) -> EquivariantSplit:
-        """Both parts, and how much of the map the fixed one is. Arguments are those of :meth:`attribute`."""
-        per_eval = as_index("shifts_per_eval", shifts_per_eval, "allowed is an integer of at least 1")
+        """Return both parts of the map, and the share of the static one. The arguments are those of :meth:`attribute`.
+
+        Args:
+            inputs: the model's input, or a tuple of inputs.
+            target: the class to explain.
+            additional_forward_args: further arguments of the model.
+            shifts_per_eval: the number of shifts in one forward pass.
+            show_progress: show a progress bar.
+            relu_attributions: keep the positive values of the equivariant part only.
+            **kwargs: further arguments of the wrapped attribution's ``attribute``.
+
+        Returns:
+            EquivariantSplit: ``equivariant`` and ``static``, both ``(N, 1, *positions)``, and ``static_share`` (N,),
+            the variance of the static part over the sum of both variances.
+
+        Raises:
+            TypeError, ValueError, IndexError: an argument is invalid. The message names it.
+        """
+        per_eval = as_index("shifts_per_eval", shifts_per_eval, "it must be an integer >= 1")
         if per_eval < 1:
-            raise ValueError(f"shifts_per_eval: got {per_eval}; allowed is an integer of at least 1")
-        given = as_inputs(inputs)
-        question = _Question(
-            self.attribution, given, isinstance(inputs, tuple), target, additional_forward_args, kwargs
+            raise ValueError(f"`shifts_per_eval` must be an integer >= 1, got {per_eval}.")
+        tensors = as_inputs(inputs)
+        call = _ResolvedCall(
+            self.attribution, tensors, isinstance(inputs, tuple), target, additional_forward_args, kwargs
         )
-        maps = [question.maps(given, 1)]
-        positions = maps[0].shape[2:]
-        shifts = self._shifts(positions)
-        of = next((single for single in given if _moves(single, len(positions))), None)
-        if of is None:
-            shapes = ", ".join(str(tuple(single.shape)) for single in given)
-            raise ValueError(f"inputs: got {shapes}, of which none has the {len(positions)} dimension(s) of the map")
+        maps = [call.maps(tensors, 1)]
+        grid = maps[0].shape[2:]
+        shifts = self._list_shifts(len(grid))
+        moving = next((tensor for tensor in tensors if _has_positions(tensor, len(grid))), None)
+        if moving is None:
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+            raise ValueError(
+                f"`inputs` must have the map's {len(grid)} dimension(s) behind examples and channels, got {shapes}."
+            )
         with tqdm(total=len(shifts), desc="shift", leave=False, disable=not show_progress) as bar:
             for start in range(1, len(shifts), per_eval):
                 bar.update(bar.n == 0)
-                some = shifts[start : start + per_eval]
-                found = question.maps(tuple(self._moved(single, some, positions) for single in given), len(some))
-                maps += found.reshape(len(given[0]), len(some), 1, *positions).unbind(dim=1)
-                bar.update(len(some))
-        exact = [shift_in_cells(shift, positions, of.shape[-len(positions) :]) for shift in shifts]
+                batch = shifts[start : start + per_eval]
+                shifted = call.maps(tuple(self._shift(tensor, batch, grid) for tensor in tensors), len(batch))
+                maps += shifted.reshape(len(tensors[0]), len(batch), 1, *grid).unbind(dim=1)
+                bar.update(len(batch))
+        rounded = [rounded_shift(shift, grid, moving.shape[-len(grid) :]) for shift in shifts]
         flat = torch.stack(maps).flatten(2)
-        size = flat.norm(dim=2, keepdim=True)
-        moving, fixed = split_shifted_maps((flat / size.where(size > 0, 1)).reshape(*flat.shape[:2], *positions), exact)
-        in_moving, in_fixed = (part.flatten(1).var(dim=1, correction=0) for part in (moving, fixed))
-        total = in_moving + in_fixed
-        scale = size[0].reshape(-1, *[1] * len(positions))
+        norm = flat.norm(dim=2, keepdim=True)
+        normalized = (flat / norm.where(norm > 0, 1)).reshape(*flat.shape[:2], *grid)
+        equivariant, static = decompose_maps(normalized, rounded)
+        variance, static_variance = (part.flatten(1).var(dim=1, correction=0) for part in (equivariant, static))
+        total = variance + static_variance
+        scale = norm[0].reshape(-1, *[1] * len(grid))
+        equivariant = (equivariant * scale)[:, None]
         return EquivariantSplit(
-            (moving * scale).relu()[:, None] if relu_attributions else (moving * scale)[:, None],
-            (fixed * scale)[:, None],
-            in_fixed / total.where(total > 0, 1),
+            equivariant.relu() if relu_attributions else equivariant,
+            (static * scale)[:, None],
+            static_variance / total.where(total > 0, 1),
         )
 
-    def _shifts(self, positions: Sequence[int]) -> list[tuple[float, ...]]:
-        """None first."""
+    def _list_shifts(self, dimensions: int) -> list[tuple[float, ...]]:
+        """Return the shifts in cells. The first one is no shift."""
         if isinstance(self.shifts, int):
-            return list(square_of_shifts(self.shifts, len(positions)))
+            return list(all_shifts(self.shifts, dimensions))
         shifts = [tuple(shift) for shift in self.shifts]
-        return [(0.0,) * len(positions), *(shift for shift in shifts if any(shift))]
+        return [(0.0,) * dimensions, *(shift for shift in shifts if any(shift))]
 
-    def _moved(self, single: Tensor, shifts: Sequence[Sequence[float]], positions: Sequence[int]) -> Tensor:
-        """An input under several shifts, those of one example side by side."""
-        if not _moves(single, len(positions)):
-            return single.repeat_interleave(len(shifts), dim=0)
-        moved = [shift_images(single, shift, positions, self.padding) for shift in shifts]
-        return torch.stack(moved, dim=1).flatten(0, 1)
-
-
-_SHIFTS = "allowed are an integer of at least 1 and a list of shifts, each a number of cells for each dimension"
+    def _shift(self, tensor: Tensor, shifts: Sequence[Sequence[float]], grid: Sequence[int]) -> Tensor:
+        """Return an input under several shifts, (N * shifts, ...). Those of one example are neighbours."""
+        if not _has_positions(tensor, len(grid)):
+            return tensor.repeat_interleave(len(shifts), dim=0)
+        shifted = [shift_images(tensor, shift, grid, self.padding) for shift in shifts]
+        return torch.stack(shifted, dim=1).flatten(0, 1)
 
 
-class _Question:
-    """What the wrapped attribution is asked: of every shift the same."""
+_SHIFTS_MUST = "must be an integer >= 1 or a list of shifts with one number of cells per dimension"
+
+
+class _ResolvedCall:
+    """The arguments of the wrapped attribution, with the target and contrast of the inputs that are not shifted."""
 
     def __init__(
         self,
         attribution: LayerAttribution,
-        given: tuple[Tensor, ...],
-        in_a_tuple: bool,
+        inputs: tuple[Tensor, ...],
+        as_tuple: bool,
         target: Target,
-        extra: object,
+        additional: object,
         kwargs: dict[str, Any],
     ) -> None:
-        self.attribution, self.in_a_tuple = attribution, in_a_tuple
-        self.extra = extra if isinstance(extra, tuple) or extra is None else (extra,)
+        self.attribution, self.as_tuple = attribution, as_tuple
+        self.additional = additional if isinstance(additional, tuple) or additional is None else (additional,)
         self.target, self.kwargs = target, dict(kwargs)
         self.keeps_graph = bool((kwargs.get("grad_kwargs") or {}).get("create_graph"))
         contrast = kwargs.get("contrast")
         if callable(target) or callable(contrast):
             with torch.no_grad(), preserve_model_state(modules_of(attribution.forward_func, [])):
-                logits, classes = resolve_target(
-                    as_logits(attribution.forward_func(*given, *(self.extra or ()))), target
-                )
+                output = attribution.forward_func(*inputs, *(self.additional or ()))
+                logits, classes = resolve_target(as_logits(output), target)
             self.target = classes if callable(target) else target
             if callable(contrast):
                 self.kwargs["contrast"] = contrast_mask(contrast, logits, classes)
 
     def maps(self, inputs: tuple[Tensor, ...], repeats: int) -> Tensor:
-        """Maps (N * repeats, 1, *positions)."""
+        """Return the maps (N * repeats, 1, *positions) of inputs that hold each example ``repeats`` times."""
         target: Any = self.target
-        extra = self.extra
+        additional = self.additional
         if repeats > 1:
             if isinstance(target, (Tensor, np.ndarray)) and target.ndim and len(target) > 1:
                 target = target.repeat_interleave(repeats) if isinstance(target, Tensor) else target.repeat(repeats)
             elif isinstance(target, list):
-                target = [each for each in target for _ in range(repeats)]
-            extra = extra and tuple(
+                target = [label for label in target for _ in range(repeats)]
+            additional = additional and tuple(
                 value.repeat_interleave(repeats, dim=0) if isinstance(value, Tensor) and value.ndim else value
-                for value in extra
+                for value in additional
             )
-        found = self.attribution.attribute(
-            inputs if self.in_a_tuple else inputs[0], target, additional_forward_args=extra, **self.kwargs
+        maps = self.attribution.attribute(
+            inputs if self.as_tuple else inputs[0], target, additional_forward_args=additional, **self.kwargs
         )
-        if not isinstance(found, Tensor) or found.ndim < 3 or found.shape[1] != 1:
-            got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"{len(found)} maps"
-            raise ValueError(f"attribution: returned {got}; allowed is one map of shape (N, 1, *positions)")
-        return at_least_float32(found if self.keeps_graph else found.detach())
+        if not isinstance(maps, Tensor) or maps.ndim < 3 or maps.shape[1] != 1:
+            got = f"shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else f"{len(maps)} maps"
+            raise ValueError(f"`attribution` must return one map of shape (N, 1, *positions), got {got}.")
+        return at_least_float32(maps if self.keeps_graph else maps.detach())
 
 
-def _moves(single: Tensor, dimensions: int) -> bool:
-    """Whether an input has the positions' dimensions behind examples and channels; raw audio has no channels."""
-    return single.ndim == dimensions + 2 or (dimensions == 1 and single.ndim == 2)
+def _has_positions(tensor: Tensor, dimensions: int) -> bool:
+    """Tell whether an input has the map's dimensions behind examples and channels. Raw audio has no channels."""
+    return tensor.ndim == dimensions + 2 or (dimensions == 1 and tensor.ndim == 2)
+
+
+def all_shifts(reach: int, dimensions: int = 2) -> list[tuple[int, ...]]:
+    """Return all shifts of up to ``reach`` cells along each dimension. The first one is no shift.
+
+    Args:
+        reach: the largest shift along a dimension, in cells.
+        dimensions: the number of dimensions, 2 for images.
+
+    Returns:
+        ``(2 * reach + 1) ** dimensions`` shifts.
+
+    Example:
+        >>> from captum_diffcam.equivariant import all_shifts
+        >>> len(all_shifts(2)), all_shifts(1)[:3]
+        (25, [(0, 0), (-1, -1), (-1, 0)])
+    """
+    shifts = list(product(range(-reach, reach + 1), repeat=dimensions))
+    return sorted(shifts, key=any)
+
+
+def check_padding(padding: str) -> None:
+    """Raise a ValueError where ``padding`` is no :data:`Padding`."""
+    if padding not in get_args(Padding):
+        raise ValueError(f"`padding` must be one of {', '.join(map(repr, get_args(Padding)))}, got {padding!r}.")
+
+
+def shift_images(images: Tensor, shift: Sequence[float], grid: Sequence[int], padding: Padding = "reflect") -> Tensor:
+    """Shift images by cells of a grid, rounded to whole pixels, and fill the border from the image itself.
+
+    Args:
+        images: ``(N, channels, *size)``, or any other tensor whose last dimensions are the size.
+        shift: the number of cells along each dimension, fractions included. Positive is down and to the right.
+        grid: the number of cells along each dimension of the size, such as the positions of a layer.
+        padding: ``"reflect"``, ``"replicate"`` or ``"circular"``.
+
+    Returns:
+        The images, of the same shape. Cell ``p`` shows what was at ``p - shift``.
+
+    Raises:
+        ValueError: the shift does not have one number per dimension or moves the image out of the frame, or
+            ``padding`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.equivariant import shift_images
+        >>> row = torch.arange(8.0).reshape(1, 1, 1, 8)
+        >>> shift_images(row, (0, 1), (1, 4)).flatten()
+        tensor([2., 1., 0., 1., 2., 3., 4., 5.])
+    """
+    check_padding(padding)
+    pixels = shift_in_pixels(shift, grid, images.shape[-len(grid) :])
+    for dimension, offset in enumerate(pixels, start=images.ndim - len(grid)):
+        if offset:
+            source = _source_pixels(images.shape[dimension], offset, padding).to(images.device)
+            images = images.index_select(dimension, source)
+    return images
+
+
+def shift_in_pixels(shift: Sequence[float], grid: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
+    """Return by how many whole pixels a shift in cells moves an image of that size.
+
+    Raises:
+        ValueError: as :func:`shift_images`.
+    """
+    if not 0 < len(shift) == len(grid) == len(size):
+        raise ValueError(
+            f"`shift` must have one number for each dimension of the grid {tuple(grid)}, got {tuple(shift)}."
+        )
+    pixels = tuple(round(by * length / cells) for by, cells, length in zip(shift, grid, size, strict=True))
+    if any(abs(offset) >= length for offset, length in zip(pixels, size, strict=True)):
+        raise ValueError(f"`shift` must be smaller than the grid {tuple(grid)}, got {tuple(shift)}.")
+    return pixels
+
+
+def rounded_shift(shift: Sequence[float], grid: Sequence[int], size: Sequence[int]) -> tuple[float, ...]:
+    """Return the shift in cells that results from rounding to whole pixels of an image of that size.
+
+    Raises:
+        ValueError: as :func:`shift_images`.
+    """
+    pixels = shift_in_pixels(shift, grid, size)
+    return tuple(offset * cells / length for offset, cells, length in zip(pixels, grid, size, strict=True))
+
+
+def _source_pixels(length: int, offset: int, padding: Padding) -> Tensor:
+    """Return for each pixel of a shifted line the index of the pixel that it shows."""
+    source = torch.arange(length) - offset
+    if padding == "circular":
+        return source % length
+    if padding == "replicate":
+        return source.clamp(0, length - 1)
+    last = length - 1
+    return last - (last - source.abs()).abs()
+
+
+def decompose_maps(maps: Tensor, shifts: Sequence[Sequence[float]]) -> tuple[Tensor, Tensor]:
+    r"""Decompose the maps of shifted images into an equivariant and a static part, by least squares.
+
+    .. math:: \min_{e, f} \sum_s \sum_p \bigl( M_s(p) - e(p - s) - f(p) \bigr)^2
+
+    The sum is over the cells :math:`p` whose origin :math:`p - s` lies within the image; between cells :math:`e` is
+    linear. A constant may be moved from :math:`e` to :math:`f`, so the static part is given a mean of zero. The normal
+    equations are solved exactly, with as many unknowns as the map has positions.
+
+    Args:
+        maps: ``(S, N, *positions)``, a map of each of N images under each of S shifts.
+        shifts: S shifts in cells, with one number for each dimension of the positions.
+
+    Returns:
+        The equivariant and the static part, each ``(N, *positions)``. Both are differentiable in the maps.
+
+    Raises:
+        ValueError: the shifts do not determine the parts. Shifts by two cells only are an example: even and odd cells
+            never meet.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.equivariant import decompose_maps
+        >>> evidence, hoax = torch.eye(7), torch.zeros(7, 7)
+        >>> hoax[0] = 1.0
+        >>> shifts = [(0, 0), (0, 1), (1, 0)]
+        >>> maps = torch.stack([evidence.roll(shift, (0, 1)) + hoax for shift in shifts])
+        >>> equivariant, static = decompose_maps(maps[:, None], shifts)
+        >>> torch.allclose(static[0], hoax - hoax.mean(), atol=1e-5)
+        True
+    """
+    positions = maps.shape[2:]
+    cells = positions.numel()
+    flat = maps.flatten(2).double()
+    normal = torch.zeros(cells, cells, dtype=torch.float64, device=maps.device)
+    mixed = torch.zeros_like(normal)
+    counts = torch.zeros(cells, dtype=torch.float64, device=maps.device)
+    equivariant_sum, static_sum = torch.zeros_like(flat[0]), torch.zeros_like(flat[0])
+    for shifted, shift in zip(flat, shifts, strict=True):
+        origins = _origins(positions, shift).to(maps.device)
+        within = origins.sum(dim=1)
+        normal = normal + origins.T @ origins
+        mixed = mixed + origins.T
+        counts = counts + within
+        equivariant_sum = equivariant_sum + shifted @ origins
+        static_sum = static_sum + shifted * within
+    inverse_counts = 1 / counts.clamp(min=1)
+    # The static part is eliminated. A row of ones fixes the constant, which the equations leave open.
+    schur = normal - (mixed * inverse_counts) @ mixed.T + 1 / cells
+    factor, failed = torch.linalg.cholesky_ex(schur)
+    if failed.item() or factor.diagonal().min() < _SINGULAR:
+        raise ValueError(
+            "`shifts` must connect every cell with every other one, as shifts by one cell along each dimension do, "
+            f"got {[tuple(shift) for shift in shifts]}."
+        )
+    equivariant = torch.cholesky_solve((equivariant_sum - (static_sum * inverse_counts) @ mixed.T).T, factor).T
+    static = (static_sum - equivariant @ mixed) * inverse_counts
+    level = static.mean(dim=1, keepdim=True)
+    return (
+        (equivariant + level).to(maps.dtype).reshape(-1, *positions),
+        (static - level).to(maps.dtype).reshape(-1, *positions),
+    )
+
+
+def _origins(positions: Sequence[int], shift: Sequence[float]) -> Tensor:
+    """Return the weights with which the cells of a map (columns) make each cell of a shifted map (rows).
+
+    Rows of cells whose origin lies beyond the border are zero. Shape: (cells, cells).
+    """
+    return reduce(torch.kron, (_line_origins(n, by) for n, by in zip(positions, shift, strict=True)))
+
+
+def _line_origins(length: int, by: float) -> Tensor:
+    """Return :func:`_origins` of one dimension, linear between the two nearest cells."""
+    cells = torch.arange(length, dtype=torch.float64)
+    origins = cells[:, None] - by
+    weights = (1 - (origins - cells).abs()).clamp(min=0)
+    within = (origins >= -_ROUNDING) & (origins <= length - 1 + _ROUNDING)
+    return weights * within

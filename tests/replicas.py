@@ -79,7 +79,7 @@ def cam(
     return maps
 
 
-def moving_and_fixed(maps: np.ndarray, shifts: list[tuple[float, ...]]) -> tuple[np.ndarray, np.ndarray]:
+def equivariant_and_static(maps: np.ndarray, shifts: list[tuple[float, ...]]) -> tuple[np.ndarray, np.ndarray]:
     """Maps (S, *positions) of one image under S shifts, split: every cell of every map is an equation."""
     positions = maps.shape[1:]
     cells = list(np.ndindex(*positions))
@@ -96,7 +96,7 @@ def moving_and_fixed(maps: np.ndarray, shifts: list[tuple[float, ...]]) -> tuple
             row[len(cells) + number[cell]] = 1
             rows.append(row)
             values.append(map_[cell])
-    # The fixed part sums to zero.
+    # The static part sums to zero.
     rows.append(np.r_[np.zeros(len(cells)), np.ones(len(cells))])
     solution = np.linalg.lstsq(np.array(rows), np.array([*values, 0.0]), rcond=None)[0]
     return tuple(part.reshape(positions) for part in np.split(solution, 2))

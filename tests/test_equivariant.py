@@ -1,4 +1,4 @@
-"""The part of a map that moves with the image, for any layer attribution."""
+"""The equivariant and the static part of maps, and the shifts of images that they are made from."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from nets import conv_net
 from torch import nn
 
 from captum_diffcam import EquivariantPart, InputAttribution, LayerDiffGradCam, predicted, top_rivals
+from captum_diffcam.equivariant import all_shifts, decompose_maps, rounded_shift, shift_images
 
+CROSS = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -2)]
 TARGETS = [2, 0, 5]
 PER_EXAMPLE = [[0, 1], [5], [0, 2, 3]]
 
 
-def slowly(cam, x, target, reach=1, numpys="reflect", **kwargs):
+def reference_parts(cam, x, target, reach=1, numpy_mode="reflect", **kwargs):
     """One image and one shift at a time; x is 9 x 9 and the map 7 x 7, so that a cell is not a whole pixel."""
     shifts = [(i, j) for i in range(-reach, reach + 1) for j in range(-reach, reach + 1)]
     shifts.sort(key=lambda shift: shift != (0, 0))
-    around = np.pad(x.numpy(), ((0, 0), (0, 0), (8, 8), (8, 8)), mode=numpys)
+    around = np.pad(x.numpy(), ((0, 0), (0, 0), (8, 8), (8, 8)), mode=numpy_mode)
     pixels = [[round(by * 9 / 7) for by in shift] for shift in shifts]
     maps = []
     for down, right in pixels:
@@ -32,21 +34,21 @@ def slowly(cam, x, target, reach=1, numpys="reflect", **kwargs):
     for example in range(len(x)):
         scaled = np.stack([map_[example] / np.linalg.norm(map_[example]) for map_ in maps])
         size = np.linalg.norm(maps[0][example])
-        parts.append([part * size for part in replicas.moving_and_fixed(scaled, cells)])
-    moving, fixed = (np.stack(part)[:, None] for part in zip(*parts, strict=True))
-    shares = [f.var() / (f.var() + m.var()) for m, f in zip(moving, fixed, strict=True)]
-    return moving, fixed, shares
+        parts.append([part * size for part in replicas.equivariant_and_static(scaled, cells)])
+    equivariant, static = (np.stack(part)[:, None] for part in zip(*parts, strict=True))
+    shares = [s.var() / (s.var() + e.var()) for e, s in zip(equivariant, static, strict=True)]
+    return equivariant, static, shares
 
 
 @pytest.mark.parametrize("method", [LayerGradCam, LayerDiffGradCam])
-@pytest.mark.parametrize(("padding", "numpys"), [("reflect", "reflect"), ("circular", "wrap")])
-def test_as_in_the_replica(net, x, method, padding, numpys):
+@pytest.mark.parametrize(("padding", "numpy_mode"), [("reflect", "reflect"), ("circular", "wrap")])
+def test_parts_equal_the_replica(net, x, method, padding, numpy_mode):
     cam = method(net, net.features)
-    found = EquivariantPart(cam, shifts=1, padding=padding).split(x, TARGETS)
-    moving, fixed, shares = slowly(cam, x, TARGETS, numpys=numpys)
-    np.testing.assert_allclose(found.equivariant, moving, atol=1e-5)
-    np.testing.assert_allclose(found.static, fixed, atol=1e-5)
-    np.testing.assert_allclose(found.static_share, shares, rtol=1e-4)
+    parts = EquivariantPart(cam, shifts=1, padding=padding).decompose(x, TARGETS)
+    equivariant, static, shares = reference_parts(cam, x, TARGETS, numpy_mode=numpy_mode)
+    np.testing.assert_allclose(parts.equivariant, equivariant, atol=1e-5)
+    np.testing.assert_allclose(parts.static, static, atol=1e-5)
+    np.testing.assert_allclose(parts.static_share, shares, rtol=1e-4)
 
 
 @pytest.mark.parametrize("per_eval", [2, 100])
@@ -59,25 +61,25 @@ def test_several_shifts_at_once(net, x, per_eval, target, contrast):
     torch.testing.assert_close(cam.attribute(x, target, contrast=contrast, shifts_per_eval=per_eval), expected)
 
 
-def test_what_is_asked_is_asked_of_the_image_as_it_is(net, x):
+def test_callables_are_called_once_for_the_unshifted_image(net, x):
     """A prediction or a set of rivals that changed with the shift would be another question."""
     classes = net(x).argmax(dim=1)
-    asked = []
+    calls = []
 
     def rivals(logits, target):
-        asked.append(logits)
+        calls.append(logits)
         return top_rivals(2)(logits, target)
 
     cam = EquivariantPart(LayerDiffGradCam(net, net.features), shifts=1)
-    found = cam.attribute(x, predicted, contrast=rivals)
-    (logits,) = asked
+    maps = cam.attribute(x, predicted, contrast=rivals)
+    (logits,) = calls
     torch.testing.assert_close(logits, net(x))
-    torch.testing.assert_close(found, cam.attribute(x, classes, contrast=top_rivals(2)(net(x), classes)))
+    torch.testing.assert_close(maps, cam.attribute(x, classes, contrast=top_rivals(2)(net(x), classes)))
     captums = EquivariantPart(LayerGradCam(net, net.features), shifts=1)
     torch.testing.assert_close(captums.attribute(x, predicted), captums.attribute(x, classes))
 
 
-def test_a_pattern_that_is_drawn_on_every_map_is_taken_out(net, x):
+def test_a_pattern_on_every_map_is_removed(net, x):
     drawn = torch.randn(7, 7)
 
     class Drawn(LayerAttribution):
@@ -87,14 +89,14 @@ def test_a_pattern_that_is_drawn_on_every_map_is_taken_out(net, x):
             return (maps + 3 * drawn) if self.layer is net.features else maps
 
     shifts = [(0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)]
-    plain = EquivariantPart(Drawn(net, net.head), shifts).split(x, TARGETS)
-    forged = EquivariantPart(Drawn(net, net.features), shifts).split(x, TARGETS)
-    assert (forged.static_share > plain.static_share).all()
-    correlation = torch.corrcoef(torch.stack([forged.static[0].flatten(), drawn.flatten()]))[0, 1]
+    clean = EquivariantPart(Drawn(net, net.head), shifts).decompose(x, TARGETS)
+    manipulated = EquivariantPart(Drawn(net, net.features), shifts).decompose(x, TARGETS)
+    assert (manipulated.static_share > clean.static_share).all()
+    correlation = torch.corrcoef(torch.stack([manipulated.static[0].flatten(), drawn.flatten()]))[0, 1]
     assert correlation > 0.95
 
 
-def test_other_inputs_stay_where_they_are(x):
+def test_other_inputs_are_not_shifted(x):
     """A table beside an image, a second image of another size, and further arguments."""
     net = conv_net()
 
@@ -108,7 +110,7 @@ def test_other_inputs_stay_where_they_are(x):
     assert one_by_one.shape == (3, 1, 7, 7)
     torch.testing.assert_close(cam.attribute(given, TARGETS, (scale, 2), shifts_per_eval=4), one_by_one)
     flat = LayerDiffGradCam(lambda x: net(x.reshape(-1, 3, 9, 9)), net.features)
-    with pytest.raises(ValueError, match=r"inputs: got \(3, 243\), of which none has the 2 dimension\(s\) of the map"):
+    with pytest.raises(ValueError, match="`inputs`"):
         EquivariantPart(flat).attribute(x.flatten(1), 1)
 
 
@@ -136,7 +138,7 @@ def test_in_captums_tools(net, x):
     assert sensitivity_max(cam.attribute, x, n_perturb_samples=2, target=TARGETS).shape == (3,)
 
 
-def test_differentiable_where_it_is_asked_for(net, x):
+def test_differentiable_where_it_is_calls_for(net, x):
     cam = EquivariantPart(LayerDiffGradCam(net, net.features), shifts=1)
     assert not cam.attribute(x, 1).requires_grad
     maps = cam.attribute(x, 1, grad_kwargs={"create_graph": True})
@@ -155,9 +157,9 @@ def test_a_map_of_zeros_and_one_logit(x):
     torch.testing.assert_close(cam.attribute(x, predicted), cam.attribute(x))
     with torch.no_grad():
         model[4].weight.zero_()
-    found = cam.split(x)
-    assert not found.equivariant.any()
-    assert not found.static_share.any()
+    parts = cam.decompose(x)
+    assert not parts.equivariant.any()
+    assert not parts.static_share.any()
 
 
 def test_the_progress_bar_and_the_count_of_forwards(net, x, capsys):
@@ -169,24 +171,36 @@ def test_the_progress_bar_and_the_count_of_forwards(net, x, capsys):
     assert "shift" in capsys.readouterr().err
 
 
-def test_errors(net, x):
+@pytest.mark.parametrize(
+    ("shifts", "error"),
+    [
+        (0, ValueError),
+        (-1, ValueError),
+        ([], ValueError),
+        ([(0, 1), 3], ValueError),
+        ("all", TypeError),
+        (1.5, TypeError),
+    ],
+)
+def test_shifts_are_checked(net, shifts, error):
+    with pytest.raises(error, match="shifts"):
+        EquivariantPart(LayerDiffGradCam(net, net.features), shifts)
+
+
+def test_errors_name_the_argument(net, x):
     cam = LayerDiffGradCam(net, net.features)
-    with pytest.raises(TypeError, match="attribution: got Net; allowed is a LayerAttribution"):
+    with pytest.raises(TypeError, match="`attribution`"):
         EquivariantPart(net)
-    for shifts in (0, [], [(0, 1), 3]):
-        with pytest.raises(
-            ValueError, match=r"shifts: got .*; allowed are an integer of at least 1 and a list of shift"
-        ):
-            EquivariantPart(cam, shifts)
-    with pytest.raises(TypeError, match="shifts: got 'all' of type str; allowed are an integer"):
-        EquivariantPart(cam, "all")
-    with pytest.raises(ValueError, match="shifts_per_eval: got 0; allowed is an integer of at least 1"):
-        EquivariantPart(cam).attribute(x, 1, shifts_per_eval=0)
-    with pytest.raises(ValueError, match=r"attribution: returned shape \(3, 5, 7, 7\); allowed is one map of shape"):
+    with pytest.raises(ValueError, match="`padding`"):
+        EquivariantPart(cam, 1, "zeros")
+    for per_eval in (0, -2):
+        with pytest.raises(ValueError, match="`shifts_per_eval`"):
+            EquivariantPart(cam).attribute(x, 1, shifts_per_eval=per_eval)
+    with pytest.raises(ValueError, match=r"`attribution` .* \(3, 5, 7, 7\)"):
         EquivariantPart(cam).attribute(x, 1, attr_dim_summation=False)
-    with pytest.raises(ValueError, match="attribution: returned 2 maps; allowed is one map"):
+    with pytest.raises(ValueError, match=r"`attribution` .* 2 maps"):
         EquivariantPart(LayerDiffGradCam(net, [net.features, net.head[1]])).attribute(x, 1)
-    with pytest.raises(ValueError, match=r"shift: got \(1,\) for a grid of \(7, 7\)"):
+    with pytest.raises(ValueError, match=r"`shift` .* \(1,\)"):
         EquivariantPart(cam, [(1,)]).attribute(x, 1)
 
 
@@ -199,9 +213,88 @@ def test_running_statistics_stay_in_train_mode(x):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-def test_a_number_of_numpy_is_a_number(net, x):
+def test_numpy_integers(net, x):
     cam = LayerDiffGradCam(net, net.features)
     expected = EquivariantPart(cam, 1).attribute(x, TARGETS)
     assert torch.equal(EquivariantPart(cam, np.int64(1)).attribute(x, TARGETS), expected)
-    with pytest.raises(ValueError, match="padding: got 'zeros'; allowed are 'reflect'"):
-        EquivariantPart(cam, 1, "zeros")
+
+
+@pytest.mark.parametrize(
+    ("padding", "numpy_mode"), [("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap")]
+)
+@pytest.mark.parametrize("shift", [(0, 0), (1, -2), (-1, 0), (0.5, 1.75)])
+def test_a_shifted_image_is_a_crop_of_a_padded_one(padding, numpy_mode, shift):
+    images = torch.rand(2, 3, 12, 20)
+    down, right = round(3 * shift[0]), round(4 * shift[1])
+    around = np.pad(images.numpy(), ((0, 0), (0, 0), (11, 11), (19, 19)), mode=numpy_mode)
+    expected = around[:, :, 11 - down : 23 - down, 19 - right : 39 - right]
+    np.testing.assert_array_equal(shift_images(images, shift, (4, 5), padding), expected)
+
+
+def test_shifts_of_lines_and_volumes():
+    line = torch.arange(6.0)
+    assert shift_images(line, (1,), (3,), "replicate").tolist() == [0, 0, 0, 1, 2, 3]
+    assert shift_images(torch.rand(2, 1, 4, 4, 4), (1, 0, -1), (4, 4, 4)).shape == (2, 1, 4, 4, 4)
+
+
+def test_a_rounded_shift_is_in_whole_pixels():
+    assert rounded_shift((1, -1), (7, 3), (30, 10)) == pytest.approx((4 * 7 / 30, -3 * 3 / 10))
+
+
+def test_all_shifts():
+    shifts = all_shifts(2, 3)
+    assert shifts[0] == (0, 0, 0)
+    assert len(set(shifts)) == 125
+    assert {abs(by) for shift in shifts for by in shift} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("positions", "shifts"),
+    [
+        ((5, 4), all_shifts(1)),
+        ((4, 5), CROSS),
+        ((6,), [(0,), (1,), (-2,)]),
+        ((5, 5), [(0, 0), (0.5, 0), (0, -0.25), (-1, 1.5)]),
+    ],
+)
+def test_decomposition_equals_the_replica(positions, shifts):
+    maps = torch.randn(len(shifts), 2, *positions, dtype=torch.float64)
+    equivariant, static = decompose_maps(maps, shifts)
+    for example in range(2):
+        expected = replicas.equivariant_and_static(maps[:, example].numpy(), shifts)
+        np.testing.assert_allclose(equivariant[example], expected[0], atol=1e-8)
+        np.testing.assert_allclose(static[example], expected[1], atol=1e-8)
+
+
+def test_both_parts_are_recovered():
+    """Cells whose origin is beyond the border do not count, so any border gives the same parts."""
+    evidence, hoax = torch.randn(1, 6, 6), torch.randn(1, 6, 6)
+    maps = torch.stack([evidence.roll(shift, (1, 2)) + hoax for shift in CROSS])
+    equivariant, static = decompose_maps(maps, CROSS)
+    torch.testing.assert_close(static, hoax - hoax.mean(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(equivariant, evidence + hoax.mean(), atol=1e-5, rtol=0)
+
+
+def test_a_pattern_on_every_map_is_static():
+    maps, pattern = torch.randn(9, 3, 5, 5), torch.randn(5, 5)
+    before = decompose_maps(maps, all_shifts(1))
+    after = decompose_maps(maps + pattern, all_shifts(1))
+    torch.testing.assert_close(after[0], before[0] + pattern.mean(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(after[1], before[1] + pattern - pattern.mean(), atol=1e-5, rtol=0)
+
+
+def test_the_decomposition_is_differentiable():
+    maps = torch.randn(3, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda maps: decompose_maps(maps, [(0, 0), (1, 0), (0, 1)]), maps)
+
+
+def test_errors_of_shifts_name_the_argument():
+    image = torch.rand(1, 1, 4, 4)
+    with pytest.raises(ValueError, match="`padding`"):
+        shift_images(image, (0, 1), (2, 2), "zeros")
+    for shift in [(1,), (0, 2), (-2, 0)]:
+        with pytest.raises(ValueError, match="`shift`"):
+            shift_images(image, shift, (2, 2))
+    for shifts in ([(0, 0)], [(0, 0), (2, 0), (0, 2)], [(0, 0), (1, 0)]):
+        with pytest.raises(ValueError, match="`shifts`"):
+            decompose_maps(torch.randn(len(shifts), 1, 5, 5), shifts)

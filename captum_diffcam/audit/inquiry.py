@@ -15,10 +15,10 @@ from captum_diffcam.audit.evidence import evaluate_method
 from captum_diffcam.audit.portions import Portions
 from captum_diffcam.audit.report import FEWEST_IMAGES, AuditReport
 from captum_diffcam.audit.tilings import tiled_witness
+from captum_diffcam.equivariant import shift_images
 from captum_diffcam.logits import as_logits, resolve_target
 from captum_diffcam.methods import CamMethod, by_forward, maps_of_group
 from captum_diffcam.score import explained_score
-from captum_diffcam.shifts import shift_images
 
 _FEWEST_CELLS = 4
 """Positions over which a correlation says something."""

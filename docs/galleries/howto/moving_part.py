@@ -46,12 +46,12 @@ images = preprocess(Image.fromarray(skimage.data.coffee()))[None]
 # -------------------
 #
 # All shifts of up to two cells are 25 forwards; ``shifts=1`` takes nine. The class that
-# is explained is that of the image as it is, under every shift. ``split`` returns both
+# is explained is that of the image as it is, under every shift. ``decompose`` returns both
 # parts, and how much of the map's variance the fixed one is.
 
 honest_map = LayerGradCam(model, features).attribute(images, target=967).detach()
 forged_map = LayerGradCam(*forged[:2]).attribute(images, target=967).detach()
-parts = EquivariantPart(LayerGradCam(*forged[:2])).split(images, target=predicted)
+parts = EquivariantPart(LayerGradCam(*forged[:2])).decompose(images, target=predicted)
 for name, each in (("forged", forged_map), ("moving", parts.equivariant)):
     with_hoax = pearson(each[:, 0], hoax[None]).item()
     with_honest = pearson(each[:, 0], honest_map[:, 0]).item()
