@@ -46,8 +46,8 @@ images = preprocess(Image.fromarray(skimage.data.coffee()))[None]
 # -------------------
 #
 # All shifts of up to two cells are 25 forwards; ``shifts=1`` takes nine. The class that
-# is explained is that of the image as it is, under every shift. ``decompose`` returns both
-# parts, and how much of the map's variance the fixed one is.
+# is explained is that of the image as it is, under every shift. ``decompose`` returns
+# both parts, and how much of the map's variance the static one is.
 
 honest_map = LayerGradCam(model, features).attribute(images, target=967).detach()
 forged_map = LayerGradCam(*forged[:2]).attribute(images, target=967).detach()
