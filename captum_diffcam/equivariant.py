@@ -10,12 +10,11 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import torch
 from captum.attr import LayerAttribution
-from captum.log import log_usage
 from torch import Tensor
 from torch.nn import Module
 from tqdm import tqdm
 
-from captum_diffcam._checks import as_index, as_inputs
+from captum_diffcam._checks import as_index, as_inputs, log_usage
 from captum_diffcam._model_state import modules_of, preserve_model_state
 from captum_diffcam.contrast import contrast_mask
 from captum_diffcam.logits import Target, as_logits, at_least_float32, resolve_target
@@ -93,8 +92,7 @@ class EquivariantPart(LayerAttribution):
         self.shifts = shifts
         self.padding: Padding = padding
 
-    # NoiseTunnel calls ``attribute.__wrapped__``, which this decorator sets.
-    @log_usage(part_of_slo=True)
+    @log_usage
     def attribute(
         self,
         inputs: Tensor | tuple[Tensor, ...],
