@@ -100,7 +100,9 @@ def test_everything_that_the_library_returns_is_drawn(x):
 
 
 def test_maps_in_columns():
-    explanation = Explanation(torch.ones(2, 1, 1, 1), torch.tensor([1, 0]), torch.tensor([[0.0, 3.0], [9.0, 0.0]]))
+    logits = torch.tensor([[0.0, 3.0], [9.0, 0.0]])
+    rival = torch.tensor([[True, False], [False, True]])
+    explanation = Explanation(torch.ones(2, 1, 1, 1), torch.tensor([1, 0]), logits, torch.tensor([3.0, 9.0]), rival)
     x = images(2)
     figure = show_maps(x, {"plain": -explanation.maps, "ours": explanation}, classes=["cat", "dog"])
     first, second = rows_of(figure, 3)
@@ -116,7 +118,8 @@ def test_maps_in_columns():
 
 def test_titles_and_classes_without_names():
     maps = torch.ones(1, 2, 1, 1, 1)
-    explanation = Explanation(maps, torch.tensor([3]), torch.zeros(1))  # one logit per example has no probability
+    nobody = torch.zeros(1, 4, dtype=torch.bool)
+    explanation = Explanation(maps, torch.tensor([3]), torch.zeros(1), torch.zeros(1), nobody)
     ((image, one, other),) = rows_of(show_maps(images(1), explanation, titles=["a", "b"], positive=True), 3)
     assert (image[0], one[0], other[0]) == ("class 3", "a", "b")
 

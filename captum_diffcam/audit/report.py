@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from captum_diffcam._sheet import SIGNED, rows_of_maps
 from captum_diffcam.audit.evidence import Evidence, images_that_would_do
-from captum_diffcam.figures import overlay
+from captum_diffcam.figures import SIGNED, as_pictures, overlay, rows_of_maps
 from captum_diffcam.metrics import pearson
-from captum_diffcam.pictures import as_pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

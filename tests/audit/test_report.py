@@ -13,8 +13,8 @@ from nets import Spotter, conv_net, images
 from torch import nn
 
 from captum_diffcam import CamMethod, LayerDiffGradCam
-from captum_diffcam._sheet import SIGNED
 from captum_diffcam.audit import audit
+from captum_diffcam.figures import SIGNED
 
 
 @pytest.fixture(scope="module")
