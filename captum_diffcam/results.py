@@ -69,7 +69,7 @@ class RivalMaps(NamedTuple):
 
 
 class EquivariantSplit(NamedTuple):
-    """What :meth:`captum_diffcam.EquivariantPart.split` returns for N examples: the two parts of a map."""
+    """What :meth:`captum_diffcam.EquivariantPart.decompose` returns for N examples: the two parts of a map."""
 
     equivariant: Tensor
     r"""(N, 1, \*positions), the equivariant part: it moves with the image. It is the attribution."""

@@ -70,7 +70,7 @@ def test_repr_is_compact(x):
     rivals = cam.attribute_rivals(x, predicted, top_rivals(2))
     assert f"rivals={rivals.rivals.tolist()}" in repr(rivals)
     assert "tensor" not in repr(rivals)
-    split = EquivariantPart(cam, shifts=1).split(x, 1)
+    split = EquivariantPart(cam, shifts=1).decompose(x, 1)
     assert "tensor" not in repr(split)
     assert "static_share=[" in repr(split)
     many = cam.explain(x.repeat(40, 1, 1, 1))
