@@ -39,14 +39,14 @@ class Laboratory:
     def measure(self, point: Point) -> dict[str, Any]:
         """Everything that is reported of a point."""
         setting = self.settings[point.setting]
-        subject = self.subject(point.setting, point.seed, point.reach)
+        subject = self.subject(point.setting, point.seed, point.trained)
         victim = subject.victim
         model, layer = victim.model, victim.layer
         if point.attack != HONEST:
             model, layer = forge(
                 setting,
                 point.seed,
-                point.reach,
+                point.trained,
                 point.attack,
                 point.weight,
                 victim,
@@ -57,7 +57,7 @@ class Laboratory:
         maps = subject.honest if point.attack == HONEST else _maps(victim, model, layer, subject.target)
         return {
             **point.told(),
-            "decisions": decisions(victim, model),
+            "predictions": decisions(victim, model),
             "methods": of_maps(maps, subject.honest, subject.hoax, victim.masks),
         }
 

@@ -20,17 +20,17 @@ _COLOURS = {
     MEAN: "#1b7837",
     "++ logsumexp": "#e08214",
     MOVING[LOGSUMEXP]: "#762a83",
-    "moving part": "#762a83",
+    "equivariant part": "#762a83",
     OCCLUSION: "#666666",
 }
 _ROWS = {
     "hoax": "correlation with the hoax",
-    "honest": "with the own honest map",
+    "clean": "with the own honest map",
     "own_occlusion": "with the forged model's occlusion",
     "mask": "with the object's mask",
 }
-FIELDS = {"one cell": "one cell", "plain": "37 pixels", "everything": "all"}
-"""What a position of the nets sees, in words."""
+FIELDS = ("one cell", "37 pixels", "whole image")
+"""What a position of the nets sees."""
 _SIDE = 20
 _MOST = 4
 """Settings in the figure, so that it can be read in a column of text; the tables have all."""
@@ -65,7 +65,7 @@ def draw_frontier(path: Path, points: Sequence[dict[str, Any]]) -> None:
         "SHAM against Grad-CAM of the true class, its weight growing along each line; one line for each seed. "
         " Images that the attacker never saw.",
     )
-    names = [name for name in _COLOURS if name != "moving part"]
+    names = [name for name in _COLOURS if name != "equivariant part"]
     _legend(canvas, names)
     for column, setting in enumerate(columns):
         for row, (key, label) in enumerate(_ROWS.items()):
@@ -74,7 +74,7 @@ def draw_frontier(path: Path, points: Sequence[dict[str, Any]]) -> None:
                 if its_setting != setting:
                     continue
                 ordered = sorted(curve, key=lambda point: point["weight"])
-                lost = [100 * (1 - point["decisions"]["kept"]) for point in ordered]
+                lost = [100 * (1 - point["predictions"]["kept"]) for point in ordered]
                 for name in names:
                     values = [point["methods"][name].get(key, np.nan) for point in ordered]
                     axes.plot(lost, values, color=_COLOURS[name], marker="o", markersize=3, linewidth=1.2, alpha=0.85)
@@ -97,9 +97,9 @@ def draw_reason(path: Path, reasons: Sequence[dict[str, Any]]) -> None:
         "Correlation of maps under SHAM against Grad-CAM, at most 5 % of the decisions lost; glyphs of growing size. "
         "Means over images and seeds.",
     )
-    names = [GRAD_CAM, LOGSUMEXP, MEAN, "moving part", OCCLUSION]
+    names = [GRAD_CAM, LOGSUMEXP, MEAN, "equivariant part", OCCLUSION]
     _legend(canvas, names)
-    plain = sorted((each for each in reasons if each["field"] == "plain"), key=lambda each: each["size"])
+    plain = sorted((each for each in reasons if each["receptive_field"] == "37 pixels"), key=lambda each: each["size"])
     sizes = [each["size"] for each in plain]
     panels = (
         ("hoax_beside", "hoax, object beside it"),
@@ -115,7 +115,7 @@ def draw_reason(path: Path, reasons: Sequence[dict[str, Any]]) -> None:
         axes.set(xticks=sizes)
         axes.set_title(title, fontsize=_LARGE)
         axes.set_xlabel("side of the object, of 56 pixels", fontsize=_SMALL)
-    by_field = {each["field"]: each for each in reasons if each["size"] == _SIDE}
+    by_field = {each["receptive_field"]: each for each in reasons if each["size"] == _SIDE}
     fields = [field for field in FIELDS if field in by_field]
     # One alone compares nothing.
     if len(fields) > 1:
@@ -123,7 +123,7 @@ def draw_reason(path: Path, reasons: Sequence[dict[str, Any]]) -> None:
         for name in names:
             values = [by_field[field]["methods"][name]["hoax"]["mean"] for field in fields]
             axes.plot(range(len(fields)), values, color=_COLOURS[name], marker="o", markersize=4)
-        axes.set(xticks=range(len(fields)), xticklabels=[FIELDS[field] for field in fields])
+        axes.set(xticks=range(len(fields)), xticklabels=fields)
         axes.set_title("hoax, by what a position sees", fontsize=_LARGE)
         axes.set_xlabel(f"objects of {_SIDE} pixels", fontsize=_SMALL)
     canvas.save(path)

@@ -44,7 +44,7 @@ def within_budget(curve: Sequence[Found], budget: float, aimed: str) -> Found | 
         aimed: the attacked method.
     """
     ordered = sorted(curve, key=lambda point: point["weight"])
-    lost = [1 - point["decisions"]["kept"] for point in ordered]
+    lost = [1 - point["predictions"]["kept"] for point in ordered]
     places: list[Found] = [
         _mixed(point, point, 0.0) for point, share in zip(ordered, lost, strict=True) if share <= budget
     ]
@@ -63,7 +63,7 @@ def _mixed(before: Found, after: Found, share: float) -> Found:
 
     return {
         "weight": (1 - share) * before["weight"] + share * after["weight"],
-        "lost": 1 - numbers(before["decisions"], after["decisions"])["kept"],
+        "changed_predictions": 1 - numbers(before["predictions"], after["predictions"])["kept"],
         "methods": {name: numbers(before["methods"][name], after["methods"][name]) for name in before["methods"]},
     }
 
@@ -72,11 +72,11 @@ def curves(points: Iterable[Found]) -> dict[tuple[str, str, str, int], list[Foun
     """Points that differ in weight alone, with the honest model at weight zero: by setting, reach, attack and seed."""
     honest, found = {}, defaultdict(list)
     for point in points:
-        case = (point["setting"], point["reach"], point["seed"])
+        case = (point["setting"], point["trained"], point["seed"])
         if point["attack"] == HONEST:
             honest[case] = point
         elif point["attack"] in AIMED:
-            found[(point["setting"], point["reach"], point["attack"], point["seed"])].append(point)
+            found[(point["setting"], point["trained"], point["attack"], point["seed"])].append(point)
     return {
         key: [honest[(key[0], key[1], key[3])], *rest]
         for key, rest in found.items()
@@ -89,8 +89,8 @@ def of_usual_reach(points: Iterable[Found]) -> list[Found]:
     listed = list(points)
     usual: dict[str, str] = {}
     for point in listed:
-        usual.setdefault(point["setting"], point["reach"])
-    return [point for point in listed if point["reach"] == usual[point["setting"]]]
+        usual.setdefault(point["setting"], point["trained"])
+    return [point for point in listed if point["trained"] == usual[point["setting"]]]
 
 
 def at_equal_damage(points: Iterable[Found]) -> list[Found]:
@@ -106,11 +106,11 @@ def at_equal_damage(points: Iterable[Found]) -> list[Found]:
         rows.append(
             {
                 "setting": setting,
-                "reach": reach,
+                "trained": reach,
                 "attack": attack,
                 "budget": f"{100 * budget:.0f} %",
                 "seeds": len(places),
-                "lost": interval([place["lost"] for place in places]),
+                "changed_predictions": interval([place["changed_predictions"] for place in places]),
                 "weight": interval([place["weight"] for place in places]),
                 "methods": over_seeds([place["methods"] for place in places]),
             }
@@ -127,11 +127,11 @@ def at_the_strongest_weight(points: Iterable[Found]) -> list[Found]:
     return [
         {
             "setting": setting,
-            "reach": reach,
+            "trained": reach,
             "attack": SHAM,
             "weight": found[0]["weight"],
             "seeds": len(found),
-            "kept": interval([point["decisions"]["kept"] for point in found]),
+            "kept": interval([point["predictions"]["kept"] for point in found]),
             "methods": over_seeds([point["methods"] for point in found]),
         }
         for (setting, reach), found in cases.items()

@@ -14,7 +14,7 @@ from benchmarks.common.victims import SURE, Victim
 from captum_diffcam.metrics import pearson
 
 PLAIN = {**{moving: name for name, moving in MOVING.items()}, **dict.fromkeys((NINE, HALVES, MIRRORED), LOGSUMEXP)}
-"""What each moving part is a part of."""
+"""What each equivariant part is a part of."""
 
 
 def decisions(victim: Victim, forged: Staged) -> dict[str, float]:
@@ -44,13 +44,13 @@ def of_maps(
     - ``own_occlusion``: with occlusion of the forged model, which says whether the map lies or the model has changed
     - ``mask``: with the object, where it is known
     - ``grad_cam``: with Grad-CAM of the same model; the median over images
-    - ``plain``: of a moving part, with the whole map of the same model
+    - ``plain``: of a equivariant part, with the whole map of the same model
     """
     found = {}
     for name, each in maps.items():
         numbers = {
             "hoax": _mean(pearson(each, hoax[None])),
-            "honest": _mean(pearson(each, honest[name])),
+            "clean": _mean(pearson(each, honest[name])),
             "own_occlusion": _mean(pearson(each, maps[OCCLUSION])),
             "grad_cam": pearson(each, maps[GRAD_CAM]).median().item(),
         }

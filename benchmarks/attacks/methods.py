@@ -22,11 +22,11 @@ MapsOf: TypeAlias = Callable[[nn.Module, nn.Module, Tensor, Tensor], Tensor]
 GRAD_CAM, LOGSUMEXP, MEAN, MAX = "Grad-CAM", "logsumexp", "mean", "max"
 TOP_LOGSUMEXP, TOP_MEAN = "logsumexp, top 5", "mean, top 5"
 OCCLUSION, FEW_WINDOWS = "occlusion", "occlusion, 9 windows"
-MOVING = {name: f"moving part, {name}" for name in (GRAD_CAM, LOGSUMEXP, MEAN)}
-NINE = "moving part, logsumexp, 9 shifts"
-HALVES = "moving part, logsumexp, 25 shifts of half cells"
-MIRRORED = "moving part, logsumexp, 9 shifts and the mirror image"
-SCORED = "weights of channels from masked images"
+MOVING = {name: f"equivariant part, {name}" for name in (GRAD_CAM, LOGSUMEXP, MEAN)}
+NINE = "equivariant part, logsumexp, 9 shifts"
+HALVES = "equivariant part, logsumexp, 25 shifts of half cells"
+MIRRORED = "equivariant part, logsumexp, 9 shifts and the mirror image"
+SCORED = "Score-CAM, 24 channel groups"
 REDUCTIONS = (LOGSUMEXP, MEAN, MAX, TOP_LOGSUMEXP, TOP_MEAN)
 """The candidates for the default, which is the first."""
 _FEW = (4, 4)

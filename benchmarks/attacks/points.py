@@ -40,14 +40,14 @@ class Point:
 
     setting: str
     seed: int
-    reach: Reach
+    trained: Reach
     attack: str
     weight: float
 
     @property
     def key(self) -> str:
         """Its name, of which there is one."""
-        return f"{self.setting}, seed {self.seed}, {self.reach}, {self.attack}, {self.weight:g}"
+        return f"{self.setting}, seed {self.seed}, {self.trained}, {self.attack}, {self.weight:g}"
 
     def told(self) -> dict[str, Any]:
         """As it is written."""
@@ -96,7 +96,7 @@ def _swept(name: str, setting: Setting, seed: int, attacks: Sequence[str]) -> It
 
 
 def _reaching(name: str, setting: Setting, seed: int) -> Iterator[Point]:
-    """What the attacker trains, at one weight; injection; and who trains against the moving part."""
+    """What the attacker trains, at one weight; injection; and who trains against the equivariant part."""
     weight = weights_of(setting).middle
     # A model of the user's need not have the head that it takes.
     if name in _IN_DETAIL:

@@ -11,20 +11,22 @@ from benchmarks.common.reporting import table, write_csv
 
 _PRINTED = (GRAD_CAM, LOGSUMEXP, MEAN, "++ logsumexp", MOVING[LOGSUMEXP], FEW_WINDOWS, OCCLUSION)
 _HEADINGS = ("Grad-CAM", "lse", "mean", "++ lse", "moving", "occl. 9", "occl.")
-_MAPS = ("hoax", "honest", "own_occlusion", "mask", "grad_cam")
+_MAPS = ("hoax", "clean", "own_occlusion", "mask", "grad_cam")
 
 
 def write_points(path: Path, points: Sequence[dict[str, Any]]) -> None:
     """A row for every point and method."""
     rows = []
     for point in points:
-        decided = point["decisions"]
-        case = [point[key] for key in ("setting", "seed", "reach", "attack")] + [f"{point['weight']:g}"]
+        decided = point["predictions"]
+        case = [point[key] for key in ("setting", "seed", "trained", "attack")] + [f"{point['weight']:g}"]
         case += [f"{decided[key]:.4f}" for key in ("kept", "kl")]
         for name, numbers in point["methods"].items():
             rows.append([*case, name, *(f"{numbers[key]:.3f}" if key in numbers else "" for key in _MAPS)])
     write_csv(
-        path, ["setting", "seed", "trained", "attack", "weight", "decisions kept", "KL (nats)", "method", *_MAPS], rows
+        path,
+        ["setting", "seed", "trained", "attack", "weight", "predictions kept", "KL (nats)", "method", *_MAPS],
+        rows,
     )
 
 
@@ -36,9 +38,9 @@ def print_tables(record: dict[str, Any]) -> None:
     rows: list[list[str | float]] = []
     for row in record["frontier"]:
         cells = [
-            f"{row['methods'][n]['hoax']['mean']:5.2f}/{row['methods'][n]['honest']['mean']:5.2f}" for n in _PRINTED
+            f"{row['methods'][n]['hoax']['mean']:5.2f}/{row['methods'][n]['clean']['mean']:5.2f}" for n in _PRINTED
         ]
-        rows.append([row["setting"], row["attack"], row["reach"], row["budget"], *cells])
+        rows.append([row["setting"], row["attack"], row["trained"], row["budget"], *cells])
     if rows:
         print(
             table(["setting", "attack", "what", "lost", *_HEADINGS], rows, limits=(14, 20, 5, 4, *[11] * len(_PRINTED)))

@@ -27,17 +27,19 @@ def reached(rows: Sequence[dict[str, Any]], honest: Sequence[dict[str, Any]]) ->
     found = []
     for row in rows:
         if row["attack"] == SHAM and row["budget"] == "5 %":
-            methods, where = row["methods"], f"{row['setting']}, {row['reach']}"
+            methods, where = row["methods"], f"{row['setting']}, {row['trained']}"
             value = methods[GRAD_CAM]["hoax"]["mean"]
-            found.append(_target("Grad-CAM shows the hoax", where, value, _SHOWN))
+            found.append(_target("Grad-CAM: correlation with the hoax map", where, value, _SHOWN))
             for name in CANDIDATES:
-                found.append(_target(f"{name}: with its honest map", where, methods[name]["honest"]["mean"], _GROUNDED))
+                found.append(
+                    _target(f"{name}: correlation with its clean map", where, methods[name]["clean"]["mean"], _GROUNDED)
+                )
     for setting in dict.fromkeys(point["setting"] for point in honest):
         of = [point["methods"] for point in honest if point["setting"] == setting]
         for name, plain in ((MOVING[each], each) for each in MOVING):
             agreed = [methods[name]["plain"] for methods in of if "plain" in methods[name]]
             if agreed:
-                what = f"{name}: with {plain} of the honest model"
+                what = f"{name}: correlation with {plain} of the clean model"
                 found.append(_target(what, setting, float(np.mean(agreed)), _HONEST))
     return found
 
@@ -52,7 +54,7 @@ def verdict(record: dict[str, Any]) -> list[str]:
             told.add(row["setting"])
             numbers = {name: row["methods"][name] for name in (GRAD_CAM, LOGSUMEXP, MEAN, MOVING[LOGSUMEXP])}
             shown = ", ".join(
-                f"{name} {each['hoax']['mean']:.2f} ({each['honest']['mean']:.2f})" for name, each in numbers.items()
+                f"{name} {each['hoax']['mean']:.2f} ({each['clean']['mean']:.2f})" for name, each in numbers.items()
             )
             said.append(
                 f"{row['setting']}, at most 5 % of confident decisions lost to SHAM against Grad-CAM: correlation with "

@@ -43,7 +43,7 @@ METHODS = {
     GRAD_CAM: CamMethod(LayerGradCam),
     LOGSUMEXP: CamMethod(LayerDiffGradCam),
     MEAN: CamMethod(LayerDiffGradCam, reduction=MEAN),
-    "moving part": CamMethod(
+    "equivariant part": CamMethod(
         lambda model, layer: EquivariantPart(LayerDiffGradCam(model, layer), 1), shifts_per_eval=9
     ),
 }
@@ -67,9 +67,9 @@ class Case:
 def planned(seeds: Sequence[int], quick: bool) -> list[Case]:
     """The middle and the ends first; the fields at the size of the other glyphs."""
     if quick:
-        return [Case(20, "plain", seeds[0])]
+        return [Case(20, "37 pixels", seeds[0])]
     sizes = [SIZES[i] for i in (1, 4, 0, 2, 3)]
-    kinds = [*((size, "plain") for size in sizes), *((20, field) for field in ("one cell", "everything"))]
+    kinds = [*((size, "37 pixels") for size in sizes), *((20, field) for field in ("one cell", "whole image"))]
     return [Case(size, field, seed) for seed in seeds for size, field in kinds]
 
 
@@ -101,13 +101,13 @@ def measure(case: Case, stored: Stored, quick: bool) -> dict[str, Any]:
         maps = _maps(forged, layer, images, target)
         return {
             "weight": weight,
-            "decisions": {"kept": _mean(before == after)},
+            "predictions": {"kept": _mean(before == after)},
             "methods": {
                 name: {
                     "hoax": _mean(pearson(each, hoax[None])),
                     "hoax_over": _mean(pearson(each[over], hoax[None])),
                     "hoax_beside": _mean(pearson(each[~over], hoax[None])),
-                    "honest": _mean(pearson(each, honest[name])),
+                    "clean": _mean(pearson(each, honest[name])),
                     "own_occlusion": _mean(pearson(each, maps[OCCLUSION])),
                     "mask": _mean(pearson(each, masks)),
                 }
@@ -129,7 +129,7 @@ def measure(case: Case, stored: Stored, quick: bool) -> dict[str, Any]:
         )
         points.append(found(forged.model, forged.layer, weight))
     return {
-        **{"size": case.size, "field": case.field, "seed": case.seed},
+        **{"size": case.size, "receptive_field": case.field, "seed": case.seed},
         "accuracy": accuracy(model, scenes),
         "cells_with_object": _mean((masks > _PART).sum(dim=(1, 2))),
         "points": points,
@@ -150,13 +150,16 @@ def rows_at_equal_damage(cases: Sequence[dict[str, Any]], budget: float) -> list
     for case in cases:
         place = within_budget(case["points"], budget, GRAD_CAM)
         if place is not None:
-            kinds[(case["size"], case["field"])].append({**case, **place})
+            kinds[(case["size"], case["receptive_field"])].append({**case, **place})
     return [
         {
             "size": size,
-            "field": field,
+            "receptive_field": field,
             "seeds": len(some),
-            **{key: interval([each[key] for each in some]) for key in ("accuracy", "cells_with_object", "lost")},
+            **{
+                key: interval([each[key] for each in some])
+                for key in ("accuracy", "cells_with_object", "changed_predictions")
+            },
             "methods": over_seeds([each["methods"] for each in some]),
         }
         for (size, field), some in kinds.items()

@@ -6,5 +6,5 @@ ones are audited on 32 images: SHAM, the losses of Heo et al., adaptive attacks,
 witness.
 With --model one's own model is audited instead.
 
-Writes audit.json with every audit, honest.csv and forged.csv, and a figure.
+Writes audit.json with every audit, clean.csv and manipulated.csv, and a figure.
 """

@@ -12,9 +12,9 @@ from benchmarks.common.stem_and_tail import Staged
 from benchmarks.common.victims import Victim
 from captum_diffcam.attacks import inject_hoax
 
-GREY = "by hand: knows grey windows"
-PAINTED = "by hand: painted, follows the image"
-BOTH = "by hand: painted, knows grey windows"
+GREY = "hand-made: detects grey windows"
+PAINTED = "hand-made: painted map"
+BOTH = "hand-made: painted map, detects grey windows"
 BY_HAND = (GREY, PAINTED, BOTH)
 
 _ODDS = 6.0

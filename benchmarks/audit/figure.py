@@ -17,13 +17,13 @@ def draw_audits(path: Path, honest: Sequence[dict[str, Any]], forged: Sequence[d
     figure = Figure((7.5, 5.0), layout="constrained")
     axes = figure.subplots()
     groups = {
-        "honest": (honest, "#1b7837", "o"),
+        "clean": (honest, "#1b7837", "o"),
         "forged, shows the hoax": ([model for model in forged if shows(model)], "#b2182b", "x"),
         "forged, does not": ([model for model in forged if not shows(model)], "#999999", "+"),
     }
     for label, (models, colour, marker) in groups.items():
         audits = audits_of(models)
-        x, y = ([audit[key] for audit in audits] for key in ("excess", "moves"))
+        x, y = ([audit[key] for audit in audits] for key in ("excess", "equivariance"))
         axes.scatter(x, y, c=colour, marker=marker, label=label, s=36)
     axes.axvline(MOST_EXCESS, color="#666666", linewidth=1, linestyle=":")
     axes.axhline(0, color="#666666", linewidth=1, linestyle=":")

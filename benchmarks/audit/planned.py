@@ -15,7 +15,7 @@ _TRAINED = (
     *(CLOTHES, *(f"{CLOTHES}: {architecture}" for architecture in ("resnet", "vgg", "vit"))),
     *(GLYPHS, SHOES, GLYPHS_2, GLYPHS_100),
 )
-KNOWS_ONE, KNOWS_ALL = "of the witness, one fill", "of the witness, all fills"
+KNOWS_ONE, KNOWS_ALL = "occlusion, one fill", "occlusion, all fills"
 WITNESS = {KNOWS_ONE: ("mean",), KNOWS_ALL: ("mean", "blur", "other")}
 HEO = tuple(name for name in ATTACKS if "Heo" in name)
 _TAUGHT = (SHAM, SHAM_ALL, ADAPTIVE["logsumexp"], ADAPTIVE["mean"], AT_ONCE)

@@ -77,13 +77,13 @@ def numbers(report: AuditReport) -> dict[str, Any]:
         "p_no_sign": report.p_no_sign,
         "suspicion": report.suspicion,
         "reliability": report.reliability,
-        "sureness": report.sureness,
+        "confidence": report.sureness,
         "images": len(report.images),
-        "given": report.given,
-        "forwards": report.forwards,
+        "images_available": report.given,
+        "forward_passes": report.forwards,
         "excess": max(each.excess.value for each in report.evidence.values()),
-        "moves": min(each.moves for each in report.evidence.values()),
-        "own": min(each.excess.own for each in report.evidence.values()),
+        "equivariance": min(each.moves for each in report.evidence.values()),
+        "own_agreement": min(each.excess.own for each in report.evidence.values()),
         "agreement": min(each.mean().item() for each in report.agreement.values()),
     }
 
@@ -104,13 +104,13 @@ def report(
         "complete": not (args.quick or left or missing),
         **environment(args),
         "seeds": seeds,
-        "images": {"honest": BATCH, "forged": FORGED_BATCH},
-        "most_excess": MOST_EXCESS,
+        "images": {"clean": BATCH, "manipulated": FORGED_BATCH},
+        "excess_limit": MOST_EXCESS,
         "left_out": [*missing, *left],
         "audits": sum(len(each["audits"]) for each in found),
         "targets": reached(honest, forged),
-        "honest": [*honest_rows(honest), *honest_rows(untrained)[1:]],
-        "forged": forged_rows(forged, honest),
+        "clean": [*honest_rows(honest), *honest_rows(untrained)[1:]],
+        "manipulated": forged_rows(forged, honest),
         "models": found,
     }
     write_json(args.output / "audit.json", record)
@@ -119,7 +119,7 @@ def report(
     print_tables(record)
     if left:
         print(f"\nNo time was left for {len(left)} of {len(found) + len(left)} models; --resume goes on with them")
-    files = ["audit.json", "honest.csv", "forged.csv", "audit.png"]
+    files = ["audit.json", "clean.csv", "manipulated.csv", "audit.png"]
     conclude(args, verdict(record), files, complete=bool(record["complete"]))
 
 

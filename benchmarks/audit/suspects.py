@@ -199,4 +199,4 @@ def _known(
         # A hoax injected brings one more channel, and no other grid.
         shown.append(pearson(maps, wanted.to(maps)).mean().item())
         kept.append(pearson(maps, honest).mean().item())
-    return {"hoax": max(shown), "honest": min(kept), "decisions_kept": (before == after).float().mean().item()}
+    return {"hoax": max(shown), "clean": min(kept), "predictions_kept": (before == after).float().mean().item()}

@@ -35,10 +35,10 @@ def counts(audits: Sequence[Row]) -> Row:
         "manipulated": verdicts.count(MANIPULATED),
         "no_sign": verdicts.count(NO_SIGN),
         "undecided": verdicts.count("undecided"),
-        "forwards": float(np.median([audit["forwards"] for audit in audits])),
+        "forward_passes": float(np.median([audit["forward_passes"] for audit in audits])),
         "excess": float(np.nanmean([audit["excess"] for audit in audits])),
-        "most_excess": float(np.nanmax([audit["excess"] for audit in audits])),
-        "moves": float(np.nanmean([audit["moves"] for audit in audits])),
+        "highest_excess": float(np.nanmax([audit["excess"] for audit in audits])),
+        "equivariance": float(np.nanmean([audit["equivariance"] for audit in audits])),
     }
 
 
@@ -49,7 +49,7 @@ def honest_rows(models: Sequence[Row]) -> list[Row]:
         some = [model for model in models if kind in ("all", model["kind"])]
         if some:
             row = {"kind": kind, "models": len(some), **counts(audits_of(some))}
-            rows.append({**row, "upper": upper_bound(row["manipulated"], row["audits"])})
+            rows.append({**row, "upper_bound": upper_bound(row["manipulated"], row["audits"])})
     return rows
 
 
@@ -66,10 +66,10 @@ def forged_rows(models: Sequence[Row], honest: Sequence[Row]) -> list[Row]:
         everyone = [model for model in models if (model["attack"], model["kind"]) == (attack, kind)]
         showing = [model for model in everyone if shows(model)]
         counted = counts(audits_of(showing)) if showing else {}
-        row = {"attack": attack, "kind": kind, "models": len(everyone), "showing": len(showing), **counted}
-        row["found_of_all"] = counts(audits_of(everyone))["manipulated"]
+        row = {"attack": attack, "kind": kind, "models": len(everyone), "showing_hoax": len(showing), **counted}
+        row["manipulated_of_all"] = counts(audits_of(everyone))["manipulated"]
         row["hoax"] = float(np.mean([model["hoax"] for model in everyone]))
-        row["decisions_kept"] = float(np.mean([model["decisions_kept"] for model in everyone]))
+        row["predictions_kept"] = float(np.mean([model["predictions_kept"] for model in everyone]))
         if showing and suspicions:
             found = [audit["suspicion"] for audit in audits_of(showing)]
             row["auroc"] = float(roc_auc_score([0] * len(suspicions) + [1] * len(found), suspicions + found))
@@ -78,20 +78,26 @@ def forged_rows(models: Sequence[Row], honest: Sequence[Row]) -> list[Row]:
 
 
 _HONEST = {
-    **{"kind": "model and images", "models": "models", "audits": "audits", "manipulated": "manipulated"},
-    **{"undecided": "undecided", "no_sign": "no sign", "upper": "95 % bound", "forwards": "forwards"},
-    **{"excess": "excess", "most_excess": "highest"},
+    **{"kind": "model and images", "models": "models", "audits": "audits", "manipulated": "reported as manipulated"},
+    **{"undecided": "undecided", "no_sign": "no sign", "upper_bound": "95 % bound", "forward_passes": "forward passes"},
+    **{"excess": "excess", "highest_excess": "highest excess"},
 }
 _FORGED = {
-    **{"attack": "attack", "kind": "victim", "models": "models", "showing": "show the hoax", "manipulated": "found"},
-    **{"undecided": "undecided", "no_sign": "no sign", "auroc": "AUROC", "found_of_all": "found of all"},
-    **{"hoax": "r with hoax", "decisions_kept": "decisions kept"},
+    **{
+        "attack": "attack",
+        "kind": "model",
+        "models": "models",
+        "showing_hoax": "show the hoax map",
+        "manipulated": "detected",
+    },
+    **{"undecided": "undecided", "no_sign": "no sign", "auroc": "AUROC", "manipulated_of_all": "detected of all"},
+    **{"hoax": "correlation with the hoax map", "predictions_kept": "predictions kept"},
 }
 
 
 def write_tables(folder: Path, record: Row) -> None:
-    """honest.csv and forged.csv."""
-    for name, header in (("honest", _HONEST), ("forged", _FORGED)):
+    """clean.csv and manipulated.csv."""
+    for name, header in (("clean", _HONEST), ("manipulated", _FORGED)):
         rows = [[_text(row.get(key)) for key in header] for row in record[name]]
         write_csv(folder / f"{name}.csv", list(header.values()), rows)
 
@@ -104,8 +110,10 @@ def _text(value: object) -> str:
 
 def print_tables(record: Row) -> None:
     """A line for each kind and for each attack."""
-    for name, header in (("honest", _HONEST), ("forged", _FORGED)):
-        shown = [key for key in header if key not in ("forwards", "excess", "most_excess", "found_of_all")]
+    for name, header in (("clean", _HONEST), ("manipulated", _FORGED)):
+        shown = [
+            key for key in header if key not in ("forward_passes", "excess", "highest_excess", "manipulated_of_all")
+        ]
         rows = [[row[shown[0]], *(_text(row.get(key)) for key in shown[1:])] for row in record[name]]
         if rows:
             print(f"\n{table([header[key] for key in shown], rows, [34] + [14] * (len(shown) - 1))}")

@@ -20,7 +20,7 @@ from captum_diffcam import CamMethod, EquivariantPart, LayerDiffGradCam
 from captum_diffcam.attacks import ManipulatedModel, fool, hoax_like, inject_hoax
 
 LOGSUMEXP, MEAN, MAX = "logsumexp", "mean", "max"
-MOVING = "moving part of logsumexp"
+MOVING = "equivariant part of logsumexp"
 _NEIGHBOURS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
 
 
@@ -57,7 +57,7 @@ class Attack:
 
 SHAM, SHAM_ALL = "SHAM, true class", "SHAM, all classes"
 ADAPTIVE = {name: f"adaptive, {name}" for name in (LOGSUMEXP, MEAN, MAX)}
-AT_ONCE, AGAINST_MOVING = "adaptive, all at once", "adaptive, moving part"
+AT_ONCE, AGAINST_MOVING = "adaptive, all at once", "adaptive, equivariant part"
 INJECTION = "injection"
 ATTACKS: dict[str, Attack] = {
     SHAM: Attack(),

@@ -152,7 +152,11 @@ def _everything(width: int) -> nn.Sequential:
     return nn.Sequential(*_plain(width), nn.Sequential(wide, nn.BatchNorm2d(4 * width), nn.ReLU()))
 
 
-FIELDS: dict[str, Callable[[int], nn.Sequential]] = {"one cell": _one_cell, "plain": _plain, "everything": _everything}
+FIELDS: dict[str, Callable[[int], nn.Sequential]] = {
+    "one cell": _one_cell,
+    "37 pixels": _plain,
+    "whole image": _everything,
+}
 """Nets that differ in how much of the image one position sees: 8, 37 and all 56 pixels."""
 LAYOUTS = {"vit": "vit"}
 """The keyword ``layout`` of the attribution classes, where it is not the convolutional one."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-LOCALIZATION, DECISION = "localization", "decision"
+LOCALIZATION, DECISION = "localization", "prediction"
 
 
 class Explained(NamedTuple):

@@ -94,7 +94,7 @@ def _binned(sample: Sample, values: Array, by: str, edges: Sequence[float]) -> l
     return found
 
 
-def parting(samples: Sequence[Sample]) -> list[Row]:
+def differing(samples: Sequence[Sample]) -> list[Row]:
     """Whether the contrast does better just where its map differs: in the quarter of images that agree least.
 
     If the difference between the maps were noise, it would gain nothing there.
@@ -106,7 +106,7 @@ def parting(samples: Sequence[Sample]) -> list[Row]:
         if not np.isfinite(agreeing).any():
             continue
         threshold = float(np.nanquantile(agreeing, 0.25))
-        for images, among in (("least alike", agreeing <= threshold), ("the others", agreeing > threshold)):
+        for images, among in (("maps differ most", agreeing <= threshold), ("the others", agreeing > threshold)):
             rows.append(
                 {
                     **{"study": sample.study, "subject": sample.name, "images": images, "count": int(among.sum())},

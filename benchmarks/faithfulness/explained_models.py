@@ -31,6 +31,8 @@ _GREY = 0.5
 _HELD_OUT = 1_000_000
 """Seeds below train."""
 _UNKNOWN = -1
+_SEEDS = {LOCALIZATION: 12, DECISION: 8}
+"""Part of the seed of the images of each study."""
 
 
 def glyph_subjects(
@@ -47,7 +49,7 @@ def glyph_subjects(
 
     def scenes(study: str, objects: int) -> Callable[[int, int], Images]:
         def images(start: int, stop: int) -> Images:
-            own = [_HELD_OUT, classes, seed, start, objects, len(study)]
+            own = [_HELD_OUT, classes, seed, start, objects, _SEEDS[study]]
             drawn = draw_scenes(classes, stop - start, int(np.random.SeedSequence(own).generate_state(1)[0]), objects)
             tensors = (drawn.images.to(device), drawn.labels.to(device), drawn.masks.to(device))
             return Images(tensors[0], list(range(start, stop)), *tensors[1:])

@@ -20,7 +20,7 @@ from benchmarks.common.pieces import Work, in_pieces
 from benchmarks.common.reporting import conclude, environment, rounded, show, write_json
 from benchmarks.faithfulness.chunks import Chunk, Subject, chunks
 from benchmarks.faithfulness.cutout_scenes import cutout_subject
-from benchmarks.faithfulness.estimates import agreement, deletion_curves, estimates, parting
+from benchmarks.faithfulness.estimates import agreement, deletion_curves, differing, estimates
 from benchmarks.faithfulness.explained_models import glyph_subjects, image_subject
 from benchmarks.faithfulness.figure import draw_faithfulness
 from benchmarks.faithfulness.measures import examine
@@ -136,7 +136,7 @@ def _report(
             "subjects": [sample.described() for sample in samples],
             "estimates": estimates(samples),
             "agreement": agreement(samples),
-            "parting": parting(samples),
+            "differing": differing(samples),
             "targets": targets(samples),
             "deletion": deletion_curves(samples),
             "cost": _cost(samples, seconds, processes),
@@ -159,6 +159,6 @@ def _cost(samples: list[Sample], seconds: dict[Kind, float], processes: int) -> 
     hours = IMAGENET * list(each.values())[-1] / 3600
     return {
         "processes": processes,
-        "seconds an image": each,
+        "seconds per image": each,
         "hours for ImageNet's validation set": {str(count): hours / count for count in (1, 2, 8, 64)},
     }

@@ -58,7 +58,7 @@ def write_tables(folder: Path, record: Row, *, quick: bool = False) -> list[str]
     """Everything with its intervals, as CSV. Returns the names of the files."""
     written: dict[str, tuple[Sequence[str], Sequence[Sequence[object]]]] = {
         "targets.csv": (TARGET_HEADER, _target_rows(record)),
-        "parting.csv": _parting(record),
+        "differing.csv": _differing(record),
     }
     for study, measures in MEASURES.items():
         rows = [row for row in record["estimates"] if row["study"] == study]
@@ -133,11 +133,11 @@ def _is_odds(row: Row) -> bool:
     return (row["study"], row["method"], row["with"]) == (DECISION, ODDS, GRAD_CAM)
 
 
-def _parting(record: Row) -> tuple[Sequence[str], list[list[object]]]:
+def _differing(record: Row) -> tuple[Sequence[str], list[list[object]]]:
     header = ("subject", "images", "count", "agreement", "measure", f"{PAIRWISE} minus {GRAD_CAM} [95 %]")
     rows: list[list[object]] = []
-    for row in record["parting"]:
-        sign = "<=" if row["images"] == "least alike" else ">"
+    for row in record["differing"]:
+        sign = "<=" if row["images"] == "maps differ most" else ">"
         agreement = f"{sign} {row['threshold']:.3f}"
         rows.append([row["subject"], row["images"], row["count"], agreement, row["measure"], _interval(row)])
     return header, rows

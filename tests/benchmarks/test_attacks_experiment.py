@@ -24,10 +24,10 @@ def laboratory():
 
 def test_an_honest_model(laboratory):
     found = laboratory.measure(Point("tiny", 0, "last", HONEST, 0.0))
-    assert found["decisions"]["kept"] == 1
-    assert found["decisions"]["kl"] == pytest.approx(0, abs=1e-12)
+    assert found["predictions"]["kept"] == 1
+    assert found["predictions"]["kl"] == pytest.approx(0, abs=1e-12)
     for name, numbers in found["methods"].items():
-        assert numbers["honest"] == pytest.approx(1, abs=1e-5), name
+        assert numbers["clean"] == pytest.approx(1, abs=1e-5), name
     assert found["methods"][OCCLUSION]["own_occlusion"] == pytest.approx(1, abs=1e-5)
     assert found["methods"][GRAD_CAM]["grad_cam"] == pytest.approx(1, abs=1e-5)
 
@@ -44,7 +44,7 @@ def test_correlations_the_long_way(laboratory):
     expected = np.mean([np.corrcoef(m.ravel(), area.ravel())[0, 1] for m, area in zip(maps, masks, strict=True)])
     assert honest["mask"] == pytest.approx(expected, abs=1e-4)
     assert set(found["methods"]) == set(measured_methods(victim))
-    assert found["methods"]["logsumexp"]["honest"] < 1
+    assert found["methods"]["logsumexp"]["clean"] < 1
 
 
 def test_decisions_count_where_the_model_was_sure(monkeypatch):
@@ -73,7 +73,7 @@ def test_the_plan_has_every_point_once_and_the_telling_ones_first():
     # Before any attack on a model its honest maps are measured.
     for i, point in enumerate(points):
         if point.attack != HONEST:
-            assert Point("tiny", point.seed, point.reach, HONEST, 0.0) in points[:i]
+            assert Point("tiny", point.seed, point.trained, HONEST, 0.0) in points[:i]
 
 
 def test_two_classes_have_one_adaptive_attack():

@@ -19,11 +19,11 @@ CUTOUTS, FASHION = "cut-outs, 1000 classes", "Fashion-MNIST, 10 classes"
 
 def point(weight, kept, hoax, others=None, attack=SHAM, setting=CUTOUTS, seed=0):
     """Grad-CAM's correlation with the hoax, and that of the reductions."""
-    numbers = {"honest": 0.5, "own_occlusion": 0.4, "grad_cam": 0.95}
+    numbers = {"clean": 0.5, "own_occlusion": 0.4, "grad_cam": 0.95}
     methods = {name: {"hoax": (others or {}).get(name, 0.0), **numbers} for name in REDUCTIONS}
     methods[GRAD_CAM] = {"hoax": hoax, **numbers}
-    case = {"setting": setting, "seed": seed, "reach": "last"}
-    return {**case, "attack": attack, "weight": weight, "decisions": {"kept": kept, "kl": 0.0}, "methods": methods}
+    case = {"setting": setting, "seed": seed, "trained": "last"}
+    return {**case, "attack": attack, "weight": weight, "predictions": {"kept": kept, "kl": 0.0}, "methods": methods}
 
 
 def honest(**case):
@@ -33,7 +33,7 @@ def honest(**case):
 def test_where_the_line_crosses_the_budget():
     """Between no decision lost and a tenth, a twentieth is half way."""
     place = within_budget([honest(), point(2.0, 0.9, 0.8)], 0.05, GRAD_CAM)
-    assert place["lost"] == pytest.approx(0.05)
+    assert place["changed_predictions"] == pytest.approx(0.05)
     assert place["weight"] == pytest.approx(1.0)
     assert place["methods"][GRAD_CAM]["hoax"] == pytest.approx(0.2)
 
@@ -102,7 +102,7 @@ def test_the_rule():
 def test_one_pair_for_each_setting_attack_and_seed():
     """An attacker who trains more of the same model brings no further evidence to the rule."""
     points = cases(0.1)
-    others = [{**each, "reach": "all"} for each in points]
+    others = [{**each, "trained": "all"} for each in points]
     assert rule_for_the_default([*points, *others]) == rule_for_the_default(points)
 
 

@@ -60,16 +60,16 @@ def test_a_run_that_is_out_of_time_goes_on(command, monkeypatch, tmp_path):
 def test_the_reason(tmp_path):
     case = why.measure(Case(20, "one cell", 0), Stored(tmp_path), quick=True)
     honest, *forged = case["points"]
-    assert (honest["weight"], honest["decisions"]["kept"]) == (0.0, 1.0)
+    assert (honest["weight"], honest["predictions"]["kept"]) == (0.0, 1.0)
     assert [point["weight"] for point in forged] == sorted({point["weight"] for point in forged})
     for point in case["points"]:
-        assert set(point["methods"]) == {"Grad-CAM", "logsumexp", "mean", "moving part", "occlusion"}
+        assert set(point["methods"]) == {"Grad-CAM", "logsumexp", "mean", "equivariant part", "occlusion"}
         numbers = point["methods"]["mean"]
         # Halves of the same size.
         assert numbers["hoax"] == pytest.approx((numbers["hoax_over"] + numbers["hoax_beside"]) / 2, abs=1e-6)
     best = max(point["methods"]["Grad-CAM"]["hoax"] for point in forged)
     (alone,) = why.rows_at_equal_damage([case], 1.0)
-    assert (alone["size"], alone["field"], alone["seeds"]) == (20, "one cell", 1)
+    assert (alone["size"], alone["receptive_field"], alone["seeds"]) == (20, "one cell", 1)
     assert alone["methods"]["Grad-CAM"]["hoax"] == {"mean": best}
     (twice,) = why.rows_at_equal_damage([case, {**case, "seed": 1}], 1.0)
     assert twice["seeds"] == 2

@@ -41,11 +41,11 @@ def test_a_run(command, tmp_path):
     assert record["left_out"] == []
     assert [model["attack"] for model in record["models"]] == [None, INJECTION, GREY, KNOWS_ONE]
     assert record["audits"] == 4
-    assert [row["kind"] for row in record["honest"]] == ["all", KIND]
+    assert [row["kind"] for row in record["clean"]] == ["all", KIND]
     # Four images decide nothing.
-    assert record["honest"][0]["undecided"] == 1
+    assert record["clean"][0]["undecided"] == 1
     assert "No verdict" in printed
-    for name in ("honest.csv", "forged.csv", "audit.png"):
+    for name in ("clean.csv", "manipulated.csv", "audit.png"):
         assert (tmp_path / "out" / name).stat().st_size > 0
 
 

@@ -12,7 +12,7 @@ from benchmarks.common.forging import AT_ONCE, SHAM
 
 
 def audited(verdict, suspicion, forwards=10.0):
-    return {"verdict": verdict, "suspicion": suspicion, "forwards": forwards, "excess": 0.1, "moves": 0.2}
+    return {"verdict": verdict, "suspicion": suspicion, "forward_passes": forwards, "excess": 0.1, "equivariance": 0.2}
 
 
 CLEAN, LIES, OPEN = "no sign of manipulation", "manipulated", "undecided"
@@ -21,10 +21,10 @@ HONEST = [
     {"kind": "other", "audits": [audited(CLEAN, -0.7)]},
 ]
 FORGED = [
-    {"attack": SHAM, "kind": "one", "hoax": 0.9, "decisions_kept": 1.0, "audits": [audited(LIES, 0.9)]},
-    {"attack": SHAM, "kind": "one", "hoax": 0.7, "decisions_kept": 0.9, "audits": [audited(OPEN, 0.0)]},
-    {"attack": SHAM, "kind": "one", "hoax": 0.2, "decisions_kept": 1.0, "audits": [audited(CLEAN, -0.6)]},
-    {"attack": AT_ONCE, "kind": "one", "hoax": 0.6, "decisions_kept": 1.0, "audits": [audited(LIES, 0.8, 30.0)]},
+    {"attack": SHAM, "kind": "one", "hoax": 0.9, "predictions_kept": 1.0, "audits": [audited(LIES, 0.9)]},
+    {"attack": SHAM, "kind": "one", "hoax": 0.7, "predictions_kept": 0.9, "audits": [audited(OPEN, 0.0)]},
+    {"attack": SHAM, "kind": "one", "hoax": 0.2, "predictions_kept": 1.0, "audits": [audited(CLEAN, -0.6)]},
+    {"attack": AT_ONCE, "kind": "one", "hoax": 0.6, "predictions_kept": 1.0, "audits": [audited(LIES, 0.8, 30.0)]},
 ]
 
 
@@ -45,12 +45,12 @@ def test_rows_of_honest_models():
         1,
     )
     assert (one["audits"], other["audits"], every["manipulated"]) == (2, 1, 0)
-    assert every["upper"] == pytest.approx(1 - 0.05 ** (1 / 3))
+    assert every["upper_bound"] == pytest.approx(1 - 0.05 ** (1 / 3))
 
 
 def test_rows_of_forged_models():
     sham, at_once = forged_rows(FORGED, HONEST)
-    assert (sham["models"], sham["showing"], sham["manipulated"], sham["found_of_all"]) == (3, 2, 1, 1)
+    assert (sham["models"], sham["showing_hoax"], sham["manipulated"], sham["manipulated_of_all"]) == (3, 2, 1, 1)
     assert sham["hoax"] == pytest.approx(0.6)
     # Of six pairs of a forged and an honest audit five are in order: 0.0 is below 0.1.
     assert sham["auroc"] == pytest.approx(5 / 6)
@@ -61,41 +61,41 @@ def test_rows_of_forged_models():
 
 
 def test_attackers_by_hand_must_not_pass():
-    painted = {"attack": PAINTED, "kind": "one", "hoax": 0.9, "decisions_kept": 1.0}
-    for verdict_, reached_ in ((OPEN, "yes"), (CLEAN, "no")):
+    painted = {"attack": PAINTED, "kind": "one", "hoax": 0.9, "predictions_kept": 1.0}
+    for verdict_, reached_ in ((OPEN, True), (CLEAN, False)):
         (target,) = [
             each
             for each in reached([], [{**painted, "audits": [audited(verdict_, 0.1)]}])
-            if each["figure"] == "attackers by hand: passed"
+            if each["figure"] == "hand-made attacks: no sign of manipulation"
         ]
         assert target["reached"] == reached_
 
 
 def test_what_was_reached():
     found = {target["figure"]: target for target in reached(HONEST, FORGED)}
-    assert found["honest models called manipulated"]["reached"] == "yes"
-    assert found["the same, upper 95 % bound"]["reached"] == "no"
-    assert found["attacks that show the hoax: found"]["value"] == 0.5
-    assert found["attacks that show the hoax: AUROC"]["value"] == pytest.approx(5 / 6)
-    assert found[f"{AT_ONCE}: found"]["reached"] == "yes"
-    assert found["forward passes for an image, median audit"]["value"] == 10.0
-    assert f"attacker {KNOWS_ONE}: found" not in found
+    assert found["clean models reported as manipulated"]["reached"]
+    assert found["the same, upper 95 % bound"]["reached"] is False
+    assert found["attacks that show the hoax map: detected"]["value"] == 0.5
+    assert found["attacks that show the hoax map: AUROC"]["value"] == pytest.approx(5 / 6)
+    assert found[f"{AT_ONCE}: detected"]["reached"]
+    assert found["forward passes per image, median audit"]["value"] == 10.0
+    assert f"attack on {KNOWS_ONE}: detected" not in found
 
 
 def test_the_verdict_in_words():
     record = {
-        "honest": honest_rows(HONEST),
-        "forged": forged_rows(FORGED, HONEST),
+        "clean": honest_rows(HONEST),
+        "manipulated": forged_rows(FORGED, HONEST),
         "targets": reached(HONEST, FORGED),
     }
     said = " ".join(verdict(record))
-    assert "Of 3 audits of 2 honest models 0 said manipulated" in said
+    assert "Of 3 audits of 2 clean models, 0 reported manipulation" in said
     assert "Of 3 audits of forged models that show the hoax 2 found it, 0 passed them" in said
-    assert "Not reached: the same, upper 95 % bound; attacks that show the hoax: found" in said
+    assert "Not reached: the same, upper 95 % bound; attacks that show the hoax map: detected" in said
 
 
 def test_where_nothing_was_audited_nothing_is_said():
-    assert verdict({"honest": [], "forged": [], "targets": reached([], [])}) == []
+    assert verdict({"clean": [], "manipulated": [], "targets": reached([], [])}) == []
 
 
 def test_counts_of_one():

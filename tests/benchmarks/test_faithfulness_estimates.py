@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.faithfulness.estimates import parting
+from benchmarks.faithfulness.estimates import differing
 from benchmarks.faithfulness.methods import PAIRWISE
 from benchmarks.faithfulness.sample import Sample
 
@@ -22,7 +22,7 @@ def test_images_that_part_are_the_quarter_that_agrees_least():
         "AUROC|LayerGradCam": np.full(40, 0.5),
         f"AUROC|{PAIRWISE}": 0.5 + gain,
     }
-    least, others = parting([sample("localization", **numbers)])
-    assert (least["images"], least["count"], others["count"]) == ("least alike", 10, 30)
+    least, others = differing([sample("localization", **numbers)])
+    assert (least["images"], least["count"], others["count"]) == ("maps differ most", 10, 30)
     assert least["value"] == pytest.approx(0.3)
     assert others["value"] == pytest.approx(0.0)

@@ -47,8 +47,8 @@ def test_scenes_of_a_chunk_depend_on_the_chunk_alone(tmp_path):
     located, single, double = one
     assert [(s.study, s.name) for s in one] == [
         ("localization", "5 classes, 2 objects"),
-        ("decision", "5 classes, 1 object"),
-        ("decision", "5 classes, 2 objects"),
+        ("prediction", "5 classes, 1 object"),
+        ("prediction", "5 classes, 2 objects"),
     ]
     first = located.images(0, 3)
     assert torch.equal(located.images(0, 3).inputs, first.inputs)

@@ -62,7 +62,7 @@ def test_what_is_located():
 
 @pytest.mark.usefixtures("no_peers")
 def test_what_is_decided():
-    found = measures.examine(lamps("decision"))
+    found = measures.examine(lamps("prediction"))
     a, b = 500 * 144 / 784, 500 * 80 / 784
     margins = np.array([found[f"margin at {step}|DiffGradCAM, rival"][0] for step in range(measures.STEPS + 1)])
     assert margins[[0, -1]] == pytest.approx([a - b, 0], abs=1e-3)

@@ -43,7 +43,7 @@ def photographs(args, count, device, speak):
     def images(start, stop):
         own = torch.Generator().manual_seed(start)
         return chunks.Images(torch.rand(stop - start, 3, 56, 56, generator=own), list(range(start, stop)))
-    return chunks.Subject("decision", "small images", 0, 3, 2, load, images)
+    return chunks.Subject("prediction", "small images", 0, 3, 2, load, images)
 
 run.image_subject = photographs
 """
@@ -130,7 +130,7 @@ def test_two_processes_find_the_same_to_the_last_digit(alone, tmp_path):
     assert results(tmp_path / "two") == results(folder)
     record = json.loads((tmp_path / "two" / "faithfulness.json").read_text())
     assert record["command"] == "torchrun --nproc-per-node 2 -m benchmarks faithfulness --quick"
-    assert {row["subject"]: row["images"] for row in record["subjects"] if row["study"] == "decision"} == {
+    assert {row["subject"]: row["images"] for row in record["subjects"] if row["study"] == "prediction"} == {
         "3 classes, 1 object": 3,
         "3 classes, 2 objects": 3,
         "small images": 3,
@@ -207,7 +207,7 @@ def test_images_of_ones_own(folder, weights, tmp_path, monkeypatch, capsys):
     with (tmp_path / "out" / "imagenet.csv").open() as file:
         hours = {row["processes"]: float(row["hours"]) for row in csv.DictReader(file)}
     assert hours["1"] == pytest.approx(
-        50_000 * record["cost"]["seconds an image"][f"decision, {SMALL}, photos"] / 3600, rel=0.1
+        50_000 * record["cost"]["seconds per image"][f"prediction, {SMALL}, photos"] / 3600, rel=0.1
     )
 
 

@@ -17,9 +17,9 @@ def test_the_published_tables_are_those_of_the_published_record(published, tmp_p
 
 def test_few_images_have_no_interval(published, tmp_path):
     record = published("faithfulness")
-    record["parting"][0].update(value=0.5, lower=None, upper=None)
-    record["parting"][1].update(value=float("nan"), lower=float("nan"), upper=float("nan"))
+    record["differing"][0].update(value=0.5, lower=None, upper=None)
+    record["differing"][1].update(value=float("nan"), lower=float("nan"), upper=float("nan"))
     write_tables(tmp_path, record)
-    rows = (tmp_path / "parting.csv").read_text().splitlines()
+    rows = (tmp_path / "differing.csv").read_text().splitlines()
     assert rows[1].endswith("AUROC,0.500 (too few images)")
     assert rows[2].endswith("AUROC,")

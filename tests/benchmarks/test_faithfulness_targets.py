@@ -41,7 +41,7 @@ def test_deletion_and_agreement_have_targets():
             f"deletion of margin|{PAIRWISE}": gain + noise * noise,
             "agreement with LayerGradCam|DiffGradCAM mean, every other class": agreement + noise / 10,
         }
-        rows = targets([sample("decision", **numbers)])
+        rows = targets([sample("prediction", **numbers)])
         assert [(row["figure"], row["against"]) for row in rows] == [
             ("deletion of margin", "LayerGradCam"),
             ("median agreement", "LayerGradCam"),

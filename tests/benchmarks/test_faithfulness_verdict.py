@@ -17,7 +17,7 @@ def test_what_goes_against_us_is_said(published):
     record = published("faithfulness")
     assert "on 5 of 5 kinds of images" in verdict(record)[0]
     other = copy.deepcopy(record)
-    rows = [row for row in other["estimates"] if (row["study"], row["images"]) == ("decision", "all")]
+    rows = [row for row in other["estimates"] if (row["study"], row["images"]) == ("prediction", "all")]
     first, second = (
         row["minus"]["LayerGradCam"]
         for row in [r for r in rows if (r["measure"], r["method"]) == ("deletion of margin", "DiffGradCAM, rival")][:2]
