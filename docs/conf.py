@@ -46,7 +46,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_type_aliases = {
     "Classes": "captum_diffcam.attacks.fooling.Classes",
-    "Contrast": "captum_diffcam.contrast.Contrast",
+    "Contrast": "captum_diffcam.Contrast",
     "ContrastFunction": "captum_diffcam.contrast.ContrastFunction",
     "Data": "captum_diffcam.attacks.batches.Data",
     "Drawable": "captum_diffcam.pictures.Drawable",
@@ -58,7 +58,7 @@ autodoc_type_aliases = {
     "Reduction": "captum_diffcam.score.Reduction",
     "Shape": "captum_diffcam.attacks.hoax.Shape",
     "Statistics": "captum_diffcam.pictures.Statistics",
-    "Target": "captum_diffcam.logits.Target",
+    "Target": "captum_diffcam.Target",
 }
 
 napoleon_custom_sections = ["Shape"]

@@ -22,11 +22,16 @@ def public_names() -> Iterator[tuple[str, object]]:
     modules = (module.name for module in pkgutil.walk_packages(captum_diffcam.__path__, "captum_diffcam."))
     for name in ("captum_diffcam", *modules):
         module = importlib.import_module(name)
-        names = getattr(module, "__all__", [])
+        names = [key for key in getattr(module, "__all__", []) if not inspect.ismodule(getattr(module, key))]
         if name in FORMULAS:
             functions = inspect.getmembers(module, inspect.isfunction)
             names = [key for key, f in functions if f.__module__ == name and not key.startswith("_")]
         yield from ((f"{name}.{key}", getattr(module, key)) for key in names)
+
+
+def is_called(value: object) -> bool:
+    """Return whether users call it: a function or a class, but no type of an argument or of what is returned."""
+    return inspect.isfunction(value) or (inspect.isclass(value) and not issubclass(value, tuple))
 
 
 def check(app: Sphinx, env: BuildEnvironment) -> None:
@@ -36,7 +41,7 @@ def check(app: Sphinx, env: BuildEnvironment) -> None:
     for name, value in public_names():
         if name not in documented:
             logger.warning("%s is public and not in the reference", name)
-        elif callable(value) and ">>>" not in (inspect.getdoc(value) or ""):
+        elif is_called(value) and ">>>" not in (inspect.getdoc(value) or ""):
             logger.warning("the docstring of %s shows no example", name)
 
 

