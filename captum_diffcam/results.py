@@ -35,7 +35,7 @@ class Explanation(NamedTuple):
     to its rivals."""
 
     contrast_mask: Tensor
-    """(N, C) boolean, the contrast set of each example: True for the rivals of its target."""
+    """(N, C) boolean, the contrast set of each example. It is True for the rivals of its target."""
 
     def __repr__(self) -> str:
         return _compact_repr(self, values=("target", "score"))
@@ -56,7 +56,7 @@ class RivalMaps(NamedTuple):
     """(N, K) int64, the classes of the rivals, the strongest first."""
 
     weights: Tensor
-    """(N, K), the weights of the rivals in the logsumexp contrast: the softmax of their logits."""
+    """(N, K), the weights of the rivals in the logsumexp contrast, the softmax of their logits."""
 
     target: Tensor
     """(N,) int64, the classes that are explained."""
@@ -72,10 +72,10 @@ class EquivariantSplit(NamedTuple):
     """What :meth:`captum_diffcam.EquivariantPart.decompose` returns for N examples: the two parts of a map."""
 
     equivariant: Tensor
-    r"""(N, 1, \*positions), the equivariant part: it moves with the image. It is the attribution."""
+    r"""(N, 1, \*positions), the equivariant part. It moves with the image. It is the attribution."""
 
     static: Tensor
-    r"""(N, 1, \*positions), the static part: it stays where it is. Its mean over positions is zero."""
+    r"""(N, 1, \*positions), the static part. It stays where it is. Its mean over positions is zero."""
 
     static_share: Tensor
     """(N,), the static part's share of the variance of both parts, from 0 to 1."""

@@ -25,7 +25,9 @@ def output_of(code: str) -> str:
 def test_importing_the_package_imports_nothing_slow():
     slow = {"torchvision", "scipy.stats", "sklearn", "skimage", "PIL", "timm", "transformers", "pandas"}
     # Captum itself imports some of them.
-    code = "import captum.attr, sys; before = set(sys.modules); import captum_diffcam; print(*set(sys.modules) - before)"
+    code = (
+        "import captum.attr, sys; before = set(sys.modules); import captum_diffcam; print(*set(sys.modules) - before)"
+    )
     assert slow & set(output_of(code).split()) == set()
 
 

@@ -80,7 +80,7 @@ def audit(
         target: the class to explain, one or one per image. None: the model's predictions.
         methods: the maps under suspicion, one or several: Grad-CAM, and DiffGradCAM with logsumexp and with mean, if
             not said. None of those that are trusted should be missing. ``functools.partial`` sets the layout of a ViT,
-            ``attribute_to_layer_input=True`` is a keyword of :class:`CamMethod`.
+            ``attribute_to_layer_input=True`` is a keyword of :class:`~captum_diffcam.CamMethod`.
         alpha: the error of the tests behind either verdict.
         fills: what windows are hidden behind: ``"mean"``, ``"blur"`` and ``"other"``, parts of other images.
         seed: of windows, fills and shifts. None: from the system, so that no forger knows it; the report has it.
