@@ -120,6 +120,13 @@ def link_to_public_home(app, env, node, contnode):
     return intersphinx.missing_reference(app, env, node, nodes.literal(text=name))
 
 
+def keep_colons(app, what, name, obj, options, lines):
+    """Keep Napoleon from reading the words before a colon in a constant's first line as its type."""
+    if what in ("attribute", "data"):
+        lines.insert(0, "")
+
+
 def setup(app):
-    """Register the handler above."""
+    """Register the handlers above."""
     app.connect("missing-reference", link_to_public_home)
+    app.connect("autodoc-process-docstring", keep_colons, priority=400)  # before Napoleon's
