@@ -123,7 +123,7 @@ def link_to_public_home(app, env, node, contnode):
 def keep_colons(app, what, name, obj, options, lines):
     """Keep Napoleon from reading the words before a colon in a constant's first line as its type."""
     if what in ("attribute", "data"):
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]  # an empty comment
 
 
 def setup(app):
