@@ -43,8 +43,8 @@ class EquivariantPart(LayerAttribution):
 
     into an equivariant part :math:`e` and a static part :math:`f` with a mean of zero. The attribution is
     :math:`\lVert M_0 \rVert \, e`, on the scale of the map. See
-    :func:`~captum_diffcam.equivariant.decompose_maps`. Every shift is explained for the class and the contrast set of the
-    image that is not shifted.
+    :func:`~captum_diffcam.equivariant.decompose_maps`. Every shift is explained for the class and the contrast set of
+    the image that is not shifted.
 
     This does not prove that a map is right. A hoax that follows the object, or a map that is itself shifted with the
     image, remains in the equivariant part. Where objects fill the image, a shift shows little that is new and the part
