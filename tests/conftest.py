@@ -7,6 +7,8 @@ import torch
 from nets import Net, conv_net, images
 from torch import Tensor
 
+collect_ignore = ["typing"]  # for type checkers alone
+
 # There is a process of tests for each core.
 torch.set_num_threads(1)
 
