@@ -1,4 +1,4 @@
-"""What is measured: a job for a model with random weights, at one of its layers, and images."""
+"""One case to measure: a job, a model with random weights, one of its layers, and random images."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 
 from benchmarks.common.names import LITE0
-from benchmarks.cost.jobs import LAYERS as LAYERS_JOB
-from benchmarks.cost.jobs import MAP
-from benchmarks.cost.layers import INPUT, LAYERS
+from benchmarks.cost.jobs import INPUT, LAYERS, MAP, MODEL_LAYERS
 
 LAYOUTS: dict[str, Literal["vit"]] = {"vit_b_16": "vit"}
-"""Of models whose layers are tokens. Methods that cannot be told make their map of something else, at like cost."""
+"""Layouts of models whose layers hold tokens. Methods that take no layout compute another map, at a similar cost."""
 PATCH = 16
-"""Height and width of what a token of these stands for."""
+"""Height and width of the patch behind one token."""
 
 
 class Workload(NamedTuple):
-    """What a method gets."""
+    """What a method receives."""
 
     model: nn.Module
     layers: list[nn.Module]
-    """One, or all that the job asks for, the earliest first."""
+    """One layer, or all layers of the job with the earliest first."""
     images: Tensor
     targets: list[int]
     layout: Literal["vit"] | None
@@ -36,7 +34,7 @@ class Workload(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """What is to be explained: random images, by a model with random weights, at one of its layers."""
+    """A job, a model, one of its layers, and the number and size of the images."""
 
     model: str
     layer: str = "late"
@@ -49,11 +47,11 @@ class Case:
 
     @property
     def at_input(self) -> bool:
-        """Whether what goes into the layer is explained."""
-        return LAYERS[self.model][self.layer].endswith(INPUT)
+        """Whether the input of the layer is explained instead of its output."""
+        return MODEL_LAYERS[self.model][self.layer].endswith(INPUT)
 
     def build(self) -> Workload:
-        """The model, its layer, images and targets."""
+        """Return the model with its layers, images and targets."""
         torch.manual_seed(self.seed)
         model: nn.Module
         if self.model == LITE0:
@@ -62,7 +60,7 @@ class Case:
             model = torchvision.models.get_model(self.model, num_classes=self.classes)
         images = torch.rand(self.batch, 3, self.size, self.size, device=self.device)
         targets = [index % self.classes for index in range(self.batch)]
-        places = list(LAYERS[self.model]) if self.job == LAYERS_JOB else [self.layer]
-        layers = [model.get_submodule(LAYERS[self.model][place].removesuffix(INPUT)) for place in places]
+        places = list(MODEL_LAYERS[self.model]) if self.job == LAYERS else [self.layer]
+        layers = [model.get_submodule(MODEL_LAYERS[self.model][place].removesuffix(INPUT)) for place in places]
         model = model.eval().to(self.device)
         return Workload(model, layers, images, targets, LAYOUTS.get(self.model), self.at_input, self.job)

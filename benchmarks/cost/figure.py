@@ -1,4 +1,4 @@
-"""The figure of the cost benchmark: memory and time beside a bare forward, and growth."""
+"""The figure of the cost benchmark: memory, time, and growth."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLOURS = {
 }
 LABELS = {FORWARD: "forward, no map", GRAD_CAM: "Captum LayerGradCam"}
 GROUPS = {
-    MAP: "a map of a class\nthat is given",
+    MAP: "a map of\na given class",
     EXPLAIN: "the prediction,\nits map",
     RIVALS: "the prediction, maps\nagainst five rivals",
     LAYERS: "the prediction, maps\nof three layers",
@@ -34,7 +34,7 @@ GROUPS = {
 
 
 def draw_cost(path: Path, record: dict[str, Any]) -> None:
-    """Memory, time of a map, time of more than that, and growth; logarithmic, as wide as a column of text."""
+    """Draw memory, the time of a map, the time of the other jobs, and growth, on logarithmic axes."""
     figure = Figure(figsize=(8, 12), dpi=160, layout="constrained")
     panels = figure.subplot_mosaic([["memory"] * 2, ["time"] * 2, ["jobs"] * 2, ["size", "rivals"]])
     machine = record["machine"]
@@ -70,14 +70,14 @@ def draw_cost(path: Path, record: dict[str, Any]) -> None:
 
 
 def _batches(rows: Sequence[dict[str, Any]]) -> str:
-    """The batch of the first model, and those of models with another."""
+    """Return the batch of the first model, and those of models with another one."""
     first = rows[0]["batch"]
     others = {row["model"]: row["batch"] for row in rows if row["batch"] != first}
     return f"batch {first}" + "".join(f" ({model}: {batch})" for model, batch in others.items())
 
 
 def _jobs(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
-    """Geometric means over models, as multiples of a bare forward."""
+    """Draw geometric means over models, as multiples of a bare forward pass."""
     means = []
     for job, method in dict.fromkeys((row["job"], row["method"]) for row in rows):
         its = [row["to_forward"]["median"] for row in rows if (row["job"], row["method"]) == (job, method)]
@@ -85,7 +85,7 @@ def _jobs(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     shown = [row for row in means if row["method"] != FORWARD]
     _bars(axes, shown, "job", [row["mean"] for row in shown], "time, multiples\nof a bare forward")
     axes.axhline(1, color="0.3", linewidth=1)
-    axes.set_title("Decision and maps: mean over models")
+    axes.set_title("Prediction and maps: mean over models")
 
 
 def _bars(axes: Axes, rows: Sequence[dict[str, Any]], by: str, values: Sequence[float], label: str) -> None:
@@ -93,9 +93,11 @@ def _bars(axes: Axes, rows: Sequence[dict[str, Any]], by: str, values: Sequence[
     methods = [method for method in COLOURS if any(row["method"] == method for row in rows)]
     width = 0.85 / max(len(methods), 1)
     for i, method in enumerate(methods):
-        found = {row[by]: value for row, value in zip(rows, values, strict=True) if row["method"] == method}
-        places = [index + (i - (len(methods) - 1) / 2) * width for index, group in enumerate(groups) if group in found]
-        axes.bar(places, list(found.values()), width, color=COLOURS[method], label=LABELS.get(method, method))
+        heights = {row[by]: value for row, value in zip(rows, values, strict=True) if row["method"] == method}
+        places = [
+            index + (i - (len(methods) - 1) / 2) * width for index, group in enumerate(groups) if group in heights
+        ]
+        axes.bar(places, list(heights.values()), width, color=COLOURS[method], label=LABELS.get(method, method))
     axes.set_xticks(range(len(groups)), [GROUPS.get(group, group.replace("_", "\n", 1)) for group in groups])
     axes.set(yscale="log", ylabel=label)
     _number(axes)
@@ -125,7 +127,7 @@ def _lines(axes: Axes, rows: Sequence[dict[str, Any]], label: str) -> None:
 
 
 def _number(axes: Axes) -> None:
-    """Plain numbers at 1, 2 and 5 of every power of ten."""
+    """Label 1, 2 and 5 of every power of ten with plain numbers."""
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_yticks([], minor=True)

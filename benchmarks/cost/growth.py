@@ -20,40 +20,40 @@ ONE_MAP = "one map"
 CLASSES = (10, 1000, 21_000)
 SIZES = (128, 224, 448)
 CONTRASTS = {1: 999, 5: top_rivals(5), 100: top_rivals(100), 999: None}
-"""Sets of so many classes, of 1000."""
+"""Contrast sets by their number of classes, of 1000."""
 RIVALS = (1, 10, 100)
 PLAIN_RUNS = (1, 10)
-"""So often LayerGradCam is run; a hundred runs would tell nothing new."""
+"""How often LayerGradCam runs; a hundred runs would add nothing."""
 
 
 def growth(case: Case, rounds: int) -> list[dict[str, Any]]:
-    """Records of seconds, and of ratios to LayerGradCam, to one rival, or to one map, by what grows."""
-    found = []
+    """Return seconds, and ratios to LayerGradCam, to one rival or to one map, for growing inputs."""
+    rows = []
     for name, values in (("classes", CLASSES), ("size", SIZES)):
         for value in tqdm(values, desc=f"growth with {name}", leave=False):
             grown = replace(case, **{name: value}, batch=1 if name == "size" else case.batch)
             workload = grown.build()
-            actions = {method: action(method, workload) for method in (FORWARD, GRAD_CAM, DIFF, DIFF_PLUS_PLUS)}
-            found += _records(name, dict.fromkeys(actions, value), actions, GRAD_CAM, rounds, case.device)
+            methods = {method: action(method, workload) for method in (FORWARD, GRAD_CAM, DIFF, DIFF_PLUS_PLUS)}
+            rows += _records(name, dict.fromkeys(methods, value), methods, GRAD_CAM, rounds, case.device)
 
     workload = case.build()
     images, targets = workload.images, workload.targets
     cam = LayerDiffGradCam(workload.model, workload.layers[0], layout=workload.layout)
     sets = {f"{n} rivals": partial(cam.attribute, images, targets, contrast=c) for n, c in CONTRASTS.items()}
-    # They differ by little, and so need more turns.
-    found += _records("contrast", dict(zip(sets, CONTRASTS, strict=True)), sets, "1 rivals", 4 * rounds, case.device)
+    # They differ by little, so they need more rounds.
+    rows += _records("contrast", dict(zip(sets, CONTRASTS, strict=True)), sets, "1 rivals", 4 * rounds, case.device)
 
     plain = action(GRAD_CAM, workload)
-    asked: dict[str, Action] = {ONE_MAP: partial(cam.attribute, images, targets)}
+    actions: dict[str, Action] = {ONE_MAP: partial(cam.attribute, images, targets)}
     counts = {ONE_MAP: 1}
     for n in RIVALS:
-        asked[f"{DIFF}, {n} rivals"] = partial(cam.attribute_rivals, images, targets, top_rivals(n))
+        actions[f"{DIFF}, {n} rivals"] = partial(cam.attribute_rivals, images, targets, top_rivals(n))
         counts[f"{DIFF}, {n} rivals"] = n
     for n in PLAIN_RUNS:
-        asked[f"{GRAD_CAM}, {n} runs"] = partial(_repeat, plain, n)
+        actions[f"{GRAD_CAM}, {n} runs"] = partial(_repeat, plain, n)
         counts[f"{GRAD_CAM}, {n} runs"] = n
-    found += _records("rivals", counts, asked, ONE_MAP, rounds, case.device)
-    return found
+    rows += _records("rivals", counts, actions, ONE_MAP, rounds, case.device)
+    return rows
 
 
 def _repeat(do: Action, times: int) -> None:

@@ -1,4 +1,4 @@
-"""Everybody who makes a Grad-CAM of a batch: Captum, two peers, ours, and no map at all."""
+"""The methods that are measured: a bare forward pass, Captum, two other libraries and this one."""
 
 from __future__ import annotations
 
@@ -19,17 +19,13 @@ Action: TypeAlias = Callable[[], object]
 
 
 def available(job: str, *, at_input: bool = False) -> list[str]:
-    """The names of those that can be measured here."""
+    """Return the names of the methods that can do the job on this machine."""
     methods = [FORWARD, GRAD_CAM, DIFF, DIFF_PLUS_PLUS, EARLIEST, *installed_peers()]
     return [method for method in methods if is_measured(method, job, at_input=at_input)]
 
 
 def action(name: str, workload: Workload) -> Action:
-    """The job of the workload as the method does it; all but a map of a given class begins with the model's decision.
-
-    Returns:
-        A function without arguments. It returns maps in the method's own form.
-    """
+    """Return a function without arguments that does the workload's job; its maps have the method's own form."""
     if name == FORWARD:
         return torch.no_grad()(lambda: workload.model(workload.images))
     if name == "pytorch-grad-cam":
@@ -54,7 +50,7 @@ def _ours(name: str, workload: Workload) -> Action:
 
 
 def _captum(workload: Workload) -> Action:
-    """LayerGradCam is told the class, so to classify is a forward by itself, and every map is a run."""
+    """LayerGradCam must be told the class, so it needs a forward pass to classify and a run for each map."""
     cams = [LayerGradCam(workload.model, layer) for layer in workload.layers]
 
     def run(targets: Sequence[int]) -> list[object]:
@@ -70,19 +66,18 @@ def _captum(workload: Workload) -> Action:
 
 
 def _classes(logits: torch.Tensor, job: str) -> list[list[int]]:
-    """The prediction of every image; for rivals, whose pairwise maps are differences, they too."""
+    """Return the predicted class of every image, followed by its rivals in the job with rivals."""
     wanted = 1 + STRONGEST if job == RIVALS else 1
     return logits.topk(wanted, dim=1).indices.T.tolist()
 
 
 def _pytorch_grad_cam(workload: Workload) -> object:
-    # Its maps come upsampled to the size of the input; there is no way to ask for less. Of several layers it gives the
-    # mean of their maps.
+    # This library always upsamples its maps to the size of the input, and averages the maps of several layers.
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     targets = [ClassifierOutputTarget(c) for c in workload.targets] if workload.job == MAP else None
-    # Grids are told, because this library does not hand on the size of the images.
+    # The grid is given, because this library does not pass on the size of the images.
     height, width = (side // PATCH for side in workload.images.shape[2:])
     reshape = vit_layout(grid=(height, width)) if workload.layout else None
     with GradCAM(workload.model, workload.layers, reshape_transform=reshape) as cam:

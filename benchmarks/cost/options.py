@@ -1,19 +1,22 @@
-"""What can be asked: which models, how often, how large."""
+"""The options of the cost benchmark."""
 
 from __future__ import annotations
 
 import argparse
 
 from benchmarks.common.options import positive
-from benchmarks.cost.layers import LAYERS
+from benchmarks.cost.jobs import MODEL_LAYERS, SMALL_MODEL
 
 BATCH, LARGE_BATCH = 8, 32
-"""Of all, and where memory is to show."""
+"""Images at once, and where memory is measured."""
 BATCHES = {"vit_b_16": 2}
-"""Of a model that takes as long with fewer as others with all."""
+"""Smaller batches for models that take much longer than the others."""
 GROWING_BATCH = 4
-"""Where it is the ratios that are asked for, of ever more."""
-QUICK_MODEL = "mobilenet_v3_small"
+"""Images at once where the growth of the cost is measured."""
+SMALL_SIZE, SMALL_ROUNDS = 160, 51
+"""Image size and rounds of the single image through a small model."""
+PROCESSES = 5
+"""Processes for each figure of memory, because one process varies by a third."""
 
 UNPUBLISHED = ("models", "size")
 
@@ -22,10 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models",
         nargs="+",
-        choices=LAYERS,
-        default=list(LAYERS),
-        help="models of torchvision, and EfficientNet-Lite0",
+        choices=MODEL_LAYERS,
+        default=list(MODEL_LAYERS),
+        metavar="NAME",
+        help=f"models to measure, of {', '.join(MODEL_LAYERS)} (default all)",
     )
-    parser.add_argument("--rounds", type=positive, default=3, help="turns (default 3)")
-    parser.add_argument("--size", type=positive, default=224, help="width and height of the images (default 224)")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_MODEL} alone with 3 rounds, under a minute")
+    parser.add_argument(
+        "--rounds", type=positive, default=3, metavar="N", help="rounds in which methods take turns (default 3)"
+    )
+    parser.add_argument(
+        "--size", type=positive, default=224, metavar="N", help="width and height of the images (default 224)"
+    )
+    parser.add_argument("--quick", action="store_true", help=f"{SMALL_MODEL} alone, in about a minute")

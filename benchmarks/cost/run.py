@@ -1,9 +1,10 @@
-"""Times, memory and growth, one after the other."""
+"""Measure times, growth and memory, one after the other."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 from tqdm import tqdm
@@ -15,25 +16,22 @@ from benchmarks.common.reporting import conclude, environment, show, write_json
 from benchmarks.cost.cases import Case
 from benchmarks.cost.figure import draw_cost
 from benchmarks.cost.growth import growth
-from benchmarks.cost.jobs import EXPLAIN, FORWARD, LAYERS, MAP, RIVALS
-from benchmarks.cost.layers import LAYERS as LAYERS_OF
-from benchmarks.cost.memory import peak_mib
-from benchmarks.cost.options import BATCH, BATCHES, GROWING_BATCH, LARGE_BATCH, QUICK_MODEL
+from benchmarks.cost.jobs import EXPLAIN, FORWARD, LAYERS, MAP, MODEL_LAYERS, RIVALS, SMALL_MODEL
+from benchmarks.cost.options import BATCH, BATCHES, GROWING_BATCH, LARGE_BATCH, PROCESSES, SMALL_ROUNDS, SMALL_SIZE
+from benchmarks.cost.processes import peak_mib, times
 from benchmarks.cost.tables import targets_table, write_tables
-from benchmarks.cost.targets import of_single_images, reached
-from benchmarks.cost.times import times
+from benchmarks.cost.targets import figures_of_single_images, reached, verdict
 from benchmarks.cost.timing import import_seconds, ratio, spread
-from benchmarks.cost.verdict import verdict
 
 BEHIND = ("vit_b_16",)
-"""A model with much behind its last layer, which is recorded."""
+"""A model with a whole block behind its last layer, which has to be recorded."""
 
 
 def run(args: argparse.Namespace) -> None:
     warn_of_missing_peers()
     if args.quick:
         warn(
-            "--quick explains one image with a small model, where overheads weigh most; the targets are for a full run"
+            "--quick explains single images with a small model, where a call costs most; the targets are for full runs"
         )
     cases, in_memory = _quick_cases(args) if args.quick else _cases(args)
     rounds = min(args.rounds, 3) if args.quick else args.rounds
@@ -42,14 +40,17 @@ def run(args: argparse.Namespace) -> None:
         record["time"] = []
         for case in tqdm(cases, desc="time", unit="case", leave=False):
             record["time"] += _times(case, rounds, args.threads)
-        record["single_images"] = of_single_images(record["time"])
+        # The target is for one thread.
+        small = Case(SMALL_MODEL, batch=1, size=SMALL_SIZE, device=str(args.device), seed=args.seed)
+        record["small_image"] = _times(small, rounds if args.quick else SMALL_ROUNDS, threads=1)
+        record["single_images"] = figures_of_single_images(record["time"])
         record["growth"] = growth(replace(cases[0], batch=min(cases[0].batch, GROWING_BATCH)), rounds)
-        record["memory"] = _memory(in_memory, args.threads)
+        record["memory"] = _memory(in_memory, args.threads, 1 if args.quick else PROCESSES)
         record["imports"] = _imports(1 if args.quick else 9)
         record["targets"] = reached(record)
         record["complete"] = not args.quick
     finally:
-        # Also when something went wrong on the way.
+        # Keep what was measured before an error.
         write_json(args.output / "cost.json", record)
     tables = write_tables(args.output, record, quick=args.quick)
     draw_cost(args.output / "cost.png", record)
@@ -58,13 +59,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case, str]]]:
-    """What is timed, and what of it is measured in memory, which needs a process for each."""
+    """Return the cases to time, and the cases and methods whose memory is measured."""
 
     def case(model: str, layer: str = "late", batch: int | None = None, job: str = MAP) -> Case:
         batch = batch or BATCHES.get(model, BATCH)
         return Case(model, layer, batch, device=str(args.device), seed=args.seed, size=args.size, job=job)
 
-    models = [model for model in args.models if "middle" in LAYERS_OF[model]]
+    models = [model for model in args.models if "middle" in MODEL_LAYERS[model]]
     first = args.models[0]
     cases = [case(model, batch=batch) for model in args.models for batch in (None, 1)]
     cases += [case(model, layer, 1) for model in models for layer in ("early", "middle")]
@@ -76,19 +77,26 @@ def _cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case, str]]
 
 def _quick_cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case, str]]]:
     fixed = {"device": str(args.device), "seed": args.seed, "size": args.size}
-    cases = [Case(QUICK_MODEL, layer, 1, **fixed) for layer in ("late", "early")]
-    cases += [Case(QUICK_MODEL, "late", 1, **fixed, job=job) for job in (EXPLAIN, RIVALS, LAYERS)]
+    cases = [Case(SMALL_MODEL, layer, 1, **fixed) for layer in ("late", "early")]
+    cases += [Case(SMALL_MODEL, "late", 1, **fixed, job=job) for job in (EXPLAIN, RIVALS, LAYERS)]
     return cases, [(cases[0], name) for name in (FORWARD, GRAD_CAM, DIFF)]
 
 
 def _times(case: Case, rounds: int, threads: int) -> list[dict[str, Any]]:
-    return [{**_described(case, name), **found} for name, found in times(case, rounds, threads).items()]
+    return [{**_described(case, name), **row} for name, row in times(case, rounds, threads).items()]
 
 
-def _memory(cases: list[tuple[Case, str]], threads: int) -> list[dict[str, Any]]:
+def _memory(cases: list[tuple[Case, str]], threads: int, processes: int) -> list[dict[str, Any]]:
+    """Return the median peak of each case and method, and the peak of every process. Cases take turns."""
+    peaks: list[list[float]] = [[] for _ in cases]
+    with tqdm(total=processes * len(cases), desc="memory", unit="process", leave=False) as bar:
+        for _ in range(processes):
+            for values, (case, name) in zip(peaks, cases, strict=True):
+                values.append(peak_mib(name, case, threads))
+                bar.update()
     return [
-        {**_described(case, name), "peak_mib": peak_mib(name, case, threads)}
-        for case, name in tqdm(cases, desc="memory", unit="process", leave=False)
+        {**_described(case, name), "peak_mib": median(values), "peaks_mib": values}
+        for values, (case, name) in zip(peaks, cases, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""The tables that are written, and the one that is printed."""
+"""The tables of the cost benchmark: two that are written, and one that is printed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _CASE = ("job", "model", "layer", "batch", "method")
 
 
 def write_tables(folder: Path, record: dict[str, Any], *, quick: bool) -> list[str]:
-    """Targets, and times with memory. Returns the names of the files."""
-    targets = [[f, t, f"{v:.2f}", r] for f, t, v, r in target_rows(record)]
+    """Write targets.csv, and time.csv with times and memory. Return the names of the files."""
+    targets = [[figure, target, f"{value:.2f}", met] for figure, target, value, met in _target_rows(record)]
     write_csv(folder / "targets.csv", TARGET_HEADER, targets, quick=quick)
     memory = {tuple(row[name] for name in _CASE): f"{row['peak_mib']:.1f}" for row in record["memory"]}
     rows = []
@@ -27,12 +27,11 @@ def write_tables(folder: Path, record: dict[str, Any], *, quick: bool) -> list[s
 
 
 def targets_table(record: dict[str, Any]) -> str:
-    """What was to be reached."""
-    return table(TARGET_HEADER, target_rows(record), limits=(72, 8, 0, 7))
+    """Return the targets as text, with what was measured."""
+    return table(TARGET_HEADER, _target_rows(record), limits=(72, 8, 0, 7))
 
 
-def target_rows(record: dict[str, Any]) -> list[list[Any]]:
-    """A row for each target."""
+def _target_rows(record: dict[str, Any]) -> list[list[Any]]:
     return [
         [row["figure"], row["target"], row["value"], "yes" if row["reached"] else "no"] for row in record["targets"]
     ]

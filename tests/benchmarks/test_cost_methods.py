@@ -1,4 +1,4 @@
-"""Everybody does the job that is measured."""
+"""Every method does the job that is measured."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_prediction_is_explained():
     subject = replace(CASE, job=EXPLAIN).build()
     with torch.no_grad():
         classes = subject.model(subject.images).argmax(1)
-    maps, target, _ = action("DiffGradCAM", subject)()
+    maps, target, *_ = action("DiffGradCAM", subject)()
     assert target.equal(classes)
     ((plain,),) = action("LayerGradCam", subject)()
     for found, method in ((maps, LayerDiffGradCam), (plain, LayerGradCam)):

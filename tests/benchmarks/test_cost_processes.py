@@ -1,4 +1,4 @@
-"""Memory and times are measured in processes of their own."""
+"""Times and memory are measured in processes of their own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import sys
 import pytest
 
 from benchmarks.cost.cases import Case
-from benchmarks.cost.memory import peak_mib
-from benchmarks.cost.times import times
+from benchmarks.cost.processes import peak_mib, times
 
 CASE = Case("mobilenet_v3_small", "early", 2, 32, 5)
 
@@ -20,10 +19,10 @@ def test_memory_is_measured_in_a_process_of_its_own():
 
 
 def test_times_are_measured_in_a_process_of_their_own():
-    found = times(CASE, 2, threads=1)
-    assert set(found) == {"forward", "LayerGradCam", "DiffGradCAM"}
-    assert found["DiffGradCAM"]["seconds"]["median"] > 0
-    assert found["DiffGradCAM"]["to_forward"]["lower"] <= found["DiffGradCAM"]["to_forward"]["upper"]
+    rows = times(CASE, 2, threads=1)
+    assert set(rows) == {"forward", "LayerGradCam", "DiffGradCAM"}
+    assert rows["DiffGradCAM"]["seconds"]["median"] > 0
+    assert rows["DiffGradCAM"]["to_forward"]["lower"] <= rows["DiffGradCAM"]["to_forward"]["upper"]
 
 
 def test_why_that_process_failed(tmp_path, monkeypatch):
@@ -31,5 +30,5 @@ def test_why_that_process_failed(tmp_path, monkeypatch):
     failing.write_text("#!/bin/sh\necho why >&2\nexit 1\n")
     failing.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(failing))
-    with pytest.raises(RuntimeError, match=r"cost.memory failed on nobody .*mobilenet_v3_small.*: why$"):
+    with pytest.raises(RuntimeError, match=r"memory.*mobilenet_v3_small.*nobody.*why$"):
         peak_mib("nobody", CASE, threads=1)

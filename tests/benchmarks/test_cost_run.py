@@ -1,4 +1,4 @@
-"""The cost benchmark as a command. Whether we are fast is for it to say."""
+"""The cost benchmark as a command."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.common import peers
-from benchmarks.cost import growth, methods, run, targets, times
+from benchmarks.cost import growth, methods, processes, run, targets
+from benchmarks.cost.cases import Case
+from benchmarks.cost.options import PROCESSES
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
     for module in (peers, methods):
         monkeypatch.setattr(module, "installed_peers", lambda: [])
     # A process for each case takes its time to start.
-    monkeypatch.setattr(run, "times", lambda case, rounds, threads: times.measured(case, rounds))
+    monkeypatch.setattr(run, "times", lambda case, rounds, threads: processes.measure_times(case, rounds))
     monkeypatch.setattr(
-        run, "peak_mib", lambda name, case, threads: {"forward": 10.0, "LayerGradCam": 80.0, "DiffGradCAM": 10.4}[name]
+        run, "peak_mib", lambda name, case, threads: {"forward": 10.0, "LayerGradCam": 80.0}.get(name, 10.4)
     )
     monkeypatch.setattr(run, "import_seconds", lambda statement: 2.0 if "diffcam" in statement else 1.0)
     monkeypatch.setattr(growth, "CLASSES", (5, 1000))
@@ -38,6 +40,9 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         ("classify and explain at three layers, time to the earliest alone", "layers", "to_earliest"),
     ):
         assert figures[figure]["value"] == pytest.approx(by_job[job][measure]["median"])
+    small = {row["method"]: row["to_grad_cam"]["median"] for row in record["small_image"]}
+    assert figures[targets.SMALL]["value"] == pytest.approx(small["DiffGradCAM"])
+    assert figures[targets.SMALL]["target"] == "<= 1"
     assert {row["grows"] for row in record["growth"]} == {"classes", "size", "contrast", "rivals"}
     assert (tmp_path / "cost.png").stat().st_size > 10_000
     printed = capsys.readouterr()
@@ -46,8 +51,24 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert "pytorch-grad-cam cannot be imported (extra 'peers') and is left out" in printed.err
 
 
+def test_memory_is_the_median_of_processes(monkeypatch):
+    """A process whose peak does not repeat changes nothing."""
+    peaks = {"forward": [10.0, 90.0, 11.0, 10.5, 10.6], "DiffGradCAM": [12.0, 11.0, 12.5, 2.0, 99.0]}
+    turns = []
+
+    def peak(name, case, threads):
+        turns.append(name)
+        return peaks[name][turns.count(name) - 1]
+
+    monkeypatch.setattr(run, "peak_mib", peak)
+    rows = run._memory([(Case("resnet50"), name) for name in peaks], threads=1, processes=PROCESSES)
+    assert [row["peak_mib"] for row in rows] == [10.6, 12.0]
+    assert rows[0]["peaks_mib"] == peaks["forward"]
+    assert turns == [*peaks] * 5
+
+
 def test_targets_of_memory():
-    """Peaks that are not those of the targets change nothing."""
+    """Other peaks change nothing."""
     peaks = {"forward": 10.0, "LayerGradCam": 80.0, "DiffGradCAM": 10.4}
     rows = [
         {"job": job, "model": model, "layer": "late", "batch": batch, "method": method, "peak_mib": factor * peak}
@@ -58,7 +79,7 @@ def test_targets_of_memory():
         )
         for method, peak in peaks.items()
     ]
-    found = targets.of_memory(rows)
+    found = targets.figures_of_memory(rows)
     assert found == {
         "a map, resnet50, batch 32, late layer, memory to a bare forward": pytest.approx(1.04),
         "a map, resnet50, batch 32, late layer, memory to LayerGradCam": pytest.approx(0.13),
@@ -77,9 +98,9 @@ def test_means_are_over_models_with_their_largest_batch():
         row("b", 5.0, "torchcam"),
         row("b", 3.0, job="explain"),
     ]
-    found = targets.of_times(rows)
+    found = targets.figures_of_times(rows)
     assert found["a map, late layer, time to LayerGradCam"] == pytest.approx(4.0)
     assert found["classify and explain, late layer, time to a bare forward"] == pytest.approx(3.0)
     assert "classify and explain, late layer, time to torchcam" not in found
-    single = {row["figure"]: row["value"] for row in targets.of_single_images(rows)}
+    single = {row["figure"]: row["value"] for row in targets.figures_of_single_images(rows)}
     assert single["a map of a single image, late layer, time to a bare forward"] == pytest.approx(3.0)
