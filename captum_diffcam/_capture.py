@@ -23,7 +23,7 @@ from torch.nn import DataParallel, Module
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from captum_diffcam._checks import why_layer_did_not_run
+from captum_diffcam._checks import OTHER_LAYERS
 from captum_diffcam._eager import uncompiled
 from captum_diffcam._model_state import (
     are_alike,
@@ -211,7 +211,7 @@ def _what_ran(
     for layer, by_device, ran_again in zip(taps.layers, taps.taps, taps.ran_again, strict=True):
         name = type(layer).__name__
         if not by_device:
-            raise ValueError(f"layer: {name} did not run in forward_func{why_layer_did_not_run(forward_func, layer)}")
+            raise ValueError(f"layer: {name} did not run in forward_func. {OTHER_LAYERS}")
         if ran_again:
             notes.append(f"layer: {name} runs more than once in one forward; its last run is explained")
         devices = _in_order(list(by_device), forward_func, device_ids)

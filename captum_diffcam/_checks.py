@@ -1,8 +1,14 @@
-"""Checks of arguments, for errors that name the argument, what was given and what is allowed."""
+"""Checks of arguments, and warnings that point at the caller's line.
+
+An error says what must hold, what came and what to do: "`k` must be an integer >= 1, got 0."
+"""
 
 from __future__ import annotations
 
 import operator
+import os
+import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,9 +16,6 @@ import captum.log
 import numpy as np
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
-from torch.jit import ScriptModule
-from torch.nn import Module
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -20,6 +23,14 @@ _GRAD_KWARGS = (
     *("allow_unused", "create_graph", "grad_outputs", "is_grads_batched"),
     *("materialize_grads", "retain_graph"),
 )
+
+_INSIDE = tuple(os.path.dirname(os.path.abspath(file)) + os.sep for file in (__file__, captum.__file__, torch.__file__))
+
+OTHER_LAYERS = (
+    "A model that was traced, scripted, exported or copied has layers of its own: pass the model from before that, and "
+    "a layer of it"
+)
+"""Why a layer's hooks do not run, for errors."""
 
 
 def log_usage(method: _Method) -> _Method:
@@ -31,67 +42,68 @@ def log_usage(method: _Method) -> _Method:
     return logged
 
 
-def as_index(argument: str, item: Any, allowed: str) -> int:
-    """The item as an index, or a TypeError that names the argument. Booleans are no indices."""
+def as_index(argument: str, item: Any, must_be: str) -> int:
+    """Return the item as an index, or raise a TypeError that names the argument. A boolean is not an index."""
     try:
         if not isinstance(item, bool) and "bool" not in str(getattr(item, "dtype", "")):
             return operator.index(item)
     except TypeError:
         pass
-    raise TypeError(f"{argument}: got {item!r} of type {type(item).__name__}; {allowed}")
+    raise TypeError(f"`{argument}` must be {must_be}, got {item!r} of type {type(item).__name__}")
+
+
+def as_class(argument: str, item: Any, must_be: str) -> int:
+    """Return the item as a class index, with a remedy for class names in the error."""
+    if isinstance(item, str):
+        raise TypeError(
+            f"`{argument}` must hold class indices, got the string {item!r}. If it is the name of a class, look up its "
+            f"index, such as names.index({item!r})"
+        )
+    return as_index(argument, item, must_be)
+
+
+def as_count(argument: str, value: Any, minimum: int = 1) -> int:
+    """Return the value as an integer >= ``minimum``, or raise an error that names the argument."""
+    must_be = f"an integer >= {minimum}"
+    count = as_index(argument, value, must_be)
+    if count < minimum:
+        raise ValueError(f"`{argument}` must be {must_be}, got {count}")
+    return count
 
 
 def as_tensor(argument: str, value: Any) -> Tensor:
-    """A tensor as it is; a NumPy array as a copy on the CPU with the array's dtype."""
+    """Return a tensor unchanged, and a NumPy array as a tensor on the CPU with the array's dtype."""
     if isinstance(value, Tensor):
         return value
     if value.dtype.kind not in "biufc":
-        raise TypeError(f"{argument}: got an array of dtype {value.dtype}; allowed are arrays of numbers")
-    # A copy, because tensors know neither read-only memory, negative strides nor foreign byte orders.
+        raise TypeError(f"`{argument}` must hold numbers, got an array of dtype {value.dtype}")
+    # A copy, because a tensor cannot share memory that is read-only, has negative strides or a foreign byte order.
     return torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
 
 
 def as_inputs(inputs: Any) -> tuple[Tensor, ...]:
-    """The model's inputs as a tuple of tensors."""
-    given = inputs if isinstance(inputs, tuple) else (inputs,)
-    if not given or not all(isinstance(single, (Tensor, np.ndarray)) for single in given):
-        names = [type(single).__name__ for single in given]
+    """Return the model's inputs as a tuple of tensors."""
+    parts = inputs if isinstance(inputs, tuple) else (inputs,)
+    if not parts or not all(isinstance(part, (Tensor, np.ndarray)) for part in parts):
+        names = [type(part).__name__ for part in parts]
         got = f"({', '.join(names)})" if isinstance(inputs, tuple) else names[0]
-        raise TypeError(f"inputs: got {got}; allowed is a tensor or a tuple of tensors, or NumPy arrays")
-    return tuple(as_tensor("inputs", single) for single in given)
+        raise TypeError(f"`inputs` must be a tensor or NumPy array, or a tuple of them, got {got}")
+    return tuple(as_tensor("inputs", part) for part in parts)
 
 
 def as_grad_kwargs(grad_kwargs: Any) -> dict[str, Any]:
-    """The keyword arguments of :func:`torch.autograd.grad`, none where there are none."""
+    """Return the keyword arguments of :func:`torch.autograd.grad`, an empty dict for None."""
     if not isinstance(grad_kwargs, (dict, type(None))):
-        raise TypeError(f"grad_kwargs: got {type(grad_kwargs).__name__}; allowed is a dict")
+        raise TypeError(f"`grad_kwargs` must be a dict or None, got {type(grad_kwargs).__name__}")
     for name in grad_kwargs or {}:
         if name not in _GRAD_KWARGS:
-            raise TypeError(f"grad_kwargs: got {name!r}; allowed are {', '.join(_GRAD_KWARGS)}")
+            raise TypeError(f"`grad_kwargs` must have keys among {', '.join(_GRAD_KWARGS)}, got {name!r}")
     return grad_kwargs or {}
 
 
-def why_layer_did_not_run(forward_func: Any, layer: Module) -> str:
-    """Why the hooks of a layer of the caller's did not fire, where it shows, to be put behind "did not run"."""
-    modules = list(forward_func.modules()) if isinstance(forward_func, Module) else []
-    foreign = all(layer is not module for module in modules)
-    if isinstance(layer, ScriptModule) or (foreign and any(isinstance(module, ScriptModule) for module in modules)):
-        return (
-            ": TorchScript runs no hooks of the layers in a traced or scripted model; allowed are that model before "
-            "tracing or scripting and a layer of it"
-        )
-    graphs = [module for module in modules if isinstance(module, GraphModule)]
-    if graphs or type(layer) is Module:  # bare Modules are what such graphs have for containers, to hold names alone
-        nodes = [node for graph in graphs for node in graph.graph.nodes]
-        # A program of torch.export calls no layer, but this check of its inputs.
-        calls = [str(node.target) for node in nodes if node.op == "call_module" and node.target != "_guards_fn"]
-        called = f"layers that the graph calls ({', '.join(calls[-3:])}, for instance), and " if calls else ""
-        return (
-            ": a graph of torch.fx or torch.export runs a layer's operations in place of the layer; allowed are "
-            f"{called}the model from which the graph was made, or torch.export.unflatten(program), with a layer of it"
-        )
-    if modules and foreign:
-        return " and is not one of its modules: a copy of a model has layers of its own"
-    if not modules:
-        return "; a copy of a model, and one that was traced, scripted or exported, has layers of its own"
-    return ""
+def warn_user(message: str) -> None:
+    """Warn with the line of the first caller outside of this library, Captum and torch."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and os.path.abspath(frame.f_code.co_filename).startswith(_INSIDE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)

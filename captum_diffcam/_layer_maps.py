@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from captum_diffcam._capture import LayerRun, recording, run_at_layers
-from captum_diffcam._checks import as_index, as_inputs
-from captum_diffcam._warnings import warn_user
+from captum_diffcam._checks import as_index, as_inputs, warn_user
 from captum_diffcam.layouts import Layout, convolutional, doubt_about_layout, find_layout, to_positions
 from captum_diffcam.logits import (
     Target,
@@ -60,7 +59,7 @@ class LayerMaps(LayerAttribution, GradientAttribution):
                 f"layout: got {len(layouts)} for {len(layers)} layer(s); allowed is one for all or for each"
             )
         if tensor_index is not None:
-            tensor_index = as_index("tensor_index", tensor_index, "allowed are None and an integer from 0 on")
+            tensor_index = as_index("tensor_index", tensor_index, "None or an integer >= 0")
         LayerAttribution.__init__(self, forward_func, layer, device_ids)  # type: ignore[type-var]
         GradientAttribution.__init__(self, forward_func)
         self.layouts = [find_layout(each) for each in layouts]

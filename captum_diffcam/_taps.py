@@ -15,7 +15,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import Module
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from captum_diffcam._checks import why_layer_did_not_run
+from captum_diffcam._checks import OTHER_LAYERS
 from captum_diffcam._watch import Watch
 
 
@@ -51,7 +51,7 @@ class Taps:
                     else:
                         handle = layer.register_forward_hook(partial(self._on_output, i))
                 except RuntimeError as error:  # a scripted module
-                    raise TypeError(f"layer: {error}{why_layer_did_not_run(layer, layer)}") from error
+                    raise TypeError(f"layer: {error}. {OTHER_LAYERS}") from error
                 hooks.callback(handle.remove)
             if self.watch:
                 hooks.enter_context(self.watch.over(self.layers, self.at_input))

@@ -12,10 +12,9 @@ from torch import Tensor
 from captum_diffcam._capture import LayerRun
 from captum_diffcam._checks import as_grad_kwargs
 from captum_diffcam._layer_maps import Inputs, LayerMaps
-from captum_diffcam.contrast import Contrast, contrast_mask, top_rivals
+from captum_diffcam.contrast import Contrast, contrast_mask, rank_rivals, top_rivals
 from captum_diffcam.logits import Target, predicted
 from captum_diffcam.results import Explanation, Maps, RivalMaps
-from captum_diffcam.rivals import rank_rivals
 from captum_diffcam.score import Reduction, check_reduction, explained_score
 from captum_diffcam.weighting import grad_cam_weights
 

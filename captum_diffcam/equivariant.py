@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import Module
 from tqdm import tqdm
 
-from captum_diffcam._checks import as_index, as_inputs, log_usage
+from captum_diffcam._checks import as_count, as_index, as_inputs, log_usage
 from captum_diffcam._model_state import modules_of, preserve_model_state
 from captum_diffcam.contrast import contrast_mask
 from captum_diffcam.logits import Target, as_logits, at_least_float32, resolve_target
@@ -83,9 +83,9 @@ class EquivariantPart(LayerAttribution):
             raise TypeError(f"`attribution` must be a LayerAttribution, got {type(attribution).__name__}.")
         if isinstance(shifts, (list, tuple)):
             if not shifts or not all(isinstance(shift, (list, tuple)) for shift in shifts):
-                raise ValueError(f"`shifts` {_SHIFTS_MUST}, got {shifts!r}.")
-        elif (shifts := as_index("shifts", shifts, f"it {_SHIFTS_MUST}")) < 1:
-            raise ValueError(f"`shifts` {_SHIFTS_MUST}, got {shifts}.")
+                raise ValueError(f"`shifts` must be {_SHIFTS}, got {shifts!r}.")
+        elif (shifts := as_index("shifts", shifts, _SHIFTS)) < 1:
+            raise ValueError(f"`shifts` must be {_SHIFTS}, got {shifts}.")
         check_padding(padding)
         layer: Module = attribution.layer
         LayerAttribution.__init__(self, attribution.forward_func, layer, getattr(attribution, "device_ids", None))
@@ -162,9 +162,7 @@ class EquivariantPart(LayerAttribution):
         Raises:
             TypeError, ValueError, IndexError: an argument is invalid. The message names it.
         """
-        per_eval = as_index("shifts_per_eval", shifts_per_eval, "it must be an integer >= 1")
-        if per_eval < 1:
-            raise ValueError(f"`shifts_per_eval` must be an integer >= 1, got {per_eval}.")
+        per_eval = as_count("shifts_per_eval", shifts_per_eval)
         tensors = as_inputs(inputs)
         call = _ResolvedCall(
             self.attribution, tensors, isinstance(inputs, tuple), target, additional_forward_args, kwargs
@@ -215,7 +213,7 @@ class EquivariantPart(LayerAttribution):
         return torch.stack(shifted, dim=1).flatten(0, 1)
 
 
-_SHIFTS_MUST = "must be an integer >= 1 or a list of shifts with one number of cells per dimension"
+_SHIFTS = "an integer >= 1 or a list of shifts with one number of cells per dimension"
 
 
 class _ResolvedCall:

@@ -89,12 +89,12 @@ def vit_layout(grid: tuple[int, ...] | None = None) -> VitLayout:
     """
     if grid is None:
         return VitLayout()
-    allowed = "allowed are None and a tuple of integers from 1 on, such as (height, width)"
+    must_be = "None or a tuple of integers >= 1, such as (height, width)"
     if not isinstance(grid, (tuple, list)) or not grid:
-        raise TypeError(f"grid: got {grid!r}; {allowed}")
-    sides = tuple(as_index("grid", side, allowed) for side in grid)
+        raise TypeError(f"`grid` must be {must_be}, got {grid!r}")
+    sides = tuple(as_index("grid", side, must_be) for side in grid)
     if min(sides) < 1:
-        raise ValueError(f"grid: got {grid!r}; {allowed}")
+        raise ValueError(f"`grid` must be {must_be}, got {grid!r}")
     return VitLayout(sides)
 
 

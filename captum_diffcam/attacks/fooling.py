@@ -28,7 +28,7 @@ Classes: TypeAlias = Union[Literal["true", "all"], Collection[int]]
 """Whose maps lie, ``"true"``, ``"all"`` or several classes."""
 
 _MEMORY = 0.9
-_CLASSES = "allowed are 'true', 'all' and a collection of classes"
+_CLASSES = "'true', 'all' or a collection of classes"
 
 
 def fool(
@@ -157,7 +157,7 @@ def fool(
 
 def _listed(classes: Collection[int]) -> list[int]:
     if isinstance(classes, int) or not (several := list(classes)):
-        raise ValueError(f"classes: got {classes!r}; {_CLASSES}")
+        raise ValueError(f"`classes` must be {_CLASSES}, got {classes!r}")
     return several
 
 
@@ -173,7 +173,7 @@ def _check(
     if not methods or not all(isinstance(method, CamMethod) for method in methods):
         raise TypeError(f"methods: got {methods!r}; allowed is a CamMethod or several")
     if classes not in ("true", "all") and (isinstance(classes, str) or min(classes) < 0):
-        raise ValueError(f"classes: got {classes!r}; {_CLASSES}")
+        raise ValueError(f"`classes` must be {_CLASSES}, got {classes!r}")
     if not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps: got {steps!r}; allowed is an integer of at least 1")
     for name, value in (("weight", weight), ("learning_rate", learning_rate)):

@@ -108,7 +108,7 @@ def audit(
     check_model(model, layer)
     methods = [methods] if isinstance(methods, CamMethod) else methods
     _check(images, methods, alpha, fills, batch_size)
-    seed = secrets.randbits(32) if seed is None else as_index("seed", seed, "allowed are None and an integer")
+    seed = secrets.randbits(32) if seed is None else as_index("seed", seed, "None or an integer")
     with portions(model, device, batch_size) as in_portions, in_eval_mode(model), torch.inference_mode(False):
         inquiry = AuditData(model, layer, images.detach().cpu(), methods, fills, seed, in_portions)
         inquiry.decide(target)
