@@ -28,7 +28,7 @@ _INSIDE = tuple(os.path.dirname(os.path.abspath(file)) + os.sep for file in (__f
 
 OTHER_LAYERS = (
     "A model that was traced, scripted, exported or copied has layers of its own: pass the model from before that, and "
-    "a layer of it"
+    "a layer of it."
 )
 """Why a layer's hooks do not run, for errors."""
 
@@ -49,7 +49,7 @@ def as_index(argument: str, item: Any, must_be: str) -> int:
             return operator.index(item)
     except TypeError:
         pass
-    raise TypeError(f"`{argument}` must be {must_be}, got {item!r} of type {type(item).__name__}")
+    raise TypeError(f"`{argument}` must be {must_be}, got {item!r} of type {type(item).__name__}.")
 
 
 def as_class(argument: str, item: Any, must_be: str) -> int:
@@ -57,7 +57,7 @@ def as_class(argument: str, item: Any, must_be: str) -> int:
     if isinstance(item, str):
         raise TypeError(
             f"`{argument}` must hold class indices, got the string {item!r}. If it is the name of a class, look up its "
-            f"index, such as names.index({item!r})"
+            f"index, such as names.index({item!r})."
         )
     return as_index(argument, item, must_be)
 
@@ -67,7 +67,7 @@ def as_count(argument: str, value: Any, minimum: int = 1) -> int:
     must_be = f"an integer >= {minimum}"
     count = as_index(argument, value, must_be)
     if count < minimum:
-        raise ValueError(f"`{argument}` must be {must_be}, got {count}")
+        raise ValueError(f"`{argument}` must be {must_be}, got {count}.")
     return count
 
 
@@ -76,7 +76,7 @@ def as_tensor(argument: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value
     if value.dtype.kind not in "biufc":
-        raise TypeError(f"`{argument}` must hold numbers, got an array of dtype {value.dtype}")
+        raise TypeError(f"`{argument}` must hold numbers, got an array of dtype {value.dtype}.")
     # A copy, because a tensor cannot share memory that is read-only, has negative strides or a foreign byte order.
     return torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
 
@@ -87,17 +87,17 @@ def as_inputs(inputs: Any) -> tuple[Tensor, ...]:
     if not parts or not all(isinstance(part, (Tensor, np.ndarray)) for part in parts):
         names = [type(part).__name__ for part in parts]
         got = f"({', '.join(names)})" if isinstance(inputs, tuple) else names[0]
-        raise TypeError(f"`inputs` must be a tensor or NumPy array, or a tuple of them, got {got}")
+        raise TypeError(f"`inputs` must be a tensor or NumPy array, or a tuple of them, got {got}.")
     return tuple(as_tensor("inputs", part) for part in parts)
 
 
 def as_grad_kwargs(grad_kwargs: Any) -> dict[str, Any]:
     """Return the keyword arguments of :func:`torch.autograd.grad`, an empty dict for None."""
     if not isinstance(grad_kwargs, (dict, type(None))):
-        raise TypeError(f"`grad_kwargs` must be a dict or None, got {type(grad_kwargs).__name__}")
+        raise TypeError(f"`grad_kwargs` must be a dict or None, got {type(grad_kwargs).__name__}.")
     for name in grad_kwargs or {}:
         if name not in _GRAD_KWARGS:
-            raise TypeError(f"`grad_kwargs` must have keys among {', '.join(_GRAD_KWARGS)}, got {name!r}")
+            raise TypeError(f"`grad_kwargs` must have keys among {', '.join(_GRAD_KWARGS)}, got {name!r}.")
     return grad_kwargs or {}
 
 

@@ -12,7 +12,13 @@ from torch import Tensor
 from captum_diffcam._capture import LayerRun
 from captum_diffcam._checks import as_grad_kwargs
 from captum_diffcam._layer_maps import Inputs, LayerMaps
-from captum_diffcam.contrast import Contrast, contrast_mask, rank_rivals, top_rivals
+from captum_diffcam.contrast import (
+    Contrast,
+    check_contrast_is_unambiguous,
+    contrast_mask,
+    rank_rivals,
+    top_rivals,
+)
 from captum_diffcam.logits import Target, predicted
 from captum_diffcam.results import Explanation, Maps, RivalMaps
 from captum_diffcam.score import Reduction, check_reduction, explained_score
@@ -204,8 +210,9 @@ class LayerDiffGradCam(LayerMaps):
         grad_kwargs: dict[str, Any] | None = None,
     ) -> list[Explanation]:
         """An explanation for each contrast and its reduction, all from one forward pass."""
-        for _, reduction in contrasts:
+        for contrast, reduction in contrasts:
             check_reduction(reduction)
+            check_contrast_is_unambiguous(contrast, target)
         options = as_grad_kwargs(grad_kwargs)
         if len(contrasts) > 1:
             options = {**options, "retain_graph": True}
@@ -258,11 +265,12 @@ class LayerDiffGradCam(LayerMaps):
         Raises:
             TypeError, ValueError, IndexError: as :meth:`attribute`.
         """
+        check_contrast_is_unambiguous(rivals, target, "rivals")
         options = {**as_grad_kwargs(grad_kwargs), "retain_graph": True}
 
         def explained(run: LayerRun, logits: Tensor, classes: Tensor) -> RivalMaps:
-            members = contrast_mask(rivals, logits, classes)
-            ranked, weights, margins = rank_rivals(logits, classes, members)
+            mask = contrast_mask(rivals, logits, classes, "rivals")
+            ranked, weights, margins = rank_rivals(logits, classes, mask)
             # Without any rival, a margin of zero still tells the shape of a map.
             columns = margins.unbind(dim=1) or (0 * logits.sum(dim=1),)
             pairwise = [self._maps(run, each, relu_attributions, attr_dim_summation, options) for each in columns]

@@ -83,7 +83,7 @@ def contrast_mask(contrast: Contrast, logits: Tensor, target: Tensor, argument: 
         if rest or is_mixed or repeats * len(sets) != examples:
             raise ValueError(
                 f"`{argument}` must have one set for the batch or one per example, got {len(sets)} sets for {examples} "
-                "examples"
+                "examples."
             )
         mask = sets.repeat_interleave(repeats, dim=0)
     conflicts = (mask & is_target).any(dim=1)
@@ -91,7 +91,7 @@ def contrast_mask(contrast: Contrast, logits: Tensor, target: Tensor, argument: 
         example = int(conflicts.nonzero()[0])
         raise ValueError(
             f"`{argument}` must not contain the target, got a set with the target class {int(target[example])} for "
-            f"example {example}"
+            f"example {example}."
         )
     return mask
 
@@ -110,11 +110,12 @@ def check_contrast_is_unambiguous(contrast: Contrast, target: object, argument: 
     is_repeated = all(bool(target == firsts[i // repeats]) for i, target in enumerate(targets))
     # One class for all of a longer batch gives no sign of repeats.
     if repeats == 1 or (is_repeated and any(bool(first != firsts[0]) for first in firsts)):
+        rest_of = ", ..." if len(rivals) > 3 else ""
+        one_each, one_set = (", ".join(map(str, shown)) + rest_of for shown in ([[r] for r in rivals[:3]], rivals[:3]))
         raise ValueError(
-            f"`{argument}` must be one set for the batch or one set per example, got {len(rivals)} classes with a target "
-            f"for each of {len(rivals)} examples, which may mean either. For one rival per example pass "
-            f"`{argument}[:, None]` (lists: {[[rival] for rival in rivals[:2]]} and so on); for one set pass a list that "
-            f"holds it: [{rivals}]"
+            f"`{argument}` must be one set for the batch or one set per example, got {len(rivals)} classes for as many "
+            f"examples with a target each, which may mean either. For one rival per example pass `{argument}[:, None]` "
+            f"or [{one_each}]; for one set for the batch pass [[{one_set}]]."
         )
 
 
@@ -142,13 +143,13 @@ def _per_example(target: object) -> list[Any]:
 def _call(contrast: ContrastFunction, logits: Tensor, target: Tensor, argument: str) -> Tensor:
     """Return a callable's mask, checked. Shapes: logits (N, C), target (N,) -> boolean (N, C)."""
     if contrast is top_rivals:  # type: ignore[comparison-overlap]
-        raise TypeError(f"`{argument}` must be what top_rivals returns, such as top_rivals(5), got top_rivals itself")
+        raise TypeError(f"`{argument}` must be what top_rivals returns, such as top_rivals(5), got top_rivals itself.")
     mask = contrast(logits.detach(), target)
-    must_return = f"the callable `{argument}` must return a boolean tensor of shape {tuple(logits.shape)}"
+    must_return = f"The callable `{argument}` must return a boolean tensor of shape {tuple(logits.shape)}"
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        raise TypeError(f"{must_return}, got {mask.dtype if isinstance(mask, Tensor) else type(mask).__name__}")
+        raise TypeError(f"{must_return}, got {mask.dtype if isinstance(mask, Tensor) else type(mask).__name__}.")
     if mask.shape != logits.shape:
-        raise ValueError(f"{must_return}, got shape {tuple(mask.shape)}")
+        raise ValueError(f"{must_return}, got shape {tuple(mask.shape)}.")
     return mask.to(logits.device)
 
 
@@ -164,7 +165,7 @@ def parse_contrast_sets(contrast: Contrast, classes: int, argument: str = "contr
         if mask.ndim not in (1, 2) or mask.shape[-1] != classes:
             raise ValueError(
                 f"`{argument}` must have shape ({classes},) or (N, {classes}) if it is a boolean mask, got "
-                f"{tuple(mask.shape)}"
+                f"{tuple(mask.shape)}."
             )
         return mask.reshape(-1, classes)
     items = _items(contrast) if _is_collection(contrast) else [contrast]
@@ -189,13 +190,13 @@ def _set_mask(items: list[Any], classes: int, argument: str) -> Tensor:
     if items and all(isinstance(item, bool) for item in items):
         if len(items) != classes:
             raise ValueError(
-                f"`{argument}` must have one boolean for each of the {classes} classes, got {len(items)} booleans"
+                f"`{argument}` must have one boolean for each of the {classes} classes, got {len(items)} booleans."
             )
         return torch.tensor([items])
     indices = [as_class(argument, item, _FORMS) for item in items]
     for index in indices:
         if not 0 <= index < classes:
-            raise IndexError(f"`{argument}` must have classes from 0 to {classes - 1}, got {index}")
+            raise IndexError(f"`{argument}` must have classes from 0 to {classes - 1}, got {index}.")
     mask = torch.zeros(1, classes, dtype=torch.bool)
     mask[0, indices] = True
     return mask

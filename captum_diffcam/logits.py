@@ -66,7 +66,7 @@ def check_class_dim(class_dim: int | None) -> int | None:
         return None
     class_dim = as_index("class_dim", class_dim, "None or an integer other than 0")
     if class_dim == 0:
-        raise ValueError("`class_dim` must be None or an integer other than 0, got 0, the dimension of the examples")
+        raise ValueError("`class_dim` must be None or an integer other than 0, got 0, the dimension of the examples.")
     return class_dim
 
 
@@ -77,7 +77,7 @@ def _positive_class_dim(output: Tensor, class_dim: int | None) -> int:
     if not 1 <= dim < dims:
         raise IndexError(
             f"`class_dim` must be from 1 to {dims - 1}, or from {1 - dims} to -1, for the output of shape "
-            f"{tuple(output.shape)}, got {class_dim}"
+            f"{tuple(output.shape)}, got {class_dim}."
         )
     return dim
 
@@ -85,20 +85,20 @@ def _positive_class_dim(output: Tensor, class_dim: int | None) -> int:
 def check_output(output: Any, class_dim: int | None = None) -> Tensor:
     """Return the model's output, or raise an error if it is no tensor that can hold logits. Values are not read."""
     if not isinstance(output, Tensor):
-        raise TypeError(f"`forward_func` must return a tensor of logits, got {_parts_and_remedy(output)}")
+        raise TypeError(f"`forward_func` must return a tensor of logits, got {_parts_and_remedy(output)}.")
     if output.is_quantized:
         raise TypeError(
             f"`forward_func` must return floating-point logits, got a quantized tensor ({output.dtype}). Quantized "
-            "layers have no gradients: explain the model from before quantization"
+            "layers have no gradients: explain the model from before quantization."
         )
     if not output.is_floating_point():
         remedy = "the magnitude of its numbers" if output.is_complex() else "the logits from which classes are chosen"
         raise TypeError(
             f"`forward_func` must return floating-point logits, got a tensor of {output.dtype}. Pass a function that "
-            f"returns {remedy}"
+            f"returns {remedy}."
         )
     if output.ndim == 0 or (output.ndim > 1 and output.shape[_positive_class_dim(output, class_dim)] == 0):
-        raise ValueError(f"`forward_func` must return shape (N,) or (N, C, ...), got {tuple(output.shape)}")
+        raise ValueError(f"`forward_func` must return shape (N,) or (N, C, ...), got {tuple(output.shape)}.")
     return output
 
 
@@ -110,7 +110,7 @@ def as_logits(output: Any, class_dim: int | None = None) -> Tensor:
     logits = at_least_float32(check_output(output, class_dim))
     is_allowed = logits < torch.inf  # NaN is not
     if not is_allowed.all():
-        raise ValueError(f"`forward_func` must return finite logits, got {logits[~is_allowed][0].item()}")
+        raise ValueError(f"`forward_func` must return finite logits, got {logits[~is_allowed][0].item()}.")
     return logits
 
 
@@ -178,9 +178,9 @@ def doubt_about_classes(output: Tensor, inputs: Tensor, class_dim: int | None = 
     if not is_doubtful:
         return None
     return (
-        f"`forward_func` returned shape {tuple(output.shape)} for inputs of shape {tuple(inputs.shape)}, which looks as "
-        "if the classes came last. They are taken along dimension 1. Pass `class_dim=-1` if they are along the last one, "
-        "or `class_dim=1` to silence this warning"
+        f"`forward_func` returned shape {tuple(output.shape)} for inputs of shape {tuple(inputs.shape)}, which looks "
+        "as if the classes came last. They are taken along dimension 1. If they do come last, pass `class_dim=-1`; if "
+        "not, `class_dim=1` silences this warning."
     )
 
 
@@ -223,7 +223,7 @@ def warn_of_probabilities(output: Tensor, class_dim: int | None = None) -> None:
         return
     warn_user(
         f"`forward_func` returned {kind}. The map of probabilities is not that of the log-odds: it weights all rivals "
-        "nearly equally and fades for confident predictions. Return the input of the last softmax or sigmoid"
+        "nearly equally and fades for confident predictions. Return the input of the last softmax or sigmoid."
     )
 
 
@@ -257,7 +257,7 @@ def resolve_target(logits: Tensor, target: Target, class_dim: int | None = None)
         if rows.shape[1] != output.shape[dim]:
             raise ValueError(
                 f"`target` must name a position for an output of shape {tuple(output.shape)}, got a callable. Pass an "
-                "index for each dimension, as a tuple"
+                "index for each dimension, as a tuple."
             )
         if rows.shape[1] == 1:
             return _two_classes(rows, _call(target, torch.cat([torch.zeros_like(rows), rows], dim=1)))
@@ -266,7 +266,7 @@ def resolve_target(logits: Tensor, target: Target, class_dim: int | None = None)
         if output.shape[1:].numel() != 1:
             raise ValueError(
                 f"`target` must name a class for the output of shape {tuple(output.shape)}, got None. Pass a class "
-                "index, or `predicted` for each example's own prediction, which is also what `explain` explains"
+                "index, or `predicted` for each example's own prediction, which is also what `explain` explains."
             )
         target = 0
     indices = [_index(item, output.shape[1:], dim - 1) for item in _per_example(target, len(output))]
@@ -294,8 +294,8 @@ def _checked(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     if is_ruled_out.any():
         example = int(is_ruled_out.nonzero()[0, 0])
         raise ValueError(
-            f"`target` must have a finite logit, got class {int(classes[example])} of example {example}, which the model "
-            "rules out with an infinite one"
+            f"`target` must have a finite logit, got class {int(classes[example])} of example {example}, whose logit "
+            "is infinite: the model rules it out."
         )
     return logits, classes
 
@@ -303,16 +303,16 @@ def _checked(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
 def _call(target: TargetFunction, logits: Tensor) -> Tensor:
     """Return the classes that a callable chooses, checked. Shape: logits (N, C) -> (N,) int64."""
     classes = target(logits.detach())
-    must_return = f"the callable `target` must return an integer tensor of shape ({len(logits)},)"
+    must_return = f"The callable `target` must return an integer tensor of shape ({len(logits)},)"
     if not isinstance(classes, Tensor) or classes.dtype == torch.bool or classes.is_floating_point():
         raise TypeError(
-            f"{must_return}, got {classes.dtype if isinstance(classes, Tensor) else type(classes).__name__}"
+            f"{must_return}, got {classes.dtype if isinstance(classes, Tensor) else type(classes).__name__}."
         )
     if classes.shape != logits.shape[:1]:
-        raise ValueError(f"{must_return}, got shape {tuple(classes.shape)}")
+        raise ValueError(f"{must_return}, got shape {tuple(classes.shape)}.")
     for index in classes.tolist():
         if not 0 <= index < logits.shape[1]:
-            raise IndexError(f"the callable `target` must return classes from 0 to {logits.shape[1] - 1}, got {index}")
+            raise IndexError(f"The callable `target` must return classes from 0 to {logits.shape[1] - 1}, got {index}.")
     return classes.to(logits.device, torch.int64)
 
 
@@ -320,17 +320,17 @@ def _per_example(target: Any, examples: int) -> list[Any]:
     """Return the target of every example, each an index or a tuple of them."""
     if isinstance(target, (Tensor, np.ndarray)) and math.prod(target.shape) != 1:
         if target.ndim != 1:
-            raise ValueError(f"`target` must be {_FORMS}, got {type(target).__name__} of shape {tuple(target.shape)}")
+            raise ValueError(f"`target` must be {_FORMS}, got {type(target).__name__} of shape {tuple(target.shape)}.")
         target = target.tolist()
     if not isinstance(target, list):
         return [target.item() if isinstance(target, (Tensor, np.ndarray)) else target] * examples
     if len(target) != examples:
-        raise ValueError(f"`target` must have one target per example, got {len(target)} for {examples} examples")
+        raise ValueError(f"`target` must have one target per example, got {len(target)} for {examples} examples.")
     return target
 
 
 def _index(item: Any, shape: torch.Size, class_axis: int) -> tuple[int, ...]:
-    """Return the index of one example's target in an output of shape (N, \*shape), one number per dimension.
+    """Return the index of one example's target in an output of shape (N, shape), one number per dimension.
 
     A class alone is enough if there is one position. In a tuple, trailing dimensions of size 1 may be left out.
     """
@@ -342,13 +342,13 @@ def _index(item: Any, shape: torch.Size, class_axis: int) -> tuple[int, ...]:
     if not 0 < len(index) <= len(shape) or shape[len(index) :].numel() != 1:
         must_be = f"a tuple ({', '.join(names)})" if len(shape) > 1 else "a class"
         raise ValueError(
-            f"`target` must be {must_be} for an output of shape (N, {', '.join(map(str, shape))}), got {item!r}"
+            f"`target` must be {must_be} for an output of shape (N, {', '.join(map(str, shape))}), got {item!r}."
         )
     for part, size, name in zip(index, shape, names, strict=False):
         if not 0 <= part < size:
             raise IndexError(
                 f"`target` must have a {name} from 0 to {size - 1}, got {part} for an output of shape "
-                f"(N, {', '.join(map(str, shape))}){_ONE_LOGIT if name == 'class' and size == 1 else ''}"
+                f"(N, {', '.join(map(str, shape))}){_ONE_LOGIT if name == 'class' and size == 1 else ''}."
             )
     return index + (0,) * (len(shape) - len(index))
 
@@ -387,7 +387,7 @@ def two_logits(model: Callable[..., Any]) -> TwoLogits:
         torch.Size([2, 1, 30, 30])
     """
     if not callable(model):
-        raise TypeError(f"`model` must be a model or another callable, got {type(model).__name__}")
+        raise TypeError(f"`model` must be a model or another callable, got {type(model).__name__}.")
     return TwoLogits(model)
 
 
@@ -406,6 +406,6 @@ class TwoLogits(nn.Module):
         if logit.shape[1] != 1:
             raise ValueError(
                 f"`model` must return one logit per example, (N,) or (N, 1, ...), got shape {tuple(output.shape)}. A "
-                "model with several classes needs no `two_logits`"
+                "model with several classes needs no `two_logits`."
             )
         return torch.cat([torch.zeros_like(logit), logit], dim=1)

@@ -25,7 +25,7 @@ Reduction = Literal["logsumexp", "mean", "max"]
 def check_reduction(reduction: str) -> None:
     """Raise a ValueError unless ``reduction`` names one of the reductions."""
     if not isinstance(reduction, str) or reduction not in get_args(Reduction):
-        raise ValueError(f"`reduction` must be {', '.join(map(repr, get_args(Reduction)))}, got {reduction!r}")
+        raise ValueError(f"`reduction` must be {', '.join(map(repr, get_args(Reduction)))}, got {reduction!r}.")
 
 
 def _without_ruled_out(logits: Tensor, mask: Tensor, reduction: Reduction) -> Tensor:
@@ -34,7 +34,7 @@ def _without_ruled_out(logits: Tensor, mask: Tensor, reduction: Reduction) -> Te
     if reduction == "mean" and ruled_out.any():
         raise ValueError(
             "`reduction` must be 'logsumexp' or 'max' if a contrast set has a class with the logit -inf, got 'mean': "
-            "the mean would be -inf. Or leave such classes out of `contrast`"
+            "the mean would be -inf. Or leave such classes out of `contrast`."
         )
     return mask & ~ruled_out
 
@@ -86,8 +86,8 @@ def explained_score(logits: Tensor, target: Tensor, contrast: Contrast, reductio
     score = contrast_score(logits.gather(1, target[:, None]).squeeze(1), logits, mask, reduction)
     if score.isposinf().any():
         raise ValueError(
-            "`contrast` must have a class with a finite logit, or be empty, got a set of classes with the logit -inf for "
-            f"example {int(score.isposinf().nonzero()[0])}: the model rules all of them out"
+            "`contrast` must have a class with a finite logit, or be empty, got for example "
+            f"{int(score.isposinf().nonzero()[0])} only classes with the logit -inf: the model rules all of them out."
         )
     return score
 
@@ -176,7 +176,7 @@ class ContrastScore(nn.Module):
     ) -> None:
         super().__init__()
         if not callable(forward_func):
-            raise TypeError(f"`forward_func` must be a model or another callable, got {type(forward_func).__name__}")
+            raise TypeError(f"`forward_func` must be a model or another callable, got {type(forward_func).__name__}.")
         check_reduction(reduction)
         self.forward_func = forward_func
         self.contrast = contrast
@@ -203,7 +203,7 @@ class ContrastScore(nn.Module):
         if not scores.isfinite().any(dim=1).all():
             raise ValueError(
                 "`contrast` must leave some class with a finite score, got a row of logits without one: the logit of "
-                "each class, or those of all its rivals, are -inf"
+                "each class, or those of all its rivals, are -inf."
             )
         return scores.reshape(by_class.shape).movedim(-1, class_dim)
 
@@ -213,12 +213,12 @@ class ContrastScore(nn.Module):
             raise ValueError(
                 f"`contrast` must have one set for the batch or one per example, got {len(sets)} sets for {examples} "
                 "examples. Captum's tools repeat a batch in different orders: keep its size with internal_batch_size, "
-                "perturbations_per_eval or max_examples_per_batch, or explain one example at a time"
+                "perturbations_per_eval or max_examples_per_batch, or explain one example at a time."
             )
         return sets.repeat_interleave(len(rows) // max(len(sets), 1), dim=0)
 
     def _scores_of_top_rivals(self, k: int, rows: Tensor) -> Tensor:
-        """Return what :meth:`_scores_of_callable` would, in two steps: a class of the top k leaves room for the next."""
+        """Return what :meth:`_scores_of_callable` does, at once: without a class of the top k, the next one follows."""
         order = rows.detach().topk(min(k + 1, rows.shape[1]), dim=1).indices
         none = torch.zeros_like(rows, dtype=torch.bool)
         top, one_more = none.scatter(1, order[:, :k], True), none.scatter(1, order, True)

@@ -1,8 +1,9 @@
-"""Errors of arguments name the argument, what was given and what is allowed; arrays; why a layer may not run."""
+"""Errors name the argument, what it must be and what it got; arrays become tensors; warnings point at the caller."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 
 import numpy as np
 import pytest
@@ -10,29 +11,40 @@ import torch
 from nets import reference
 from torch import nn
 
-from captum_diffcam import GuidedDiffGradCam, LayerDiffGradCam
-from captum_diffcam._checks import as_inputs, why_layer_did_not_run
+from captum_diffcam import GuidedDiffGradCam, LayerDiffGradCam, top_rivals
+from captum_diffcam._checks import as_count, as_index, as_inputs, warn_user
 
 
-@pytest.mark.parametrize("inputs", [[[1.0]], "x", None, 3.0])
+@pytest.mark.parametrize("inputs", [[[1.0]], "x", None, 3.0, (), (1, 2)], ids=str)
 def test_inputs(net, inputs):
-    with pytest.raises(TypeError, match=f"inputs: got {type(inputs).__name__}"):
-        LayerDiffGradCam(net, net.features).attribute(inputs, target=1)
-
-
-@pytest.mark.parametrize("inputs", [(), (1, 2)])
-def test_tuples_of_inputs(net, inputs):
-    with pytest.raises(TypeError, match=r"inputs: got \(.*\); allowed is a tensor or a tuple of tensors"):
+    with pytest.raises(TypeError, match=r"`inputs` must be .*, got"):
         reference(net, inputs)
 
 
-@pytest.mark.parametrize(
-    ("grad_kwargs", "message"),
-    [("x", "grad_kwargs: got str; allowed is a dict"), ({"nope": 1}, "grad_kwargs: got 'nope'; allowed are")],
-)
-def test_grad_kwargs(net, x, grad_kwargs, message):
-    with pytest.raises(TypeError, match=message):
+@pytest.mark.parametrize("grad_kwargs", ["x", {"nope": 1}, []])
+def test_grad_kwargs(net, x, grad_kwargs):
+    with pytest.raises(TypeError, match="`grad_kwargs` must"):
         reference(net, x, grad_kwargs=grad_kwargs)
+
+
+@pytest.mark.parametrize("item", [3, np.int64(3), np.uint8(3), torch.tensor(3), np.array(3)], ids=repr)
+def test_what_is_an_index(item):
+    assert as_index("k", item, "an integer") == 3
+
+
+@pytest.mark.parametrize("item", [True, np.True_, torch.tensor(True), 3.0, "3", None, [3]], ids=repr)
+def test_what_is_none(item):
+    with pytest.raises(TypeError, match=r"`k` must be an integer, got .* of type"):
+        as_index("k", item, "an integer")
+
+
+def test_counts():
+    assert as_count("k", 1) == 1
+    assert as_count("k", 0, minimum=0) == 0
+    with pytest.raises(ValueError, match="`k` must be an integer >= 1, got 0"):
+        as_count("k", 0)
+    with pytest.raises(ValueError, match="`k` must be an integer >= 3, got 2"):
+        as_count("k", 2, minimum=3)
 
 
 class TestArrays:
@@ -58,24 +70,20 @@ class TestArrays:
         torch.testing.assert_close(guided.attribute(array, 1), guided.attribute(x, 1))
         np.testing.assert_array_equal(array, before)
 
-    @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "uint8", "bool"])
+    @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "uint8", "bool", "complex64"])
     def test_keep_their_dtype(self, dtype):
         ((tensor,), array) = (as_inputs(np.ones(3, dtype)), np.ones(3, dtype))
         assert tensor.dtype == torch.from_numpy(array).dtype
 
     def test_beside_a_tensor(self, x):
-        given = as_inputs((x, x.numpy()))
-        assert given[0] is x
-        torch.testing.assert_close(given[1], x)
+        tensors = as_inputs((x, x.numpy()))
+        assert tensors[0] is x
+        torch.testing.assert_close(tensors[1], x)
 
     @pytest.mark.parametrize("array", [np.array(["a"]), np.array([None]), np.array(["2020-01-01"], "datetime64[D]")])
     def test_of_other_things(self, array):
-        with pytest.raises(TypeError, match=r"inputs: got an array of dtype .*; allowed are arrays of numbers"):
+        with pytest.raises(TypeError, match=r"`inputs` must .*, got an array of dtype"):
             as_inputs(array)
-
-    def test_lists_of_them(self, x):
-        with pytest.raises(TypeError, match="inputs: got list; allowed is a tensor or a tuple of tensors, or NumPy"):
-            as_inputs([x.numpy()])
 
     def test_as_masks(self, net, x):
         """Also those that NumPy lets nobody write to."""
@@ -95,64 +103,51 @@ class Wrapper(nn.Module):
         return self.model(x)
 
 
-TORCHSCRIPT = ": TorchScript runs no hooks of the layers in a traced or scripted model; allowed are that model before"
-GRAPH = ": a graph of torch.fx or torch.export runs a layer's operations in place of the layer; allowed are "
-
-
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
-class TestWhyALayerDidNotRun:
+class TestLayersThatDoNotRun:
+    """The error says that a copy, whoever made it, has layers of its own, and what to pass instead."""
+
     @pytest.mark.parametrize("wrap", [lambda model: model, Wrapper])
-    def test_torchscript(self, net, x, wrap):
-        for model in (torch.jit.trace(net, x), torch.jit.script(net), torch.jit.freeze(torch.jit.script(net))):
-            assert why_layer_did_not_run(wrap(model), net.features).startswith(TORCHSCRIPT)
-        traced = torch.jit.trace(net, x)
-        assert why_layer_did_not_run(wrap(traced), traced.features).startswith(TORCHSCRIPT)
-        assert why_layer_did_not_run(lambda x: traced(x), traced.features).startswith(TORCHSCRIPT)
+    @pytest.mark.parametrize(
+        "other",
+        [
+            copy.deepcopy,
+            lambda net: torch.jit.trace(net, torch.zeros(1, 3, 9, 9)),
+            torch.jit.script,
+            lambda net: torch.export.export(net, (torch.zeros(3, 3, 9, 9),)).module(),
+            torch.fx.symbolic_trace,
+        ],
+        ids=["a copy", "traced", "scripted", "exported", "a graph"],
+    )
+    def test_the_layer_of_another_model(self, net, x, other, wrap):
+        with pytest.raises(ValueError, match=r"layer.* did not run .*copied"):
+            reference_of(wrap(other(net)), net.features, x)
 
-    def test_an_exported_model(self, net, x):
-        program = torch.export.export(net, (x,))
-        model = program.module()
-        for layer in (net.features, model.features, model.get_submodule("features.0")):
-            why = why_layer_did_not_run(model, layer)
-            assert why.startswith(f"{GRAPH}the model from which the graph was made, or torch.export.unflatten(program)")
-        assert why_layer_did_not_run(lambda x: model(x), model.features).startswith(GRAPH)
-        # What it advises is right.
-        whole = torch.export.unflatten(program)
-        expected = LayerDiffGradCam(net, net.features).attribute(x, 1)
-        torch.testing.assert_close(LayerDiffGradCam(whole, whole.features).attribute(x, 1), expected)
-
-    def test_a_graph_of_fx(self, net, x):
-        graph = torch.fx.symbolic_trace(net)
-        for model in (graph, Wrapper(graph)):
-            for layer in (net.features, graph.features):
-                why = why_layer_did_not_run(model, layer)
-                assert why.startswith(f"{GRAPH}layers that the graph calls (head.4, head.5, head.6, for instance), and")
-        last = graph.get_submodule("features.1")
-        expected = LayerDiffGradCam(net, net.features).attribute(x, 1)
-        torch.testing.assert_close(LayerDiffGradCam(graph, last).attribute(x, 1), expected)
-
-    def test_the_error_tells(self, net, x):
-        program = torch.export.export(net, (x,))
-        for model in (torch.jit.trace(net, x), program.module(), torch.fx.symbolic_trace(net)):
-            for layer in (net.features, model.features):
-                with pytest.raises(ValueError, match="did not run in forward_func") as error:
-                    LayerDiffGradCam(model, layer).attribute(x, 1)
-                assert str(error.value).endswith(why_layer_did_not_run(model, layer))
+    def test_its_own_layer_of_a_scripted_model(self, net, x):
         scripted = torch.jit.script(net)
-        with pytest.raises(TypeError, match=f"register_forward_hook is not supported on ScriptModules{TORCHSCRIPT}"):
-            LayerDiffGradCam(scripted, scripted.features).attribute(x, 1)
-
-    def test_a_copy(self, net):
-        why = why_layer_did_not_run(copy.deepcopy(net), net.features)
-        assert why == " and is not one of its modules: a copy of a model has layers of its own"
-
-    def test_a_function(self, net):
-        why = why_layer_did_not_run(lambda x: net(x), net.features)
-        assert why == "; a copy of a model, and one that was traced, scripted or exported, has layers of its own"
+        with pytest.raises((TypeError, ValueError), match=r"layer.*scripted"):
+            reference_of(scripted, scripted.features, x)
 
     def test_a_layer_that_the_model_leaves_out(self, net, x):
-        """There is nothing to add, also where another part of the model is a traced one."""
         net.extra = nn.Linear(2, 2)
-        net.head = torch.jit.trace(net.head, net.features(x).detach())
-        assert why_layer_did_not_run(net, net.extra) == ""
+        with pytest.raises(ValueError, match=r"layer.* did not run"):
+            reference_of(net, net.extra, x)
+
+
+def reference_of(model, layer, x):
+    return LayerDiffGradCam(model, layer).attribute(x, target=1)
+
+
+def test_warnings_point_at_the_caller():
+    with pytest.warns(UserWarning, match="text") as caught:
+        warn_user("text")
+    assert caught[0].filename == __file__
+
+
+def test_defaults_are_shared_by_nobody():
+    """`top_rivals(5)` is the default of an argument, so it must not change."""
+    default = inspect.signature(LayerDiffGradCam.attribute_rivals).parameters["rivals"].default
+    assert default == top_rivals(5)
+    with pytest.raises(AttributeError):
+        default.k = 3
