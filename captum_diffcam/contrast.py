@@ -129,7 +129,7 @@ def _flat_classes(contrast: Contrast) -> list[Any]:
     """The classes of an ordered flat collection; none if the contrast has any other form."""
     if not isinstance(contrast, (Sequence, Tensor, np.ndarray)) or not _is_collection(contrast):
         return []
-    items = _items(contrast)
+    items = [item.item() if getattr(item, "ndim", None) == 0 else item for item in _items(contrast)]
     return [] if any(isinstance(item, bool) or _is_collection(item) for item in items) else items
 
 

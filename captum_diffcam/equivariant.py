@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from captum_diffcam._checks import as_count, as_index, as_inputs, log_usage
 from captum_diffcam._model_state import modules_of, preserve_model_state
-from captum_diffcam.contrast import contrast_mask
-from captum_diffcam.logits import Target, as_logits, at_least_float32, resolve_target
+from captum_diffcam.contrast import as_one_set, check_contrast_is_unambiguous, contrast_mask
+from captum_diffcam.logits import Target, as_logits, at_least_float32, has_one_logit, resolve_target
 from captum_diffcam.results import EquivariantSplit
 
 Padding: TypeAlias = Literal["reflect", "replicate", "circular"]
@@ -233,10 +233,15 @@ class _ResolvedCall:
         self.target, self.kwargs = target, dict(kwargs)
         self.keeps_graph = bool((kwargs.get("grad_kwargs") or {}).get("create_graph"))
         contrast = kwargs.get("contrast")
+        check_contrast_is_unambiguous(contrast, target)
+        if contrast is not None:
+            self.kwargs["contrast"] = as_one_set(contrast)
+        self.is_one_logit = False
         if callable(target) or callable(contrast):
             with torch.no_grad(), preserve_model_state(modules_of(attribution.forward_func, [])):
                 output = attribution.forward_func(*inputs, *(self.additional or ()))
                 logits, classes = resolve_target(as_logits(output), target)
+            self.is_one_logit = callable(target) and has_one_logit(output)
             self.target = classes if callable(target) else target
             if callable(contrast):
                 self.kwargs["contrast"] = contrast_mask(contrast, logits, classes)
@@ -254,6 +259,9 @@ class _ResolvedCall:
                 value.repeat_interleave(repeats, dim=0) if isinstance(value, Tensor) and value.ndim else value
                 for value in additional
             )
+        if self.is_one_logit:  # Of a single logit, only a callable can name class 0.
+            classes = target
+            target = lambda logits: classes  # noqa: E731
         maps = self.attribution.attribute(
             inputs if self.as_tuple else inputs[0], target, additional_forward_args=additional, **self.kwargs
         )

@@ -114,17 +114,19 @@ def as_logits(output: Any, class_dim: int | None = None) -> Tensor:
     return logits
 
 
+def has_one_logit(output: Tensor, class_dim: int | None = None) -> bool:
+    """Return whether the model has a single logit per example or position, which decides between two classes."""
+    return output.ndim == 1 or output.shape[_positive_class_dim(output, class_dim)] == 1
+
+
 def _parts_and_remedy(output: Any) -> str:
     """Say what an output other than a tensor is made of, and what a function around the model must return."""
     got = type(output).__name__
     if isinstance(output, np.ndarray):
         return f"{got}. NumPy has no gradients: pass a function that returns the model's own tensor"
-    by_position = isinstance(output, (list, tuple)) and not hasattr(output, "_asdict")
-    parts = _parts(output)
-    # A detector of torchvision returns a list of such dictionaries.
-    names = [*parts] if not by_position else [name for part in parts.values() for name in _parts(part)]
+    parts, names = _parts(output), _names(output)
     if names:
-        got += f" of {', '.join(name.strip('.[]') for name in names[:6])}{', ...' if len(names) > 6 else ''}"
+        got += f" of {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
     tensors = [name for name, part in parts.items() if isinstance(part, Tensor) and part.is_floating_point()]
     likely = [name for name in tensors if "logit" in name.lower()]
     is_detection = any(word in name.lower() for name in names for word in _DETECTION_WORDS)
@@ -132,7 +134,7 @@ def _parts_and_remedy(output: Any) -> str:
         likely = [name for name in tensors if name.strip("[].'\"").lower() in _LOGIT_NAMES]
     if likely:
         return f"{got}. Pass a function that returns the logits: lambda x: model(x){likely[0]}"
-    if by_position and tensors:
+    if _is_positional(output) and tensors:
         return f"{got}. Pass a function that returns the logits, such as lambda x: model(x){tensors[0]}"
     if is_detection:
         return (
@@ -142,6 +144,18 @@ def _parts_and_remedy(output: Any) -> str:
     return f"{got}. Pass a function that returns one number per example and class, from before any softmax"
 
 
+def _is_positional(output: Any) -> bool:
+    return isinstance(output, (list, tuple)) and not hasattr(output, "_asdict")
+
+
+def _names(output: Any) -> list[str]:
+    """The names of the parts, also of those in lists: a detector of torchvision returns a list of dictionaries."""
+    parts = _parts(output)
+    if _is_positional(output):
+        return [name for part in parts.values() for name in _names(part)]
+    return [name.strip(".[]") for name in parts]
+
+
 def _parts(output: Any) -> dict[str, Any]:
     """The parts of a container, by the expression that reads each of them."""
     if isinstance(output, (str, bytes, Tensor, type)):
@@ -149,10 +163,10 @@ def _parts(output: Any) -> dict[str, Any]:
     # A ModelOutput of transformers is a mapping too, but its users write attributes.
     if isinstance(output, Mapping) and not is_dataclass(output):
         return {f"[{key!r}]": part for key, part in output.items()}
+    if _is_positional(output):
+        return {f"[{i}]": part for i, part in enumerate(output)}
     if hasattr(output, "_asdict"):
         return {f".{name}": part for name, part in output._asdict().items()}
-    if isinstance(output, (list, tuple)):
-        return {f"[{i}]": part for i, part in enumerate(output)}
     if is_dataclass(output):
         return {f".{field.name}": getattr(output, field.name, None) for field in fields(output)}
     return {f".{name}": part for name, part in getattr(output, "__dict__", {}).items()}

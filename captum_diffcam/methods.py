@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from captum_diffcam.attribution import LayerDiffGradCam
+from captum_diffcam.contrast import as_one_set
 from captum_diffcam.logits import at_least_float32
 
 _ASKED = {"contrast": None, "reduction": "logsumexp"}
@@ -49,7 +50,9 @@ class CamMethod:
         With ``create_graph=True`` they are differentiable down to the model's parameters.
         """
         options: dict[str, Any] = {"grad_kwargs": {"create_graph": True}} if create_graph else {}
-        maps = self.attribution(model, layer).attribute(images, target, **self.keywords, **options)
+        # A flat contrast is one set for every batch, also for a batch of as many images as it has classes.
+        keywords = {key: as_one_set(value) if key == "contrast" else value for key, value in self.keywords.items()}
+        maps = self.attribution(model, layer).attribute(images, target, **keywords, **options)
         return self._signed(maps, create_graph)
 
     def shares_forward_with(self, other: CamMethod) -> bool:
@@ -112,7 +115,9 @@ def maps_of_group(group: Sequence[CamMethod], model: Module, layer: Module, imag
     if len(group) == 1:
         return first.maps(model, layer, images, target)[:, None]
     cam: Any = first.attribution(model, layer)
-    asked = [tuple({**_ASKED, **method.keywords}[name] for name in _ASKED) for method in group]
+    asked = [
+        (as_one_set(method.keywords.get("contrast")), method.keywords.get("reduction", "logsumexp")) for method in group
+    ]
     others = {name: value for name, value in first.keywords.items() if name not in _ASKED}
     explanations = cam._explain_each(asked, images, target, **others)
     return torch.stack(

@@ -135,13 +135,13 @@ def test_an_input_that_is_read_elsewhere_too(method, net, x, frozen):
 
 
 def test_a_layer_of_another_copy(net, x):
-    with pytest.raises(ValueError, match="layer: Sequential did not run in forward_func and is not one of its modules"):
+    with pytest.raises(ValueError, match=r"layer.* did not run"):
         LayerDiffGradCam(copy.deepcopy(net), net.features).attribute(x, target=1)
 
 
 def test_a_layer_that_never_runs(net, x):
     net.extra = nn.Linear(2, 2)
-    with pytest.raises(ValueError, match=r"layer: Linear did not run in forward_func$"):
+    with pytest.raises(ValueError, match=r"layer.* did not run"):
         LayerDiffGradCam(net, net.extra).attribute(x, target=1)
 
 

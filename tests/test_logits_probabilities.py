@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 
 import pytest
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 from captum_diffcam import ContrastScore, GuidedDiffGradCam, InputAttribution, LayerDiffGradCam
 from captum_diffcam.logits import warn_of_probabilities
 
-SOFTMAX = "forward_func: returned nonnegative numbers that sum to one, as softmax does; of probabilities the map is not"
-SIGMOID = "forward_func: returned numbers from 0 to 1 alone, as a sigmoid for each class does; of probabilities the map"
+SOFTMAX = "`forward_func` returned .* softmax"
+SIGMOID = "`forward_func` returned .* sigmoid for each class"
 
 
 def warnings_of(output: Tensor) -> list[str]:
@@ -34,25 +35,25 @@ class TestProbabilities:
     @pytest.mark.parametrize("scale", [0.1, 1, 10])
     def test_of_softmax(self, dtype, classes, scale):
         (message,) = warnings_of((scale * random(8, classes)).to(dtype).softmax(1))
-        assert message.startswith(SOFTMAX)
+        assert re.match(SOFTMAX, message)
 
     def test_of_softmax_at_every_position(self):
         (message,) = warnings_of(random(2, 3, 4, 5).softmax(1))
-        assert message.startswith(SOFTMAX)
+        assert re.match(SOFTMAX, message)
         assert not warnings_of(random(2, 3, 4, 5).softmax(3) * 2)
 
     @pytest.mark.parametrize("classes", [10, 80])
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
     def test_of_a_sigmoid_for_each_class(self, classes, dtype):
         (message,) = warnings_of((8 * random(4, classes)).to(dtype).sigmoid())
-        assert message.startswith(SIGMOID)
+        assert re.match(SIGMOID, message)
 
     @pytest.mark.parametrize("shape", [(1,), (4,), (1, 1), (4, 1), (1, 2), (4, 3), (2, 3, 4, 4)])
     @pytest.mark.parametrize("then", [lambda p: p, lambda p: p.flip(0).squeeze(-1), lambda p: p.double()])
     def test_of_a_sigmoid_for_few_classes(self, shape, then):
         """Its graph tells."""
         (message,) = warnings_of(then(random(*shape).requires_grad_().sigmoid()))
-        assert message.startswith(SIGMOID)
+        assert re.match(SIGMOID, message)
 
     @pytest.mark.parametrize(
         "output",
@@ -67,7 +68,7 @@ class TestProbabilities:
     )
     def test_of_what_is_made_of_them(self, output):
         (message,) = warnings_of(output(random(4, 3).requires_grad_()))
-        assert message.startswith(SIGMOID)
+        assert re.match(SIGMOID, message)
 
     @pytest.mark.parametrize(
         "output",
@@ -90,7 +91,7 @@ class TestProbabilities:
             torch.tensor([[0.5, 0.5, -float("inf")]]),
         ],
     )
-    def test_logits_are_let_by(self, output):
+    def test_logits_are_accepted(self, output):
         assert not warnings_of(output)
         assert not warnings_of(output.clone().requires_grad_() * 1)
 
@@ -126,7 +127,7 @@ class TestProbabilities:
         model = nn.Sequential(net, last)
         with pytest.warns(UserWarning, match=message) as caught:
             explain(model, x)
-        (warning,) = (each for each in caught if "forward_func" in str(each.message))
+        (warning,) = (one for one in caught if "forward_func" in str(one.message))
         assert warning.filename == __file__
         assert warning.lineno == inspect.getsourcelines(explain)[1]
 
@@ -134,7 +135,7 @@ class TestProbabilities:
         model = nn.Sequential(net, nn.Softmax(dim=1))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            warnings.filterwarnings("ignore", message="forward_func: returned nonnegative numbers")
+            warnings.filterwarnings("ignore", message="`forward_func` returned")
             LayerDiffGradCam(model, net.features).attribute(x, 1)
 
     @pytest.mark.parametrize("reduction", ["logsumexp", "mean", "max"])
@@ -148,7 +149,7 @@ class TestProbabilities:
         model = nn.Sequential(net, nn.Softmax(dim=1))
         with torch.no_grad():
             net.head[-1].bias[1] = 30
-        honest = LayerDiffGradCam(net, net.features).attribute(x, 1)
-        with pytest.warns(UserWarning, match="fades where the model is sure"):
+        of_logits = LayerDiffGradCam(net, net.features).attribute(x, 1)
+        with pytest.warns(UserWarning, match="`forward_func`"):
             faded = LayerDiffGradCam(model, net.features).attribute(x, 1)
-        assert faded.abs().max() < 1e-6 * honest.abs().max()
+        assert faded.abs().max() < 1e-6 * of_logits.abs().max()

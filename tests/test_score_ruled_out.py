@@ -57,10 +57,10 @@ def remaining(contrast: list[int]) -> list[list[int]]:
 @pytest.mark.parametrize("reduction", ["logsumexp", "max"])
 @pytest.mark.parametrize("method", METHODS)
 class TestMaps:
-    @pytest.mark.parametrize("contrast", [None, [1, 3, 4], [[1, 3], [1, 3, 4, 5], [1, 4]]], ids=str)
+    @pytest.mark.parametrize("contrast", [None, [[1, 3, 4]], [[1, 3], [1, 3, 4, 5], [1, 4]]], ids=str)
     def test_as_if_the_class_were_not_there(self, net, model, x, method, reduction, contrast):
         sets = remaining(list(range(6)) if contrast is None else [1, 3, 4])
-        if contrast is not None and isinstance(contrast[0], list):
+        if contrast is not None and len(contrast) > 1:
             sets = [[c for c in s if c not in out] for s, out in zip(contrast, OUT, strict=True)]
         expected = replicas.cam(net, x, TARGETS, sets, reduction, method is LayerDiffGradCamPlusPlus)
         maps = method(model, model.features).attribute(
@@ -185,9 +185,7 @@ def one_hot(logits: Tensor, target: Tensor) -> Tensor:
 class TestErrors:
     @pytest.mark.parametrize("contrast", [None, [1, 3], top_rivals(5)], ids=str)
     def test_the_mean(self, model, x, contrast):
-        message = (
-            r"reduction: got 'mean' and a contrast set that holds a class with the logit -inf, of which every mean"
-        )
+        message = "`reduction` must .* -inf"
         with pytest.raises(ValueError, match=message):
             LayerDiffGradCam(model, model.features).attribute(x.double(), 2, contrast=contrast, reduction="mean")
         with pytest.raises(ValueError, match=message):
@@ -201,26 +199,26 @@ class TestErrors:
 
     @pytest.mark.parametrize("explain", ["attribute", "attribute_rivals"])
     def test_the_target(self, model, x, explain):
-        message = "target: class 4 of example 1 has the logit -inf, so the model rules it out"
+        message = "`target` must .* class 4 of example 1"
         with pytest.raises(ValueError, match=message):
             getattr(LayerDiffGradCam(model, model.features), explain)(x.double(), target=[4, 4, 4])
 
     @pytest.mark.parametrize("reduction", ["logsumexp", "max"])
     def test_a_set_of_them_alone(self, model, x, reduction):
-        message = "contrast: in the set of example 1 all classes have the logit -inf"
+        message = "`contrast` must .* example 1 "
         with pytest.raises(ValueError, match=message):
             LayerDiffGradCam(model, model.features).attribute(
                 x.double(), 0, contrast=[[1], [3, 4], [2]], reduction=reduction
             )
         logits = torch.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, -INF]])
-        with pytest.raises(ValueError, match="contrast: in a row of logits no class has a finite score"):
+        with pytest.raises(ValueError, match="`contrast` must"):
             ContrastScore(lambda x: x, 2, reduction)(logits)
-        with pytest.raises(ValueError, match="contrast: in a row of logits no class has a finite score"):
+        with pytest.raises(ValueError, match="`contrast` must"):
             ContrastScore(lambda x: x, None, reduction)(torch.tensor([[1.0, -INF, -INF]]))
 
     @pytest.mark.parametrize("value", [INF, float("nan")])
     def test_other_values_are_refused_beside_it(self, value):
-        with pytest.raises(ValueError, match=f"forward_func: returned the logit {value}; allowed are finite ones"):
+        with pytest.raises(ValueError, match=f"`forward_func` must .* got {value}"):
             ContrastScore(lambda x: x)(torch.tensor([[1.0, -INF, value]]))
 
 

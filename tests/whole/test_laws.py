@@ -75,7 +75,7 @@ def test_a_map_is_the_weighted_sum_of_its_pairwise_maps(reduction):
     cam = LayerDiffGradCam(net, net.features)
     rivals = [1, 3, 4]
     weights = net(x)[:, rivals].softmax(1) if reduction == "logsumexp" else torch.full((3, 3), 1 / 3)
-    whole = cam.attribute(x, target=TARGETS, contrast=rivals, reduction=reduction)
+    whole = cam.attribute(x, target=TARGETS, contrast=[rivals], reduction=reduction)
     pairwise = [cam.attribute(x, target=TARGETS, contrast=j) for j in rivals]
     torch.testing.assert_close(sum(w[:, None, None, None] * m for w, m in zip(weights.T, pairwise, strict=True)), whole)
 
@@ -119,7 +119,7 @@ def test_channels_add_up_and_relu_is_last(method):
 logit_rows = st.lists(st.floats(-50, 50, width=32), min_size=2, max_size=8)
 
 
-@pytest.mark.filterwarnings("ignore:forward_func. returned")  # rows that look like probabilities are drawn too
+@pytest.mark.filterwarnings("ignore:.forward_func. returned")  # rows that look like probabilities are drawn too
 @settings(deadline=None, max_examples=150)
 @given(row=logit_rows, shift=st.floats(-1e3, 1e3, width=32), reduction=st.sampled_from(REDUCTIONS), data=st.data())
 def test_scores_do_not_see_a_shift(row, shift, reduction, data):
@@ -131,7 +131,7 @@ def test_scores_do_not_see_a_shift(row, shift, reduction, data):
     torch.testing.assert_close(score(logits + shift), score(logits), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.filterwarnings("ignore:forward_func. returned")
+@pytest.mark.filterwarnings("ignore:.forward_func. returned")
 @settings(deadline=None, max_examples=150)
 @given(row=logit_rows, reduction=st.sampled_from(REDUCTIONS), data=st.data())
 def test_the_gradient_of_a_score_sums_to_zero(row, reduction, data):
