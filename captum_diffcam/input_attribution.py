@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, overload
 
 import torch
-from captum.attr import LayerAttribution
-from captum.attr._utils.attribution import Attribution
-from captum.log import log_usage
+from captum.attr import Attribution, LayerAttribution
 from torch import Tensor
 
-from captum_diffcam._checks import as_inputs
+from captum_diffcam._checks import as_index, as_inputs, log_usage
+from captum_diffcam._input_axes import (
+    ChannelDim,
+    InputReadings,
+    Reading,
+    channel_dims_of,
+    channels_back,
+    channels_first,
+    check_channel_dim,
+    find_channel_dim,
+)
+from captum_diffcam.layouts import convolutional
 from captum_diffcam.logits import Target
 
 _LINEAR_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 class InputAttribution(Attribution):
-    r"""A layer map as an attribution of the input's own shape: upsampled, and the same for every channel.
+    r"""Upsample a layer map to the shape of the input, the same for every channel.
 
-    Maps :math:`M_l` of :math:`L` layers, which an attribution over a list of layers returns, become one. Each counts
-    alike, whatever its scale: with :math:`U` for the upsampling,
+    Where the attribution explains a list of :math:`L` layers, their maps :math:`M_l` become one. Every layer counts
+    alike, whatever the scale of its map. With :math:`U` for the upsampling,
 
     .. math:: \frac{1}{L} \sum_l U\Bigl( \frac{M_l}{\max_i |M_{l,i}|} \Bigr),
 
@@ -34,7 +44,14 @@ class InputAttribution(Attribution):
     Args:
         attribution: a layer attribution whose maps have shape ``(N, 1, *positions)``, such as :class:`LayerDiffGradCam`
             or :class:`captum.attr.LayerGradCam`, or which returns a list of such maps.
-        interpolate_mode: a mode of :func:`torch.nn.functional.interpolate`; None is linear in every dimension.
+        interpolate_mode: a mode of :func:`torch.nn.functional.interpolate`. None: linear in every dimension.
+        channel_dim: the dimension of the inputs that holds their channels, counted from 0, the examples: 1 for
+            ``(N, C, H, W)``, -1 for ``(N, H, W, C)``, ``(N, T, F)`` and embeddings ``(N, T, D)``, 2 for
+            ``(N, T, C, H, W)``. None: the inputs have no channels, as ``(N, H, W)``. ``"auto"``: found from how the
+            model reads the input (the first convolution, recurrent or linear layer) and from the size of the map; an
+            error asks for the argument where they do not tell. For several inputs one for all, or a tuple of one each.
+        input_index: the index of the input, of several, to which the map belongs, or a list of indices. The others
+            get zeros. None: all inputs on which the explained layer depends, as autograd tells.
 
     Example:
         >>> import torch
@@ -48,23 +65,35 @@ class InputAttribution(Attribution):
         torch.Size([2, 3, 32, 32])
     """
 
-    def __init__(self, attribution: LayerAttribution, interpolate_mode: str | None = None) -> None:
+    def __init__(
+        self,
+        attribution: LayerAttribution,
+        interpolate_mode: str | None = None,
+        *,
+        channel_dim: ChannelDim | Sequence[ChannelDim] = "auto",
+        input_index: int | Sequence[int] | None = None,
+    ) -> None:
         if not isinstance(attribution, LayerAttribution):
-            raise TypeError(f"attribution: got {type(attribution).__name__}; allowed is a LayerAttribution")
+            raise TypeError(f"`attribution` must be a LayerAttribution, got {type(attribution).__name__}.")
         Attribution.__init__(self, attribution.forward_func)
         self.attribution = attribution
         self.interpolate_mode = interpolate_mode
+        self.channel_dim = check_channel_dim(channel_dim)
+        self.input_index = input_index
 
-    # NoiseTunnel calls ``attribute.__wrapped__``, which this decorator sets.
-    @log_usage(part_of_slo=True)
+    @overload
+    def attribute(self, inputs: Tensor, target: Target = None, **kwargs: Any) -> Tensor: ...
+    @overload
+    def attribute(self, inputs: tuple[Tensor, ...], target: Target = None, **kwargs: Any) -> tuple[Tensor, ...]: ...
+    @log_usage
     def attribute(
         self, inputs: Tensor | tuple[Tensor, ...], target: Target = None, **kwargs: Any
     ) -> Tensor | tuple[Tensor, ...]:
-        """The map of the wrapped attribution, in the shape of the inputs.
+        """Return the map of the wrapped attribution in the shape of the inputs.
 
         Args:
-            inputs: the model's input, ``(N, channels, *size)`` or ``(N, length)`` as raw audio and token ids are, or a
-                tuple of inputs. NumPy arrays are taken as tensors on the CPU, of the dtype that they have.
+            inputs: the model's input, or a tuple of inputs. Examples are along dimension 0, and ``channel_dim`` says
+                where channels are. NumPy arrays are taken as tensors on the CPU, of the dtype that they have.
             target: the class to explain.
             **kwargs: further arguments of the wrapped attribution's ``attribute``.
 
@@ -72,44 +101,65 @@ class InputAttribution(Attribution):
             A tensor of the input's shape; a tuple of them where ``inputs`` is a tuple.
 
         Raises:
-            ValueError: a layer's map has more than one channel or tensor, or its positions do not fit the dimensions of
-                each of the inputs (those of a table beside an image never do).
+            ValueError: a layer's map has more than one channel or tensor. Or its positions do not fit an input, as
+                those of a table beside an image, or fit it in several ways.
         """
-        given = as_inputs(inputs)
-        maps = self.attribution.attribute(given if isinstance(inputs, tuple) else given[0], target, **kwargs)
+        tensors = as_inputs(inputs)
+        channel_dims = channel_dims_of(tensors, self.channel_dim)
+        drawn = self._indices(len(tensors))
+        with InputReadings(tensors) as readings:
+            maps = self.attribution.attribute(tensors if isinstance(inputs, tuple) else tensors[0], target, **kwargs)
         layers = maps if isinstance(maps, list) else [maps]
         for layer in layers:
             if isinstance(layer, tuple) or layer.ndim < 2 or layer.shape[1] != 1:
                 got = f"{len(layer)} maps" if isinstance(layer, tuple) else f"shape {tuple(layer.shape)}"
-                raise ValueError(f"attribution: returned {got}; allowed is one map of shape (N, 1, *positions)")
+                raise ValueError(f"`attribution` must return one map of shape (N, 1, *positions), got {got}.")
         if isinstance(maps, list):
-            layers = [_of_unit_size(layer) for layer in layers]
-        fitted = tuple(torch.stack([self._fit(layer, single) for layer in layers]).mean(dim=0) for single in given)
-        return fitted if isinstance(inputs, tuple) else fitted[0]
+            layers = [_normalize(layer) for layer in layers]
+        fitted = []
+        for i, (tensor, dim, reading) in enumerate(zip(tensors, channel_dims, readings.readings, strict=True)):
+            if i in drawn:
+                upsampled = [self._upsample(layer, tensor, dim, reading) for layer in layers]
+                fitted.append(torch.stack(upsampled).mean(dim=0))
+            else:
+                fitted.append(torch.zeros(tensor.shape, dtype=layers[0].dtype, device=tensor.device))
+        return tuple(fitted) if isinstance(inputs, tuple) else fitted[0]
 
-    def _fit(self, maps: Tensor, single: Tensor) -> Tensor:
-        if maps.ndim == 3 and single.ndim == 2:
-            return self._fit(maps, single[:, None])[:, 0]
+    def _indices(self, count: int) -> list[int]:
+        """Return the indices of the inputs on which the map is drawn."""
+        if self.input_index is None:
+            return list(range(count))
+        listed = list(self.input_index) if isinstance(self.input_index, (list, tuple)) else [self.input_index]
+        indices = [as_index("input_index", i, "it must be an integer or a list of integers") for i in listed]
+        if not indices or not all(-count <= i < count for i in indices):
+            raise IndexError(f"`input_index` must be from 0 to {count - 1}, got {self.input_index!r}.")
+        return [i % count for i in indices]
+
+    def _upsample(self, maps: Tensor, tensor: Tensor, channel_dim: ChannelDim, reading: Reading | None) -> Tensor:
+        """Return a layer's maps in the shape of one input."""
         if maps.ndim == 2:
-            # A layer without positions says the same of all of the input.
-            return maps.reshape(-1, *[1] * (single.ndim - 1)).expand_as(single).contiguous()
-        if maps.ndim != single.ndim:
-            raise ValueError(
-                f"inputs: got shape {tuple(single.shape)}; a map of shape {tuple(maps.shape)} fits "
-                f"{maps.ndim}-dimensional inputs"
-            )
+            # A layer without positions says the same of the whole input.
+            return maps.reshape(-1, *[1] * (tensor.ndim - 1)).expand_as(tensor).contiguous()
+        dim = find_channel_dim(tensor, maps.shape[2:], channel_dim, reading, self._keeps_length)
+        moved = channels_first(tensor, dim)
         mode = self.interpolate_mode or _LINEAR_MODES[maps.ndim - 2]
         try:
-            upsampled = LayerAttribution.interpolate(maps, tuple(single.shape[2:]), mode)
+            upsampled = LayerAttribution.interpolate(maps, tuple(moved.shape[2:]), mode)
         except NotImplementedError as error:
             raise ValueError(
-                f"interpolate_mode: got {mode!r} for a map of shape {tuple(maps.shape)}; {error}"
+                f"`interpolate_mode` must suit a map of shape {tuple(maps.shape)}, got {mode!r}. {error}"
             ) from error
         # Contiguous, because sensitivity_max takes a view.
-        return upsampled.expand_as(single).contiguous()
+        return channels_back(upsampled.expand_as(moved), dim).contiguous()
+
+    @property
+    def _keeps_length(self) -> bool:
+        """Whether a layer is one of tokens, by its layout."""
+        layouts = getattr(self.attribution, "layouts", [])
+        return any(layout is not convolutional for layout in layouts)
 
 
-def _of_unit_size(maps: Tensor) -> Tensor:
-    """Each example's map divided by its largest absolute value; zeros stay zero."""
-    size = maps.abs().amax(dim=tuple(range(1, maps.ndim)), keepdim=True)
-    return maps / size.masked_fill(size == 0, 1)
+def _normalize(maps: Tensor) -> Tensor:
+    """Divide each example's map by its largest absolute value. Zeros stay zero."""
+    largest = maps.abs().amax(dim=tuple(range(1, maps.ndim)), keepdim=True)
+    return maps / largest.masked_fill(largest == 0, 1)
