@@ -128,7 +128,7 @@ def check_channel_dim(channel_dim: Any) -> Any:
         return channel_dim
     if isinstance(channel_dim, str):
         raise ValueError(f"`channel_dim` must be 'auto', None or a dimension of the input, got {channel_dim!r}.")
-    return as_index("channel_dim", channel_dim, "it must be 'auto', None or a dimension of the input")
+    return as_index("channel_dim", channel_dim, "'auto', None or a dimension of the input")
 
 
 def channel_dims_of(inputs: Sequence[Tensor], channel_dim: Any) -> list[ChannelDim]:

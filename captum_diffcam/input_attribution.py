@@ -130,7 +130,7 @@ class InputAttribution(Attribution):
         if self.input_index is None:
             return list(range(count))
         listed = list(self.input_index) if isinstance(self.input_index, (list, tuple)) else [self.input_index]
-        indices = [as_index("input_index", i, "it must be an integer or a list of integers") for i in listed]
+        indices = [as_index("input_index", i, "an integer or a list of integers") for i in listed]
         if not indices or not all(-count <= i < count for i in indices):
             raise IndexError(f"`input_index` must be from 0 to {count - 1}, got {self.input_index!r}.")
         return [i % count for i in indices]
