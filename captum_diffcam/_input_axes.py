@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from captum_diffcam._checks import as_index
+from captum_diffcam.layouts import convolutional
 
 ChannelDim: TypeAlias = Union[int, Literal["auto"], None]
 """The dimension of an input that holds its channels; None: the input has none; ``"auto"``: found from the run."""
@@ -155,7 +156,7 @@ def has_positions(tensor: Tensor, grid: Sequence[int], channel_dim: ChannelDim, 
 
 
 def find_channel_dim(
-    tensor: Tensor, grid: Sequence[int], channel_dim: ChannelDim, reading: Reading | None, keeps_length: bool
+    tensor: Tensor, grid: Sequence[int], channel_dim: ChannelDim, reading: Reading | None, same_length: bool
 ) -> int | None:
     """Return the dimension of an input that holds its channels, or None where it has none.
 
@@ -164,7 +165,7 @@ def find_channel_dim(
         grid: the sizes of the map.
         channel_dim: what the user passed for this input.
         reading: how the model read the input, where that was seen.
-        keeps_length: whether the map is that of tokens. A sequence of tokens is as long as the input.
+        same_length: whether the map is as long as a sequence, as that of tokens is.
 
     Raises:
         ValueError: the map does not fit the input, or fits it in several ways.
@@ -179,7 +180,7 @@ def find_channel_dim(
         return channel_dim
     if tensor.ndim - 1 == len(grid):
         return None
-    dims = _likely_dims(tensor.shape, grid, reading, keeps_length)
+    dims = _likely_dims(tensor.shape, grid, reading, same_length)
     if len(dims) != 1:
         usual = " or ".join(f"channel_dim={dim}" for dim in _usual_dims(tensor.ndim))
         raise ValueError(
@@ -189,7 +190,7 @@ def find_channel_dim(
     return dims[0]
 
 
-def _likely_dims(shape: Sequence[int], grid: Sequence[int], reading: Reading | None, keeps_length: bool) -> list[int]:
+def _likely_dims(shape: Sequence[int], grid: Sequence[int], reading: Reading | None, same_length: bool) -> list[int]:
     """Return the dimensions that may hold the channels, by how the model read the input and by the sizes."""
     read = [dim for dim in reading.channel_dims if dim is not None] if reading else []
     if reading and reading.is_proof and len(read) == 1:
@@ -202,7 +203,7 @@ def _likely_dims(shape: Sequence[int], grid: Sequence[int], reading: Reading | N
         both = [dim for dim in read if dim in fitting]
         # In some models a linear layer along time comes before one along features.
         return [] if reading and not reading.is_proof and len(kept) == 1 and kept != both else both
-    return kept if keeps_length and len(kept) == 1 else fitting
+    return kept if same_length and len(kept) == 1 else fitting
 
 
 def _usual_dims(ndim: int) -> list[int]:
@@ -225,6 +226,12 @@ def _has_aspect(grid: Sequence[int], sizes: Sequence[int]) -> bool:
 
 def _times(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))
+
+
+def keeps_length(attribution: Any) -> bool:
+    """Tell whether an attribution explains tokens, of which a sequence has as many as the input has positions."""
+    layouts = getattr(getattr(attribution, "attribution", attribution), "layouts", [])
+    return any(layout is not convolutional for layout in layouts)
 
 
 def channels_first(tensor: Tensor, channel_dim: int | None) -> Tensor:

@@ -15,6 +15,17 @@ from torch.nn import Module
 from tqdm import tqdm
 
 from captum_diffcam._checks import as_count, as_index, as_inputs, log_usage
+from captum_diffcam._input_axes import (
+    ChannelDim,
+    InputReadings,
+    channel_dims_of,
+    channels_back,
+    channels_first,
+    check_channel_dim,
+    find_channel_dim,
+    has_positions,
+    keeps_length,
+)
 from captum_diffcam._model_state import modules_of, preserve_model_state
 from captum_diffcam.contrast import as_one_set, check_contrast_is_unambiguous, contrast_mask
 from captum_diffcam.logits import Target, as_logits, at_least_float32, has_one_logit, resolve_target
@@ -60,6 +71,8 @@ class EquivariantPart(LayerAttribution):
             list of shifts in cells, each with one number per dimension; fractions of a cell are allowed. More shifts
             take longer and average more.
         padding: how the border is filled, ``"reflect"``, ``"replicate"`` or ``"circular"``.
+        channel_dim: the dimension of the inputs that holds their channels, as in :class:`InputAttribution`. The others
+            are shifted.
 
     Example:
         >>> import torch
@@ -78,6 +91,8 @@ class EquivariantPart(LayerAttribution):
         attribution: LayerAttribution,
         shifts: int | Sequence[Sequence[float]] = 2,
         padding: Padding = "reflect",
+        *,
+        channel_dim: ChannelDim | Sequence[ChannelDim] = "auto",
     ) -> None:
         if not isinstance(attribution, LayerAttribution):
             raise TypeError(f"`attribution` must be a LayerAttribution, got {type(attribution).__name__}.")
@@ -92,6 +107,7 @@ class EquivariantPart(LayerAttribution):
         self.attribution = attribution
         self.shifts = shifts
         self.padding: Padding = padding
+        self.channel_dim = check_channel_dim(channel_dim)
 
     @log_usage
     def attribute(
@@ -167,23 +183,40 @@ class EquivariantPart(LayerAttribution):
         call = _ResolvedCall(
             self.attribution, tensors, isinstance(inputs, tuple), target, additional_forward_args, kwargs
         )
-        maps = [call.maps(tensors, 1)]
+        channel_dims = channel_dims_of(tensors, self.channel_dim)
+        with InputReadings(tensors) as readings:
+            maps = [call.maps(tensors, 1)]
         grid = maps[0].shape[2:]
         shifts = self._list_shifts(len(grid))
-        moving = next((tensor for tensor in tensors if _has_positions(tensor, len(grid))), None)
-        if moving is None:
+        # By the index of the input. A table beside an image is not shifted.
+        moving = {
+            i: find_channel_dim(tensor, grid, dim, reading, keeps_length(self.attribution))
+            for i, (tensor, dim, reading) in enumerate(zip(tensors, channel_dims, readings.readings, strict=True))
+            if has_positions(tensor, grid, dim, reading)
+        }
+        if not moving:
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
             raise ValueError(
-                f"`inputs` must have the map's {len(grid)} dimension(s) behind examples and channels, got {shapes}."
+                f"`inputs` must have the map's {len(grid)} dimension(s) and one of channels, unless channel_dim=None, "
+                f"got {shapes}."
             )
         with tqdm(total=len(shifts), desc="shift", leave=False, disable=not show_progress) as bar:
             for start in range(1, len(shifts), per_eval):
                 bar.update(bar.n == 0)
                 batch = shifts[start : start + per_eval]
-                shifted = call.maps(tuple(self._shift(tensor, batch, grid) for tensor in tensors), len(batch))
+                shifted = call.maps(
+                    tuple(
+                        self._shift(tensor, batch, grid, moving[i])
+                        if i in moving
+                        else tensor.repeat_interleave(len(batch), dim=0)
+                        for i, tensor in enumerate(tensors)
+                    ),
+                    len(batch),
+                )
                 maps += shifted.reshape(len(tensors[0]), len(batch), 1, *grid).unbind(dim=1)
                 bar.update(len(batch))
-        rounded = [rounded_shift(shift, grid, moving.shape[-len(grid) :]) for shift in shifts]
+        first, dim = next(iter(moving.items()))
+        rounded = [rounded_shift(shift, grid, channels_first(tensors[first], dim).shape[2:]) for shift in shifts]
         flat = torch.stack(maps).flatten(2)
         norm = flat.norm(dim=2, keepdim=True)
         normalized = (flat / norm.where(norm > 0, 1)).reshape(*flat.shape[:2], *grid)
@@ -205,11 +238,12 @@ class EquivariantPart(LayerAttribution):
         shifts = [tuple(shift) for shift in self.shifts]
         return [(0.0,) * dimensions, *(shift for shift in shifts if any(shift))]
 
-    def _shift(self, tensor: Tensor, shifts: Sequence[Sequence[float]], grid: Sequence[int]) -> Tensor:
+    def _shift(
+        self, tensor: Tensor, shifts: Sequence[Sequence[float]], grid: Sequence[int], channel_dim: int | None
+    ) -> Tensor:
         """Return an input under several shifts, (N * shifts, ...). Those of one example are neighbours."""
-        if not _has_positions(tensor, len(grid)):
-            return tensor.repeat_interleave(len(shifts), dim=0)
-        shifted = [shift_images(tensor, shift, grid, self.padding) for shift in shifts]
+        images = channels_first(tensor, channel_dim)
+        shifted = [channels_back(shift_images(images, shift, grid, self.padding), channel_dim) for shift in shifts]
         return torch.stack(shifted, dim=1).flatten(0, 1)
 
 
@@ -269,11 +303,6 @@ class _ResolvedCall:
             got = f"shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else f"{len(maps)} maps"
             raise ValueError(f"`attribution` must return one map of shape (N, 1, *positions), got {got}.")
         return at_least_float32(maps if self.keeps_graph else maps.detach())
-
-
-def _has_positions(tensor: Tensor, dimensions: int) -> bool:
-    """Tell whether an input has the map's dimensions behind examples and channels. Raw audio has no channels."""
-    return tensor.ndim == dimensions + 2 or (dimensions == 1 and tensor.ndim == 2)
 
 
 def all_shifts(reach: int, dimensions: int = 2) -> list[tuple[int, ...]]:

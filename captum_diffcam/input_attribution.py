@@ -19,8 +19,8 @@ from captum_diffcam._input_axes import (
     channels_first,
     check_channel_dim,
     find_channel_dim,
+    keeps_length,
 )
-from captum_diffcam.layouts import convolutional
 from captum_diffcam.logits import Target
 
 _LINEAR_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -140,7 +140,7 @@ class InputAttribution(Attribution):
         if maps.ndim == 2:
             # A layer without positions says the same of the whole input.
             return maps.reshape(-1, *[1] * (tensor.ndim - 1)).expand_as(tensor).contiguous()
-        dim = find_channel_dim(tensor, maps.shape[2:], channel_dim, reading, self._keeps_length)
+        dim = find_channel_dim(tensor, maps.shape[2:], channel_dim, reading, keeps_length(self.attribution))
         moved = channels_first(tensor, dim)
         mode = self.interpolate_mode or _LINEAR_MODES[maps.ndim - 2]
         try:
@@ -151,12 +151,6 @@ class InputAttribution(Attribution):
             ) from error
         # Contiguous, because sensitivity_max takes a view.
         return channels_back(upsampled.expand_as(moved), dim).contiguous()
-
-    @property
-    def _keeps_length(self) -> bool:
-        """Whether a layer is one of tokens, by its layout."""
-        layouts = getattr(self.attribution, "layouts", [])
-        return any(layout is not convolutional for layout in layouts)
 
 
 def _normalize(maps: Tensor) -> Tensor:

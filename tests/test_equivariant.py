@@ -114,6 +114,54 @@ def test_other_inputs_are_not_shifted(x):
         EquivariantPart(flat).attribute(x.flatten(1), 1)
 
 
+def test_a_table_beside_audio_is_not_shifted():
+    net, audio, table, mix = conv_net(1), torch.rand(3, 27), torch.rand(3, 9), nn.Linear(9, 6)
+    seen = []
+
+    def forward(audio, table):
+        seen.append(table)
+        return net(audio.reshape(-1, 3, 9)) + mix(table)
+
+    EquivariantPart(LayerDiffGradCam(forward, net.features), shifts=1).attribute((audio, table), 1)
+    assert len(seen) == 3
+    assert all(torch.equal(each, table) for each in seen)
+
+
+@pytest.mark.filterwarnings("ignore:.*looks like tokens:UserWarning")
+@pytest.mark.parametrize("channel_dim", ["auto", -1])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_channels_last(dims, channel_dim):
+    net, x = conv_net(dims), torch.rand(2, 3, *[9] * dims)
+    expected = EquivariantPart(LayerDiffGradCam(net, net.features[0]), shifts=1).decompose(x, 1)
+    last = LayerDiffGradCam(lambda x: net(x.movedim(-1, 1)), net.features[0])
+    parts = EquivariantPart(last, shifts=1, channel_dim=channel_dim).decompose(x.movedim(1, -1), 1, shifts_per_eval=2)
+    for part, right in zip(parts, expected, strict=True):
+        torch.testing.assert_close(part, right)
+
+
+def test_frames_before_channels_and_images_without_channels():
+    net, clips = conv_net(3), torch.rand(2, 9, 3, 9, 9)
+    expected = EquivariantPart(LayerDiffGradCam(net, net.features), 1).attribute(clips.transpose(1, 2), 1)
+    frames_first = LayerDiffGradCam(lambda x: net(x.transpose(1, 2)), net.features)
+    torch.testing.assert_close(EquivariantPart(frames_first, 1).attribute(clips, 1), expected)
+    gray, maps = torch.rand(2, 9, 9), conv_net(2)
+    expected = EquivariantPart(LayerDiffGradCam(maps, maps.features), 1).attribute(gray[:, None].expand(2, 3, 9, 9), 1)
+    cam = LayerDiffGradCam(lambda x: maps(x[:, None].expand(-1, 3, 9, 9)), maps.features)
+    torch.testing.assert_close(EquivariantPart(cam, 1, channel_dim=None).attribute(gray, 1), expected)
+    with pytest.raises(ValueError, match="channel_dim"):
+        EquivariantPart(cam, 1).attribute(gray, 1)
+
+
+def test_an_ambiguous_channel_dimension_is_refused():
+    net = conv_net()
+    cam = LayerDiffGradCam(lambda x: net(x[..., :3].movedim(-1, 1)), net.features)
+    x = torch.rand(2, 9, 9, 9)
+    with pytest.raises(ValueError, match="`channel_dim`"):
+        EquivariantPart(cam, 1).attribute(x, 1)
+    expected = EquivariantPart(LayerDiffGradCam(net, net.features), 1).attribute(x[..., :3].movedim(-1, 1), 1)
+    torch.testing.assert_close(EquivariantPart(cam, 1, channel_dim=3).attribute(x, 1), expected)
+
+
 @pytest.mark.parametrize("dims", [1, 3])
 def test_sequences_and_volumes(dims):
     net, x = conv_net(dims), torch.rand(2, 3, *[9] * dims)
