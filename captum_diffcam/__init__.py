@@ -1,7 +1,7 @@
 """Contrastive class activation maps for Captum."""
 
 from captum_diffcam import attacks, audit, figures, metrics
-from captum_diffcam.attribution import LayerDiffGradCam
+from captum_diffcam.attribution import LayerDiffGradCam, LayerDiffGradCamPlusPlus
 from captum_diffcam.contrast import Contrast, top_rivals
 from captum_diffcam.equivariant import EquivariantPart
 from captum_diffcam.guided import GuidedDiffGradCam
@@ -10,7 +10,6 @@ from captum_diffcam.layers import SpatialLayer, last_spatial_layer, spatial_laye
 from captum_diffcam.layouts import vit_layout
 from captum_diffcam.logits import Target, predicted
 from captum_diffcam.methods import CamMethod
-from captum_diffcam.plus_plus import LayerDiffGradCamPlusPlus
 from captum_diffcam.results import Explanation, RivalMaps
 from captum_diffcam.score import ContrastScore
 

@@ -1,32 +1,43 @@
-"""DiffGradCAM: a contrast score, the gradients of one run, and a weighting of channels."""
+"""DiffGradCAM and DiffGradCAM++: a contrast score, its gradient at a layer, and a weighting of the layer's channels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeAlias, TypeVar, Union, overload
 
 import torch
-from captum.log import log_usage
+from captum.attr import GradientAttribution, LayerAttribution
 from torch import Tensor
+from torch.nn import Module
 
-from captum_diffcam._capture import LayerRun
-from captum_diffcam._checks import as_grad_kwargs
-from captum_diffcam._layer_maps import Inputs, LayerMaps
-from captum_diffcam.contrast import (
-    Contrast,
-    check_contrast_is_unambiguous,
-    contrast_mask,
-    rank_rivals,
-    top_rivals,
+from captum_diffcam._checks import as_grad_kwargs, as_index, as_inputs, log_usage, warn_user
+from captum_diffcam.contrast import Contrast, check_contrast_is_unambiguous, contrast_mask, rank_rivals, top_rivals
+from captum_diffcam.forward import LayerRun, explain_run
+from captum_diffcam.layers import SpatialLayer, resolve_layer
+from captum_diffcam.layouts import Layout, convolutional, doubt_about_layout, find_layout, to_positions
+from captum_diffcam.logits import (
+    Target,
+    as_logits,
+    at_least_float32,
+    doubt_about_classes,
+    predicted,
+    resolve_target,
+    warn_of_probabilities,
 )
-from captum_diffcam.logits import Target, predicted
-from captum_diffcam.results import Explanation, Maps, RivalMaps
+from captum_diffcam.results import Explanation, MapsT, RivalMaps
 from captum_diffcam.score import Reduction, check_reduction, explained_score
-from captum_diffcam.weighting import grad_cam_weights
+from captum_diffcam.weighting import grad_cam_plus_plus_weights, grad_cam_weights
+
+Inputs: TypeAlias = Union[Tensor, tuple[Tensor, ...]]
+
+Layer: TypeAlias = Union[Module, str, SpatialLayer]
+"""A module of the model, its name, or what :func:`~captum_diffcam.last_spatial_layer` returns."""
+
+_Result = TypeVar("_Result")
 
 
-class LayerDiffGradCam(LayerMaps):
-    r"""DiffGradCAM: Grad-CAM of the difference between the target's logit and those it competes with.
+class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
+    r"""DiffGradCAM: Grad-CAM of the target's logit minus an aggregate of the logits that it competes with.
 
     With activations :math:`A` of the layer, the target class :math:`c` and a contrast set :math:`K` of other classes,
 
@@ -34,46 +45,113 @@ class LayerDiffGradCam(LayerMaps):
         D = z_c - R(z_K), \qquad g = \frac{\partial D}{\partial A}, \qquad
         M = \sum_k \Bigl( \frac{1}{|\text{positions}|} \sum_i g_{k,i} \Bigr) A_k .
 
-    Nothing that is added to the logits of :math:`c` and :math:`K` alike changes the map. An empty contrast set gives
-    plain Grad-CAM, :math:`D = z_c`.
+    A term that is added equally to the logits of :math:`c` and :math:`K` cancels out. An empty contrast set gives plain
+    Grad-CAM, :math:`D = z_c`.
 
-    Use it where :class:`captum.attr.LayerGradCam` stands: it is a :class:`captum.attr.LayerAttribution` like that, and
-    the constructor and every argument of :meth:`attribute` are the same. :meth:`explain` classifies as well. Maps are
-    defined for models in eval mode (batch normalisation in train mode couples the examples).
+    The class replaces :class:`captum.attr.LayerGradCam`: constructor and :meth:`attribute` take the same arguments, and
+    what is new is keyword-only. :meth:`explain` predicts and explains in one forward pass. Maps are defined for models
+    in eval mode, because batch normalisation in train mode makes a map depend on the other examples of its batch.
 
-    Sources: J. Piland, C. Sweet, A. Czajka, "DiffGradCAM", arXiv:2506.08514, for the contrastive score; R. Selvaraju et
-    al., "Grad-CAM", arXiv:1610.02391, for the weights. The forms of the contrast set and the reductions are ours.
+    A map takes one forward pass, and a backward pass down to the layer. The model is as before afterwards: modes,
+    buffers, gradients, and tensors that it stores on itself. So are PyTorch's random numbers; if the model draws some,
+    two calls draw the same ones.
+
+    Sources: J. Piland, C. Sweet, A. Czajka, "DiffGradCAM", arXiv:2506.08514, for the contrastive map; Y. Wang and
+    X. Wang, "Why Not Other Classes?", NeurIPS 2022, for the mean, max and weighted contrast (the latter is the gradient
+    under logsumexp); R. Selvaraju et al., "Grad-CAM", arXiv:1610.02391, for the weights of the channels.
 
     Args:
         forward_func: the model, or any function of the inputs that returns logits, not probabilities.
-        layer: the layer to explain, usually the last one with positions, or a list of layers, all explained from one
-            forward and one backward pass. A layer that runs several times in one forward is explained at its last run.
-        device_ids: the device order of a DataParallel model, where ``forward_func`` is not that model itself.
-        layout: where the layer keeps channels and positions. None: ``(N, channels, *positions)``, as convolutions do.
-            ``"vit"``: tokens (N, T, D), of which class and register tokens are left out; the grid of square patches is
-            found from the size of the input, :func:`vit_layout` takes one that is given. ``"swin"``: channels last. Or
-            a callable from the layer's tensor to ``(N, channels, *positions)``, which may reorder and leave out, but
-            not mix. For a list of layers one for all, or a list of one for each.
-        tensor_index: which of the layer's floating-point tensors to explain, counted from 0 in the order in which the
-            layer returns them, where it returns several (attention with its weights). None: all of them.
+        layer: the layer to explain, usually the last one with spatial positions: a module, its name such as
+            ``"layer4"``, or a :class:`SpatialLayer` from :func:`last_spatial_layer`. For a list of layers all maps come
+            from one forward and one backward pass.
+        device_ids: the order of the devices of a DataParallel model, if ``forward_func`` is a function around one.
+        layout: where the layer keeps channels and positions. None: as a :class:`SpatialLayer` says, else
+            ``(N, channels, *positions)``, as convolutions do. ``"vit"``: tokens (N, T, D) on the grid that the patch
+            embedding of the same forward made, without class and register tokens; :func:`vit_layout` takes a grid that
+            you give. ``"swin"``: channels last. Or a callable from the layer's tensor to ``(N, channels, *positions)``,
+            which may reorder and leave out, but not mix. For a list of layers, one layout for all or a list of one for
+            each.
+        tensor_index: which floating-point tensor of the layer to explain if it returns several, counted from 0. None:
+            all of them.
+        run: which run of the layer to explain if it runs several times in one forward: 0 is the first, -1 the last.
+            None: the last, with a warning.
+
+    Raises:
+        TypeError, ValueError: an argument is not as described, or the model has no module of that name.
 
     Example:
         >>> import torch
         >>> from captum_diffcam import LayerDiffGradCam
         >>> _ = torch.manual_seed(0)
-        >>> conv = torch.nn.Conv2d(3, 8, 3)
-        >>> pool = torch.nn.AdaptiveAvgPool2d(1)
+        >>> conv, pool = torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1)
         >>> model = torch.nn.Sequential(conv, pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
         >>> cam = LayerDiffGradCam(model, conv)
         >>> cam.attribute(torch.rand(2, 3, 32, 32), target=3, contrast=[4, 5]).shape
         torch.Size([2, 1, 30, 30])
     """
 
-    channel_weights = staticmethod(grad_cam_weights)
-    """The weighting rule: ``(activations, gradients) -> weights``; a subclass sets its own."""
+    channel_weights: Callable[[Tensor, Tensor], Tensor] = staticmethod(grad_cam_weights)
+    """The weighting of the channels, ``(activations, gradients) -> weights``. A subclass sets its own."""
 
-    # NoiseTunnel calls ``attribute.__wrapped__``, which this decorator sets.
-    @log_usage(part_of_slo=True)
+    @overload
+    def __init__(
+        self: LayerDiffGradCam[Tensor],
+        forward_func: Callable[..., Any],
+        layer: Layer,
+        device_ids: list[int] | None = None,
+        *,
+        layout: Layout | None = None,
+        tensor_index: int | None = None,
+        run: int | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: LayerDiffGradCam[list[Tensor]],
+        forward_func: Callable[..., Any],
+        layer: list[Module] | list[str] | list[SpatialLayer] | list[Layer],
+        device_ids: list[int] | None = None,
+        *,
+        layout: Layout | list[Layout | None] | None = None,
+        tensor_index: int | None = None,
+        run: int | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: Any,
+        device_ids: list[int] | None = None,
+        *,
+        layout: Any = None,
+        tensor_index: int | None = None,
+        run: int | None = None,
+    ) -> None:
+        if not callable(forward_func):
+            raise TypeError(f"`forward_func` must be a model or another callable, got {type(forward_func).__name__}.")
+        several = isinstance(layer, list)
+        spatial_layers = [resolve_layer(forward_func, single) for single in (layer if several else [layer])]
+        if not spatial_layers:
+            raise ValueError("`layer` must be a layer or a list of at least one, got an empty list.")
+        layouts = layout if several and isinstance(layout, list) else [layout] * len(spatial_layers)
+        if len(layouts) != len(spatial_layers):
+            raise ValueError(
+                f"`layout` must be one for all layers or one for each of {len(spatial_layers)}, got {len(layouts)}."
+            )
+        modules = [single.layer for single in spatial_layers]
+        LayerAttribution.__init__(self, forward_func, modules if several else modules[0], device_ids)  # type: ignore[type-var]
+        GradientAttribution.__init__(self, forward_func)
+        self.layouts = [
+            find_layout(single.layout if own is None else own)
+            for single, own in zip(spatial_layers, layouts, strict=True)
+        ]
+        self.at_input = [single.attribute_to_layer_input for single in spatial_layers]
+        """For each layer, whether it was given as a :class:`SpatialLayer` whose input is meant."""
+        self.tensor_index = _optional_index("tensor_index", tensor_index)
+        self.run = _optional_index("run", run)
+
+    @log_usage
     def attribute(
         self,
         inputs: Inputs,
@@ -86,23 +164,23 @@ class LayerDiffGradCam(LayerMaps):
         *,
         contrast: Contrast = None,
         reduction: Reduction = "logsumexp",
-    ) -> Maps | list[Maps]:
+    ) -> MapsT:
         r"""Explain why the model prefers the target to the classes of the contrast set.
 
         Args:
             inputs: the model's input, or a tuple of inputs; examples along dimension 0.
             target: the class to explain, an integer or a tensor or list of one per example. For outputs (N, C, ...)
                 with more than two dimensions a tuple (class, position, ...) or a list of one such tuple per example.
-                None where the model returns one number per example. Or a callable ``(logits (N, C)) -> classes (N,)``,
-                asked in the same forward: :func:`predicted` is each example's own prediction (under NoiseTunnel that
-                of each noisy copy).
+                None if the model returns one number per example. Or a callable ``(logits (N, C)) -> classes (N,)`` that
+                is applied to the logits of the same forward: :func:`predicted` is each example's own prediction.
             additional_forward_args: further arguments of ``forward_func``, one or a tuple.
-            attribute_to_layer_input: explain the input of the layer instead of its output.
-            relu_attributions: keep the positive part of the map only, as the Grad-CAM paper does.
+            attribute_to_layer_input: explain the input of the layer instead of its output. A :class:`SpatialLayer`
+                whose input is meant needs no argument.
+            relu_attributions: keep only the positive part of the map, as the Grad-CAM paper does.
             attr_dim_summation: sum over channels. False returns each channel's share.
             grad_kwargs: keyword arguments of :func:`torch.autograd.grad`. With ``create_graph=True`` the map is
-                differentiable down to the weights; with ``materialize_grads=True`` a layer that the score does not
-                depend on gets a zero map instead of an error.
+                differentiable down to the weights. With ``materialize_grads=True`` the map of a layer that the score
+                does not depend on is zero instead of an error.
             contrast: the classes :math:`K` to explain the target against, none of them the target itself:
 
                 - None: all other classes
@@ -114,20 +192,24 @@ class LayerDiffGradCam(LayerMaps):
                 - a callable ``(logits, target) -> mask``, from logits (N, C) and target (N,) to a boolean mask (N, C);
                   :func:`top_rivals` makes one
 
-            reduction: how the contrast set's logits become one. ``"logsumexp"``: softmax-weighted, :math:`D` is the
-                log-odds of the target within the target and its contrast set. ``"mean"``: all alike. ``"max"``: the
-                strongest rival only, shared evenly among ties.
+            reduction: the aggregate :math:`R` of the contrast set's logits. ``"logsumexp"``: softmax-weighted, so that
+                :math:`D` is the log-odds of the target within the target and its contrast set. ``"mean"``: all classes
+                count alike. ``"max"``: the strongest rival only; ties share the gradient evenly.
 
         Returns:
-            The map, ``(N, 1, *positions)``, or ``(N, channels, *positions)`` with ``attr_dim_summation=False``. In
-            float32 or better, without a graph unless ``create_graph=True``. A tuple of maps where the layer has several
-            tensors. A list of these, in the order of the layers, where ``layer`` is a list.
+            The map, ``(N, 1, *positions)``, or ``(N, channels, *positions)`` with ``attr_dim_summation=False``, in
+            float32 or better, without a graph unless ``create_graph=True``. If the layer returns several tensors, a
+            tuple of maps. If ``layer`` is a list, a list with an entry per layer.
 
         Raises:
-            TypeError, ValueError, IndexError: the argument is named with what was given and what is allowed. The model
-                and the caller's state are then as before.
+            TypeError, ValueError, IndexError: an argument is not as described. The message names it, what came and
+                what to do. The model and the caller's state are as before.
+
+        Warns:
+            UserWarning: the map may not be what it seems. The output looks like probabilities, the layer's tensor looks
+                like tokens, modules are in train mode, a map is not finite, and the like.
         """
-        explanation: Explanation = self.explain(
+        explanation: Explanation[MapsT] = self.explain(
             inputs,
             target,
             additional_forward_args,
@@ -140,7 +222,7 @@ class LayerDiffGradCam(LayerMaps):
         )
         return explanation.maps
 
-    @log_usage(part_of_slo=True)
+    @log_usage
     def explain(
         self,
         inputs: Inputs,
@@ -153,24 +235,24 @@ class LayerDiffGradCam(LayerMaps):
         *,
         contrast: Contrast = None,
         reduction: Reduction = "logsumexp",
-    ) -> Explanation:
-        r"""Classify and explain, from one forward pass.
+    ) -> Explanation[MapsT]:
+        r"""Predict and explain in one forward pass.
 
         Args:
             inputs: as in :meth:`attribute`, and so are all other arguments.
-            target: the class to explain, in any form of :meth:`attribute`; the model's own prediction if not said.
+            target: the class to explain, in any form of :meth:`attribute`. By default the model's own prediction.
             additional_forward_args: further arguments of ``forward_func``.
             attribute_to_layer_input: explain the input of the layer instead of its output.
-            relu_attributions: keep the positive part of the map only.
+            relu_attributions: keep only the positive part of the map.
             attr_dim_summation: sum over channels.
             grad_kwargs: keyword arguments of :func:`torch.autograd.grad`.
             contrast: the classes to explain the target against.
-            reduction: how their logits become one.
+            reduction: the aggregate of their logits.
 
         Returns:
-            Explanation: ``maps`` as :meth:`attribute` gives them, ``target`` (N,), the classes that they explain,
-            ``logits``, the output of the model, ``score`` (N,), the contrast score D in nats, and ``contrast_mask``
-            (N, C), the contrast set. Only ``maps`` may carry a graph.
+            Explanation: ``maps`` as :meth:`attribute` returns them; ``target`` (N,), the classes that are explained;
+            ``logits``, the output of the model; ``score`` (N,), the contrast score D in nats; ``contrast_mask`` (N, C),
+            the contrast set. Only ``maps`` may carry a graph.
 
         Raises:
             TypeError, ValueError, IndexError: as :meth:`attribute`.
@@ -179,59 +261,25 @@ class LayerDiffGradCam(LayerMaps):
             >>> import torch
             >>> from captum_diffcam import LayerDiffGradCam
             >>> _ = torch.manual_seed(0)
-            >>> conv = torch.nn.Conv2d(3, 8, 3)
-            >>> pool = torch.nn.AdaptiveAvgPool2d(1)
+            >>> conv, pool = torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1)
             >>> model = torch.nn.Sequential(conv, pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
-            >>> maps, classes, logits, *_ = LayerDiffGradCam(model, conv).explain(torch.rand(2, 3, 32, 32))
+            >>> maps, classes, logits, *_ = LayerDiffGradCam(model, "0").explain(torch.rand(2, 3, 32, 32))
             >>> maps.shape, classes.equal(logits.argmax(dim=1))
             (torch.Size([2, 1, 30, 30]), True)
         """
-        (explanation,) = self._explain_each(
-            [(contrast, reduction)],
-            inputs,
-            target,
-            additional_forward_args,
-            attribute_to_layer_input,
-            relu_attributions,
-            attr_dim_summation,
-            grad_kwargs,
-        )
-        return explanation
-
-    def _explain_each(
-        self,
-        contrasts: Sequence[tuple[Contrast, Reduction]],
-        inputs: Inputs,
-        target: Target = predicted,
-        additional_forward_args: object = None,
-        attribute_to_layer_input: bool = False,
-        relu_attributions: bool = False,
-        attr_dim_summation: bool = True,
-        grad_kwargs: dict[str, Any] | None = None,
-    ) -> list[Explanation]:
-        """An explanation for each contrast and its reduction, all from one forward pass."""
-        for contrast, reduction in contrasts:
-            check_reduction(reduction)
-            check_contrast_is_unambiguous(contrast, target)
+        check_reduction(reduction)
+        check_contrast_is_unambiguous(contrast, target)
         options = as_grad_kwargs(grad_kwargs)
-        if len(contrasts) > 1:
-            options = {**options, "retain_graph": True}
 
-        def explained(run: LayerRun, logits: Tensor, classes: Tensor) -> list[Explanation]:
-            masks = [contrast_mask(contrast, logits, classes) for contrast, _ in contrasts]
-            scores = [
-                explained_score(logits, classes, mask, reduction)
-                for mask, (_, reduction) in zip(masks, contrasts, strict=True)
-            ]
-            maps = [self._maps(run, score, relu_attributions, attr_dim_summation, options) for score in scores]
-            return [
-                Explanation(self._unpack(each), classes, run.output.detach(), score.detach(), mask)
-                for each, score, mask in zip(maps, scores, masks, strict=True)
-            ]
+        def explain(run: LayerRun, logits: Tensor, classes: Tensor) -> Explanation[MapsT]:
+            mask = contrast_mask(contrast, logits, classes)
+            score = explained_score(logits, classes, mask, reduction)
+            maps = self._maps(run, score, relu_attributions, attr_dim_summation, options)
+            return Explanation(self._unpack(maps), classes, run.output.detach(), score.detach(), mask)
 
-        return self._run(inputs, target, additional_forward_args, attribute_to_layer_input, options, explained)
+        return self._run(inputs, target, additional_forward_args, attribute_to_layer_input, options, explain)
 
-    @log_usage(part_of_slo=True)
+    @log_usage
     def attribute_rivals(
         self,
         inputs: Inputs,
@@ -242,11 +290,11 @@ class LayerDiffGradCam(LayerMaps):
         relu_attributions: bool = False,
         attr_dim_summation: bool = True,
         grad_kwargs: dict[str, Any] | None = None,
-    ) -> RivalMaps:
-        r"""Explain the target against each of its rivals by itself, from one forward pass.
+    ) -> RivalMaps[MapsT]:
+        r"""Explain the target against each of its rivals separately, in one forward pass.
 
-        Before any ReLU, the pairwise maps of :class:`LayerDiffGradCam`, summed with their weights, are its map against
-        all of the rivals together (under logsumexp).
+        Without ReLU, the sum of these maps with their weights is the map of :class:`LayerDiffGradCam` against all of
+        the rivals together, under logsumexp.
 
         Args:
             inputs: as in :meth:`attribute`, and so are all arguments but ``rivals``.
@@ -254,7 +302,7 @@ class LayerDiffGradCam(LayerMaps):
             rivals: the classes to explain it against, in any form of ``contrast``.
             additional_forward_args: further arguments of ``forward_func``.
             attribute_to_layer_input: explain the input of the layer instead of its output.
-            relu_attributions: keep the positive part of each map only.
+            relu_attributions: keep only the positive part of each map.
             attr_dim_summation: sum over channels.
             grad_kwargs: keyword arguments of :func:`torch.autograd.grad`.
 
@@ -268,16 +316,132 @@ class LayerDiffGradCam(LayerMaps):
         check_contrast_is_unambiguous(rivals, target, "rivals")
         options = {**as_grad_kwargs(grad_kwargs), "retain_graph": True}
 
-        def explained(run: LayerRun, logits: Tensor, classes: Tensor) -> RivalMaps:
+        def explain(run: LayerRun, logits: Tensor, classes: Tensor) -> RivalMaps[MapsT]:
             mask = contrast_mask(rivals, logits, classes, "rivals")
             ranked, weights, margins = rank_rivals(logits, classes, mask)
-            # Without any rival, a margin of zero still tells the shape of a map.
+            # Without any rival, a margin of zero still has the shape of a map.
             columns = margins.unbind(dim=1) or (0 * logits.sum(dim=1),)
-            pairwise = [self._maps(run, each, relu_attributions, attr_dim_summation, options) for each in columns]
+            pairwise = [self._maps(run, margin, relu_attributions, attr_dim_summation, options) for margin in columns]
             maps = [
-                tuple(torch.stack(same, dim=1)[:, : ranked.shape[1]] for same in zip(*layer, strict=True))
-                for layer in zip(*pairwise, strict=True)
+                tuple(torch.stack(maps, dim=1)[:, : ranked.shape[1]] for maps in zip(*of_layer, strict=True))
+                for of_layer in zip(*pairwise, strict=True)
             ]
             return RivalMaps(self._unpack(maps), ranked, weights, classes, run.output.detach())
 
-        return self._run(inputs, target, additional_forward_args, attribute_to_layer_input, options, explained)
+        return self._run(inputs, target, additional_forward_args, attribute_to_layer_input, options, explain)
+
+    def _run(
+        self,
+        inputs: Inputs,
+        target: Target,
+        additional_forward_args: object,
+        attribute_to_layer_input: bool,
+        grad_kwargs: dict[str, Any],
+        explain: Callable[[LayerRun, Tensor, Tensor], _Result],
+    ) -> _Result:
+        """Run the model and return what ``explain`` makes of the run, the logits (N, C) and the target classes (N,)."""
+        input_tensors = as_inputs(inputs)
+        run, result = explain_run(
+            self.forward_func,
+            self._layers,
+            input_tensors,
+            additional_forward_args,
+            lambda run: explain(run, *resolve_target(as_logits(run.output), target)),
+            at_input=[bool(attribute_to_layer_input) or at_input for at_input in self.at_input],
+            tensor_index=self.tensor_index,
+            run=self.run,
+            device_ids=self.device_ids,
+            create_graph=bool(grad_kwargs.get("create_graph")),
+        )
+        warn_of_probabilities(run.output)
+        for message in dict.fromkeys((*run.notes, *self._doubts(run))):
+            warn_user(message)
+        return result
+
+    @property
+    def _layers(self) -> list[Module]:
+        return self.layer if isinstance(self.layer, list) else [self.layer]
+
+    def _doubts(self, run: LayerRun) -> Iterator[str]:
+        """Yield reasons why the maps may not be what they seem."""
+        if doubt := doubt_about_classes(run.output, run.inputs[0]):
+            yield doubt
+        for layer, layout, tensors in zip(self._layers, self.layouts, run.activations, strict=True):
+            for tensor in tensors if layout is convolutional else ():
+                if doubt := doubt_about_layout(layer, tensor, run.inputs[0]):
+                    yield doubt
+
+    def _maps(
+        self, run: LayerRun, score: Tensor, relu: bool, sum_channels: bool, grad_kwargs: dict[str, Any]
+    ) -> list[tuple[Tensor, ...]]:
+        """Return, by layer, the map of each of its tensors for one score (N,)."""
+        by_layer = zip(self._layers, self.layouts, run.activations, run.gradients(score, grad_kwargs), strict=True)
+        maps = []
+        with torch.set_grad_enabled(bool(grad_kwargs.get("create_graph"))):
+            for layer, layout, activations, gradients in by_layer:
+                of_layer = []
+                for activation, gradient in zip(activations, gradients, strict=True):
+                    activation, gradient = to_positions(
+                        layout, activation, gradient, examples=len(score), size=run.inputs[0].shape[2:]
+                    )
+                    activation, gradient = at_least_float32(activation), at_least_float32(gradient)
+                    attribution = self.channel_weights(activation, gradient) * activation
+                    if sum_channels:
+                        attribution = attribution.sum(dim=1, keepdim=True)
+                    if warning := _not_finite(attribution, layer):
+                        run.notes.append(warning)
+                    of_layer.append(attribution.relu() if relu else attribution)
+                maps.append(tuple(of_layer))
+        return maps
+
+    def _unpack(self, maps: list[tuple[Tensor, ...]]) -> Any:
+        """Return a list if there is a list of layers, and a tuple if a layer has several tensors."""
+        unpacked = [of_layer if len(of_layer) > 1 else of_layer[0] for of_layer in maps]
+        return unpacked if isinstance(self.layer, list) else unpacked[0]
+
+
+class LayerDiffGradCamPlusPlus(LayerDiffGradCam[MapsT]):
+    r"""DiffGradCAM++: the contrast score of :class:`LayerDiffGradCam` with the weights of Grad-CAM++.
+
+    .. math::
+        M = \sum_k \Bigl( \sum_i \frac{g^+_{k,i}}{2 + g^+_{k,i} \sum_j A^+_{k,j}} \Bigr) A_k, \qquad
+        g = \frac{\partial D}{\partial A}, \quad x^+ = \max(x, 0) .
+
+    As in Grad-CAM++, :math:`Y = e^D` is differentiated and :math:`D` is taken as piecewise linear in :math:`A`. The
+    factor :math:`e^D`, which scales a whole map, is left out. For ``mean``, ``max`` and one rival, on layers without
+    negative activations, the weights are therefore those of the source. For ``logsumexp`` the weights of the rivals are
+    taken as constant. With negative activations the denominator of the source may vanish; with :math:`A^+` it never
+    does.
+
+    An empty contrast set gives plain Grad-CAM++, which Captum lacks. Arguments are those of :class:`LayerDiffGradCam`.
+
+    Sources: J. Piland, C. Sweet, A. Czajka, "DiffGradCAM", arXiv:2506.08514; A. Chattopadhay et al., "Grad-CAM++",
+    arXiv:1710.11063. The rule for layers with negative activations is ours.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam import LayerDiffGradCamPlusPlus, top_rivals
+        >>> _ = torch.manual_seed(0)
+        >>> conv, pool = torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1)
+        >>> model = torch.nn.Sequential(conv, pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
+        >>> cam = LayerDiffGradCamPlusPlus(model, conv)
+        >>> cam.attribute(torch.rand(2, 3, 32, 32), target=[3, 7], contrast=top_rivals(5)).shape
+        torch.Size([2, 1, 30, 30])
+    """
+
+    channel_weights = staticmethod(grad_cam_plus_plus_weights)
+
+
+def _optional_index(argument: str, value: int | None) -> int | None:
+    return None if value is None else as_index(argument, value, "None or an integer")
+
+
+def _not_finite(maps: Tensor, layer: Module) -> str | None:
+    """Return a warning that names the examples whose map has a number that is not finite. Shape: maps (N, ...)."""
+    examples = (~maps.detach().isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
+    if not examples:
+        return None
+    return (
+        f"The maps of `layer` ({type(layer).__name__}) are not finite for the examples {examples}: an activation or a "
+        "gradient at the layer is infinite or not a number, as behind the square root of zero."
+    )

@@ -26,7 +26,7 @@ from captum_diffcam._input_axes import (
     has_positions,
     keeps_length,
 )
-from captum_diffcam._model_state import modules_of, preserve_model_state
+from captum_diffcam._internals import modules_of, preserve_model_state
 from captum_diffcam.contrast import as_one_set, check_contrast_is_unambiguous, contrast_mask
 from captum_diffcam.logits import Target, as_logits, at_least_float32, has_one_logit, resolve_target
 from captum_diffcam.results import EquivariantSplit

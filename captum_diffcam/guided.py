@@ -10,11 +10,11 @@ from captum.log import log_usage
 from torch import Tensor
 from torch.nn import Module
 
-from captum_diffcam._capture import recording
 from captum_diffcam._checks import as_inputs
-from captum_diffcam._model_state import modules_of, preserve_model_state
+from captum_diffcam._internals import modules_of, preserve_model_state
 from captum_diffcam.attribution import LayerDiffGradCam
 from captum_diffcam.contrast import Contrast
+from captum_diffcam.forward import recording
 from captum_diffcam.input_attribution import InputAttribution
 from captum_diffcam.logits import Target, as_logits, resolve_target
 from captum_diffcam.score import Reduction, explained_score

@@ -14,11 +14,9 @@ from torch.jit import ScriptModule
 from torch.nn import Linear, Module
 from torch.utils.hooks import RemovableHandle
 
-from captum_diffcam._capture import recording
 from captum_diffcam._checks import as_inputs
-from captum_diffcam._eager import uncompiled
-from captum_diffcam._model_state import modules_of, preserve_model_state
-from captum_diffcam._taps import as_normal, recorded_from
+from captum_diffcam._internals import differentiable_operations, modules_of, preserve_model_state, without_inference
+from captum_diffcam.forward import recording
 from captum_diffcam.layouts import VitLayout, find_layout, likely_layout
 from captum_diffcam.logits import as_logits
 
@@ -200,7 +198,7 @@ def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args:
     modules = modules_of(forward_func, [])
     if not modules:
         raise TypeError(f"forward_func: got {type(forward_func).__name__}; allowed is a model or a function around one")
-    given = tuple(as_normal(single).detach() for single in as_inputs(inputs))
+    given = tuple(without_inference(single).detach() for single in as_inputs(inputs))
     more = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
     runs, seen = Counter[int](), list[_Seen]()
 
@@ -220,7 +218,7 @@ def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args:
         def after(module: Module, args: tuple[Any, ...], output: Any) -> Any:
             if isinstance(output, Tensor) and output.is_floating_point() and not _has_graph(output):
                 # Frozen weights, or a model that switches the recording off.
-                output = recorded_from(output)[1]
+                output = _start_of_graph(output)
                 torch.set_grad_enabled(True)
             note(name, module, output, at_input=False)
             return output
@@ -231,7 +229,7 @@ def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args:
     with (
         torch.random.fork_rng(sorted({single.get_device() for single in given if single.is_cuda})),
         recording(),
-        uncompiled(),
+        differentiable_operations(),
         preserve_model_state(modules),
         ExitStack() as stack,
     ):
@@ -242,6 +240,13 @@ def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args:
                     stack.callback(handle.remove)
         output = forward_func(*given, *more) if additional_forward_args is not None else forward_func(*given)
     return [each for each in seen if runs[id(each.module)] == 1], output
+
+
+def _start_of_graph(tensor: Tensor) -> Tensor:
+    """Return a clone that depends on the tensor, which then requires gradients."""
+    with torch.inference_mode(False), torch.enable_grad():
+        start: Tensor = without_inference(tensor)
+        return start.requires_grad_().clone()
 
 
 def _has_graph(tensor: Tensor) -> bool:

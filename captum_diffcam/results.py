@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias, Union
+from typing import Any, Generic, TypeAlias, Union
 
 from torch import Tensor
+from typing_extensions import NamedTuple, TypeVar
 
 Maps: TypeAlias = Union[Tensor, tuple[Tensor, ...]]
 """A map ``(N, 1, *positions)``, or a tuple of maps if the layer returns several tensors."""
+
+MapsT = TypeVar("MapsT", default=Tensor)
+"""A tensor of maps or, for a list of layers, a list of tensors."""
 
 _SHOWN = 8
 """The number of examples that a ``repr`` lists."""
 
 
-class Explanation(NamedTuple):
+class Explanation(NamedTuple, Generic[MapsT]):
     """What :meth:`captum_diffcam.LayerDiffGradCam.explain` returns for N examples, from one forward pass.
 
     Unpack it with a star, because later versions may append fields: ``maps, target, logits, *_ = cam.explain(images)``.
     """
 
-    maps: Maps | list[Maps]
+    maps: MapsT
     r"""(N, 1, \*positions), the maps that :meth:`~captum_diffcam.LayerDiffGradCam.attribute` returns. If the
     attribution has a list of layers, a list with an entry per layer."""
 
@@ -41,14 +45,14 @@ class Explanation(NamedTuple):
         return _compact_repr(self, values=("target", "score"))
 
 
-class RivalMaps(NamedTuple):
+class RivalMaps(NamedTuple, Generic[MapsT]):
     r"""What :meth:`captum_diffcam.LayerDiffGradCam.attribute_rivals` returns for N examples with up to K rivals each.
 
     If an example has fewer than K rivals, the rest of its row holds zero maps, class -1 and weight 0. Classes with the
     logit -inf are never rivals.
     """
 
-    maps: Maps | list[Maps]
+    maps: MapsT
     r"""(N, K, 1, \*positions), a map per rival. If the layer returns several tensors, a tuple of such maps. If the
     attribution has a list of layers, a list with an entry per layer."""
 

@@ -27,7 +27,7 @@ def test_captums_classes_and_signature(method):
         ("reduction", inspect.Parameter.KEYWORD_ONLY),
     ]
     init = [list(inspect.signature(c.__init__).parameters) for c in (method, LayerGradCam)]
-    assert init[0] == [*init[1], "layout", "tensor_index"]
+    assert init[0] == [*init[1], "layout", "tensor_index", "run"]
     net = conv_net()
     assert not method(net, net.features).multiplies_by_inputs
 
@@ -52,8 +52,12 @@ def test_a_weighting_rule_of_ones_own(net, x):
 
 
 def test_constructor(net):
-    with pytest.raises(TypeError, match=r"layer: got str; allowed is a torch\.nn\.Module"):
-        LayerDiffGradCam(net, "features")
+    with pytest.raises(TypeError, match="layer"):
+        LayerDiffGradCam(net, 3)
+    with pytest.raises(ValueError, match="features"):  # the nearest name
+        LayerDiffGradCam(net, "featurs")
+    with pytest.raises(ValueError, match="layer"):
+        LayerDiffGradCam(net, [])
     with pytest.raises(TypeError, match="forward_func"):
         LayerDiffGradCam(3, net.features)
 
@@ -80,5 +84,5 @@ def test_sets_of_the_wrong_length_that_could_be_repeats(net, x):
     x = images(4)
     cam = LayerDiffGradCam(net, net.features)
     cam.attribute(x, target=[0, 0, 1, 1], contrast=[[4], [5]])
-    with pytest.raises(ValueError, match="`contrast`"):
+    with pytest.raises(ValueError, match="contrast"):
         cam.attribute(x, target=[0, 1, 2, 3], contrast=[[4], [5]])

@@ -93,7 +93,7 @@ def test_a_layout_for_all_or_for_each(net, x):
     for_each = LayerDiffGradCam(net, layers, layout=[turned, None]).attribute(x, 1)
     torch.testing.assert_close(for_all, [turned(maps) for maps in plain])
     torch.testing.assert_close(for_each, [for_all[0], plain[1]])
-    with pytest.raises(ValueError, match=r"layout: got 1 for 2 layer\(s\); allowed is one for all or for each"):
+    with pytest.raises(ValueError, match="layout"):
         LayerDiffGradCam(net, layers, layout=["vit"])
 
 

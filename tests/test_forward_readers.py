@@ -13,7 +13,6 @@ from torch.nn import functional
 from torch.utils._pytree import tree_flatten
 
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
-from captum_diffcam._watch import Watch
 
 METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
 
@@ -310,53 +309,3 @@ def test_the_mode_is_left_after_an_error_within_the_layer():
     with pytest.raises(KeyError, match="the layer's own error"):
         LayerDiffGradCam(model, model.layer).attribute(images(), target=1)
     assert not torch.overrides._len_torch_function_stack()
-
-
-class TestWatch:
-    def test_numbers_are_no_readers(self):
-        with Watch() as watch:
-            a = torch.ones(2, 3) * 2
-            assert (a.shape, a.dim(), len(a), a.is_contiguous()) == ((2, 3), 2, 2, True)
-        assert watch.is_unread(a)
-
-    def test_what_was_there_before_is_unknown(self):
-        before = torch.ones(2)
-        with Watch() as watch:
-            before * 2
-        assert not watch.is_unread(before)
-
-    @pytest.mark.parametrize(
-        "read",
-        [
-            lambda a: a * 2,
-            lambda a: torch.cat([a, a]),
-            lambda a: torch.add(a, a, out=torch.empty(2, 3)),
-            lambda a: torch.empty(2, 3).copy_(a),
-            lambda a: torch._foreach_mul([a], 2),
-            lambda a: torch.empty(2, 3).__setitem__(0, a[0]),
-            lambda a: functional.linear(input=a, weight=a),
-        ],
-        ids=["mul", "cat", "out", "copy", "foreach", "setitem", "keywords"],
-    )
-    def test_readers(self, read):
-        with Watch() as watch:
-            a = torch.ones(2, 3) * 2
-            read(a)
-        assert not watch.is_unread(a)
-
-    def test_a_change_in_place_makes_another_tensor(self):
-        with Watch() as watch:
-            a = torch.ones(2, 3) * 2
-            _ = a.exp()
-            a.relu_()
-        assert watch.is_unread(a)
-
-    def test_results_of_one_call_in_python_may_depend_on_each_other(self):
-        with Watch() as watch:
-            x = torch.ones(3, 1, 4)
-            attention = nn.MultiheadAttention(4, 1)
-            out, weights = attention(x, x, x)
-            values, _ = x.max(0)
-        assert not watch.is_unread(out)
-        assert not watch.is_unread(weights)
-        assert watch.is_unread(values)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from captum_diffcam import LayerDiffGradCam
-from captum_diffcam._model_state import has_torchscript
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TorchScript is deprecated, and in use
@@ -107,19 +106,3 @@ def test_the_map_is_that_of_the_full_graph(layer):
     for _ in range(3):  # TorchScript optimises what has run before
         maps = LayerDiffGradCam(model, layer).attribute(x, target=1)
         torch.testing.assert_close(maps, by_hand(model, x))
-
-
-def test_what_is_scripted_is_found():
-    assert not has_torchscript(Model(Layer(torch.tanh)), list(Model(Layer(torch.tanh)).modules()))
-    assert has_torchscript(lambda x: helper(x), [])
-    assert has_torchscript(Model(Layer(scripted)), list(Model(Layer(scripted)).modules()))
-
-
-def test_an_address_is_enough_to_read():
-    """Kernels written in other languages take the tensor by its address."""
-    from captum_diffcam._watch import Watch
-
-    with Watch() as watch:
-        a = torch.ones(2, 3) * 2
-        _ = a.data_ptr()
-    assert not watch.is_unread(a)

@@ -10,7 +10,7 @@ import torch
 from nets import Net
 
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
-from captum_diffcam._eager import uncompiled
+from captum_diffcam._internals import differentiable_operations as uncompiled
 
 pytestmark = pytest.mark.filterwarnings("default")  # Dynamo looks at .grad of every tensor
 
