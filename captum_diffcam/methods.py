@@ -57,6 +57,7 @@ class CamMethod:
 
     def shares_forward_with(self, other: CamMethod) -> bool:
         """Whether the two are the same but for what they ask of the logits."""
+        return False  # a forward pass for each method
         (made, given), (its_made, its_given) = self._besides_what_is_asked(), other._besides_what_is_asked()
         return (
             made is its_made
