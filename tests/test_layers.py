@@ -173,7 +173,7 @@ def test_hooks_are_gone_after_an_error(net, x):
         ("resnet50", X, TypeError, "forward_func: got str; allowed is a model"),
         (linear_net(), X[:, 0, 0, :4], ValueError, "no layer that .*; layers with more than two dimensions: none"),
         (nn.Conv2d(3, 5, 3), X, ValueError, r"returned shape \(2, 5, 30, 30\); allowed are classifiers"),
-        (vit(), [X], TypeError, "inputs: got list"),
+        (vit(), [X], TypeError, "`inputs`"),
         (
             nn.Sequential(nn.Flatten(2), nn.Linear(1024, 7), nn.Flatten(), nn.Linear(21, 5)),
             X,
