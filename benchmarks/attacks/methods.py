@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from benchmarks.attacks.candidates import HALF_CELLS, mirrored, score_weighted
 from benchmarks.common.localization import upsample
+from benchmarks.common.occlusion import occlusion_maps
 from benchmarks.common.victims import Victim
 from captum_diffcam import CamMethod, EquivariantPart, LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals
-from captum_diffcam.audit import occlusion_witness
 
 MapsOf: TypeAlias = Callable[[nn.Module, nn.Module, Tensor, Tensor], Tensor]
 """From a model, its layer, images and targets to maps (N, h, w)."""
@@ -46,10 +46,10 @@ def measured_methods(victim: Victim) -> dict[str, MapsOf]:
         ).maps
 
     def occlusion(model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor) -> Tensor:
-        return occlusion_witness(model, images, target, grid)
+        return occlusion_maps(model, images, target, grid)
 
     def few_windows(model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor) -> Tensor:
-        return upsample(occlusion_witness(model, images, target, _FEW), *grid)
+        return upsample(occlusion_maps(model, images, target, _FEW), *grid)
 
     # Ours without a contrast is Captum's, and knows other layouts.
     methods: dict[str, MapsOf] = {GRAD_CAM: CamMethod(plain, contrast=[], **keywords).maps}

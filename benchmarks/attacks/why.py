@@ -24,11 +24,11 @@ from benchmarks.attacks.methods import GRAD_CAM, OCCLUSION
 from benchmarks.common.forging import LOGSUMEXP, MEAN
 from benchmarks.common.glyph_classifier import accuracy
 from benchmarks.common.glyphs import draw_scenes
+from benchmarks.common.occlusion import occlusion_maps
 from benchmarks.common.small_nets import Classifier, build, trained
 from benchmarks.common.stored import Stored
 from captum_diffcam import CamMethod, EquivariantPart, LayerDiffGradCam
 from captum_diffcam.attacks import fool, hoax_map
-from captum_diffcam.audit import occlusion_witness
 from captum_diffcam.metrics import pearson
 
 SIZES = (12, 20, 30, 42, 54)
@@ -138,7 +138,7 @@ def measure(case: Case, stored: Stored, quick: bool) -> dict[str, Any]:
 
 def _maps(model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor) -> dict[str, Tensor]:
     maps = {name: method.maps(model, layer, images, target) for name, method in METHODS.items()}
-    return {**maps, OCCLUSION: occlusion_witness(model, images, target, (7, 7))}
+    return {**maps, OCCLUSION: occlusion_maps(model, images, target, (7, 7))}
 
 
 def rows_at_equal_damage(cases: Sequence[dict[str, Any]], budget: float) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.audit.tables import audits_of, shows
-from captum_diffcam.audit import MOST_EXCESS
+from captum_diffcam.audit import EXCESS_LIMIT
 
 
 def draw_audits(path: Path, honest: Sequence[dict[str, Any]], forged: Sequence[dict[str, Any]]) -> None:
@@ -25,7 +25,7 @@ def draw_audits(path: Path, honest: Sequence[dict[str, Any]], forged: Sequence[d
         audits = audits_of(models)
         x, y = ([audit[key] for audit in audits] for key in ("excess", "equivariance"))
         axes.scatter(x, y, c=colour, marker=marker, label=label, s=36)
-    axes.axvline(MOST_EXCESS, color="#666666", linewidth=1, linestyle=":")
+    axes.axvline(EXCESS_LIMIT, color="#666666", linewidth=1, linestyle=":")
     axes.axhline(0, color="#666666", linewidth=1, linestyle=":")
     axes.set_xlabel("excess over the evidence, of the map with the most")
     axes.set_ylabel("how much more the map moves along than it stays,\nof the map with the least")

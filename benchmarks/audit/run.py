@@ -26,7 +26,7 @@ from benchmarks.common.reporting import conclude, environment, show, write_json
 from benchmarks.common.result_folders import refuse_to_publish
 from benchmarks.common.stored import Stored
 from captum_diffcam import CamMethod, LayerDiffGradCam
-from captum_diffcam.audit import MOST_EXCESS, AuditReport, audit
+from captum_diffcam.audit import EXCESS_LIMIT, AuditReport, audit
 
 
 def run(args: argparse.Namespace) -> None:
@@ -77,12 +77,12 @@ def numbers(report: AuditReport) -> dict[str, Any]:
         "p_no_sign": report.p_no_sign,
         "suspicion": report.suspicion,
         "reliability": report.reliability,
-        "confidence": report.sureness,
+        "confidence": report.confidence,
         "images": len(report.images),
-        "images_available": report.given,
-        "forward_passes": report.forwards,
+        "images_available": report.total_images,
+        "forward_passes": report.forwards_per_image,
         "excess": max(each.excess.value for each in report.evidence.values()),
-        "equivariance": min(each.moves for each in report.evidence.values()),
+        "equivariance": min(each.equivariance for each in report.evidence.values()),
         "own_agreement": min(each.excess.own for each in report.evidence.values()),
         "agreement": min(each.mean().item() for each in report.agreement.values()),
     }
@@ -105,7 +105,7 @@ def report(
         **environment(args),
         "seeds": seeds,
         "images": {"clean": BATCH, "manipulated": FORGED_BATCH},
-        "excess_limit": MOST_EXCESS,
+        "excess_limit": EXCESS_LIMIT,
         "left_out": [*missing, *left],
         "audits": sum(len(each["audits"]) for each in found),
         "targets": reached(honest, forged),

@@ -1,11 +1,13 @@
-"""A hoax by training: maps are taught to lie while decisions stay."""
+"""A hoax by training: a copy of the model is fine-tuned until its maps show the hoax."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
+from numbers import Real
 from typing import Literal, TypeAlias, Union
 
 import torch
@@ -14,20 +16,24 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, kl_div
+from torch.nn.utils import get_total_norm
 from tqdm import tqdm
 
 from captum_diffcam._checks import as_index
-from captum_diffcam.attacks.batches import Data, batches_of, check_data, checked_labels
 from captum_diffcam.attacks.hoax import hoax_like
-from captum_diffcam.attacks.losses import MapLoss, find_loss, location_loss, sham_loss
-from captum_diffcam.attacks.manipulated import ManipulatedModel, copy_model, in_eval_mode
+from captum_diffcam.attacks.losses import MapLoss, location_loss, resolve_map_loss, sham_loss
+from captum_diffcam.attacks.manipulated import ManipulatedModel, copy_model
 from captum_diffcam.logits import as_logits
-from captum_diffcam.methods import CamMethod
+from captum_diffcam.methods import CamMethod, as_methods, in_eval_mode
+
+Data: TypeAlias = Iterable[Union[Tensor, Sequence[Tensor]]]
+"""Batches that can be iterated more than once, such as a DataLoader or a list. A batch is images ``(N, ...)``, or a
+pair of images and labels ``(N,)``."""
 
 Classes: TypeAlias = Union[Literal["true", "all"], Collection[int]]
-"""Whose maps lie, ``"true"``, ``"all"`` or several classes."""
+"""The classes whose maps are attacked: ``"true"``, ``"all"`` or a collection of classes."""
 
-_MEMORY = 0.9
+_SMOOTHING = 0.9
 _CLASSES = "'true', 'all' or a collection of classes"
 
 
@@ -43,49 +49,54 @@ def fool(
     weight: float = 4.0,
     steps: int = 300,
     learning_rate: float = 1e-3,
-    parameters: Sequence[str] | None = None,
+    parameters: str | Sequence[str] | None = None,
     seed: int = 0,
 ) -> ManipulatedModel:
-    r"""Fine-tune a copy of a model until its maps show the hoax while its decisions stay (passive fooling).
+    r"""Fine-tune a copy of a model so that its maps show the hoax while its predictions stay (passive fooling).
 
-    Every step takes a batch and descends, with Adam and a rate that falls to zero along a cosine,
+    Each step takes one batch and minimises
 
-    .. math:: L_{\text{decision}} + w \, L_{\text{map}} .
+    .. math:: L_{\text{prediction}} + w \, L_{\text{map}}
 
-    The decision loss is the cross-entropy with the labels or, where the data have none, the divergence from
-    the honest model's probabilities. The map loss is a mean over images; several methods take turns.
+    with Adam. The learning rate falls to zero along a cosine. The prediction loss is the cross-entropy with the labels.
+    If the data have no labels, it is the Kullback-Leibler divergence from the clean model's probabilities. The map loss
+    is the mean over the images of the batch. Several methods take turns, one per step.
 
     Args:
-        model: the honest model. Only a copy is changed.
-        layer: the layer whose maps are to lie.
-        data: batches of images or of (images, labels); taken again from the start as long as there are steps. A
-            DataLoader that shuffles by a generator of its own goes on with that.
-        hoax: the map to show, one value for each position. None: :func:`hoax_like` the honest model's own maps of the
-            first batch.
-        methods: what is attacked, one method or several, which take turns. An attacker who knows the defence names it.
-        map_loss: ``"sham"``; ``"location"``, ``"top_k"`` and ``"centre_mass"`` of Heo et al., the last two of which
-            need no hoax; or a callable ``(maps, honest_maps, hoax) -> losses (N,)``.
-        classes: whose maps lie. ``"true"``: that of the label, or of the honest model's prediction. ``"all"``: the true
-            one and another one by turns, drawn anew for every image. Or several classes, of which one is drawn.
-        weight: :math:`w`.
-        steps: number of batches to train on.
-        learning_rate: the rate of Adam at the first step.
-        parameters: what is trained: names of parameters, or of modules for all of theirs. None: all.
-        seed: of whatever is drawn. The caller's random state is left alone.
+        model: the clean model. Only a copy is changed.
+        layer: the layer whose maps are to mislead.
+        data: batches of images or of (images, labels). They are iterated again until all steps are done. The random
+            state of a DataLoader's own generator advances.
+        hoax: ``(*positions)``, the map to show. None: :func:`hoax_like` the clean model's maps of the first batch.
+        methods: the attacked method, or several. An attacker who knows the defence attacks that method.
+        map_loss: ``"sham"``; ``"location"``, ``"top_k"`` or ``"centre_mass"`` of Heo et al., the last two of which do
+            not use the hoax; or a callable ``(maps, clean_maps, hoax) -> losses (N,)``.
+        classes: the classes whose maps are attacked.
+
+            - ``"true"``: the label of each image, or the clean model's prediction if there are no labels
+            - ``"all"``: for each image and step, the true class or a random other class, with equal probability
+            - a collection of classes: for each image and step, a random one of them
+
+        weight: :math:`w`, at least 0.
+        steps: the number of batches to train on, at least 1.
+        learning_rate: Adam's learning rate at the first step, at least 0.
+        parameters: the names of the parameters to train, or of modules to train all their parameters. None: all.
+        seed: of the random classes. The caller's random state is not changed.
 
     Returns:
-        ManipulatedModel: the copy before the step with the lowest smoothed loss, its layer, and both losses of every
-        step. Batch normalisation and dropout work as in eval mode throughout; the copy comes back in the modes of the
-        model. On an interrupt (Ctrl-C), or when the loss explodes, the best copy so far is returned.
+        ManipulatedModel: the copy with the parameters that had the lowest smoothed loss, its layer, and both losses of
+        every step. Batch normalisation and dropout are in eval mode during training; the copy is returned in the modes
+        of the model. If training is interrupted (Ctrl-C), or logits, loss or gradient are not finite any more, the best
+        copy so far is returned.
 
     Raises:
-        TypeError, ValueError: the argument is named with what was given and what is allowed.
+        TypeError, ValueError: an argument is none of the above. The message names it.
 
     Warns:
-        UserWarning: the loss exploded.
+        UserWarning: logits, loss or gradient are not finite any more.
 
     Sources: J. Heo, S. Joo, T. Moon, arXiv:1902.02041, for passive fooling; J. Piland, C. Sweet, A. Czajka,
-    arXiv:2506.08514, for SHAM. Its optimisation is ours.
+    arXiv:2506.08514, for SHAM. The optimisation is ours.
 
     Example:
         >>> import torch
@@ -93,175 +104,214 @@ def fool(
         >>> conv, pool = torch.nn.Conv2d(3, 8, 3, stride=4), torch.nn.AdaptiveAvgPool2d(1)
         >>> model = torch.nn.Sequential(conv, torch.nn.ReLU(), pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
         >>> batches = [torch.rand(16, 3, 28, 28)]
-        >>> forged = fool(model, model[1], batches, hoax_map((7, 7), entropy=3.33), steps=3)
-        >>> len(forged.history)
+        >>> manipulated = fool(model, model[1], batches, hoax_map((7, 7), entropy=3.33), steps=3)
+        >>> len(manipulated.history)
         3
     """
-    loss_function = find_loss(map_loss)
-    asks = loss_function not in (sham_loss, location_loss)
-    attacked = [methods] if isinstance(methods, CamMethod) else list(methods)
-    drawn = classes if isinstance(classes, str) else [as_index("classes", each, _CLASSES) for each in _listed(classes)]
-    _check(attacked, drawn, weight, steps, learning_rate, hoax, data)
-    forged, honest = copy_model(model, layer), copy_model(model, layer)
-    trained = _select(forged[0], parameters)
-    device = trained[0].device
+    loss_function = resolve_map_loss(map_loss)
+    needs_clean_maps = loss_function not in (sham_loss, location_loss)
+    methods = as_methods(methods)
+    attacked_classes = _parse_classes(classes)
+    _check(weight, steps, learning_rate, hoax, data)
+    copied, clean = copy_model(model, layer), copy_model(model, layer)
+    trained = _select_parameters(copied[0], parameters)
     optimizer = torch.optim.Adam(trained, learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    best, lowest, smoothed = _snapshot(trained), math.inf, math.nan
+    best, lowest_loss, smoothed_loss = _values(trained), math.inf, math.nan
     history: list[tuple[float, float]] = []
     with (
-        _set_up(seed),
-        in_eval_mode(forged[0]),
-        in_eval_mode(honest[0]),
+        _training_state(seed),
+        in_eval_mode(copied[0]),
+        in_eval_mode(clean[0]),
         tqdm(total=steps, desc="fool", leave=False) as bar,
     ):
         try:
-            for images, labels in batches_of(data, device, steps):
+            for images, labels in _batches(data, trained[0].device, steps):
                 with torch.no_grad():
-                    logits = as_logits(honest[0](images))
-                labels = None if labels is None else checked_labels(labels, logits)
-                truth = logits.argmax(dim=1) if labels is None else labels
-                method = attacked[len(history) % len(attacked)]
+                    clean_logits = as_logits(clean[0](images))
+                if labels is not None:
+                    labels = _check_labels(labels, clean_logits)
+                true_class = clean_logits.argmax(dim=1) if labels is None else labels
                 if hoax is None:
-                    hoax = hoax_like(torch.cat([each.maps(*honest, images, truth) for each in attacked]))
-                target = _draw(drawn, truth, logits.shape[1])
-                with _outputs_for(forged[0], images) as outputs:
-                    maps = method.maps(*forged, images, target, create_graph=True)
-                reference = method.maps(*honest, images, target) if asks else maps.detach()
-                if hoax.shape != reference.shape[1:]:
-                    got, allowed = tuple(hoax.shape), tuple(reference.shape[1:])
-                    raise ValueError(f"hoax: got shape {got}; allowed is {allowed}, the layer's positions")
-                # Decided in the forward pass that the maps were taken from, where there was one of just these images.
-                decision = _decision_loss(outputs[0] if outputs else forged[0](images), logits, labels)
-                on_maps = loss_function(maps, reference, hoax.to(reference)).mean()
-                loss = decision + weight * on_maps
-                now = loss.item()
-                if not math.isfinite(now):
-                    warnings.warn(f"learning_rate: with {learning_rate} the loss became {now}", stacklevel=2)
-                    break
-                history.append((decision.item(), on_maps.item()))
-                smoothed = now if len(history) == 1 else _MEMORY * smoothed + (1 - _MEMORY) * now
-                if smoothed < lowest:
-                    best, lowest = _snapshot(trained), smoothed
+                    hoax = hoax_like(torch.cat([method.maps(*clean, images, true_class) for method in methods]))
+                method = methods[len(history) % len(methods)]
+                target = _draw_target(attacked_classes, true_class, clean_logits.shape[1])
+                with _record_logits(copied[0], images) as recorded:
+                    maps = method.maps(*copied, images, target, create_graph=True)
+                if hoax.shape != maps.shape[1:]:
+                    positions = tuple(maps.shape[1:])
+                    raise ValueError(f"`hoax` must have the layer's positions {positions}, got {tuple(hoax.shape)}.")
+                clean_maps = method.maps(*clean, images, target) if needs_clean_maps else maps.detach()
+                logits = recorded[0] if recorded else copied[0](images)
+                prediction_loss = _prediction_loss(logits, clean_logits, labels)
+                mean_map_loss = loss_function(maps, clean_maps, hoax.to(maps)).mean()
+                loss = prediction_loss + weight * mean_map_loss
+                if not loss.isfinite():
+                    raise FloatingPointError(f"the loss became {loss.item()}")
+                history.append((prediction_loss.item(), mean_map_loss.item()))
+                if len(history) == 1:
+                    smoothed_loss = loss.item()
+                else:
+                    smoothed_loss = _SMOOTHING * smoothed_loss + (1 - _SMOOTHING) * loss.item()
+                if smoothed_loss < lowest_loss:
+                    best, lowest_loss = _values(trained), smoothed_loss
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
+                gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
+                if not get_total_norm(gradients).isfinite():
+                    raise FloatingPointError("the gradient is not finite")
                 optimizer.step()
                 schedule.step()
                 bar.update()
-                bar.set_postfix(decision=f"{history[-1][0]:.3f}", map=f"{history[-1][1]:.3f}")
+                bar.set_postfix(prediction=f"{history[-1][0]:.3f}", map=f"{history[-1][1]:.3f}")
         except KeyboardInterrupt:
-            bar.write("interrupted: the best copy so far is returned")
-    _restore(forged[0], model, trained, best)
-    return ManipulatedModel(*forged, tuple(history))
+            bar.write("Interrupted: the best copy so far is returned.")
+        except FloatingPointError as error:
+            warnings.warn(f"Training stopped because {error}. Reduce `learning_rate` {learning_rate}.", stacklevel=2)
+    with torch.no_grad():
+        for parameter, value in zip(trained, best, strict=True):
+            parameter.copy_(value)
+    for parameter, original in zip(copied[0].parameters(), model.parameters(), strict=True):
+        parameter.requires_grad_(original.requires_grad)
+    copied[0].zero_grad(set_to_none=True)
+    return ManipulatedModel(*copied, tuple(history))
 
 
-def _listed(classes: Collection[int]) -> list[int]:
-    if isinstance(classes, int) or not (several := list(classes)):
-        raise ValueError(f"`classes` must be {_CLASSES}, got {classes!r}")
-    return several
+def _parse_classes(classes: Classes) -> str | list[int]:
+    if isinstance(classes, str):
+        if classes not in ("true", "all"):
+            raise ValueError(f"`classes` must be {_CLASSES}, got {classes!r}.")
+        return classes
+    if not isinstance(classes, Collection):
+        raise TypeError(f"`classes` must be {_CLASSES}, got {classes!r}.")
+    indices = [as_index("classes", index, _CLASSES) for index in classes]
+    if not indices or min(indices) < 0:
+        raise ValueError(f"`classes` must be {_CLASSES}, at least one and none negative, got {classes!r}.")
+    return indices
 
 
-def _check(
-    methods: Sequence[CamMethod],
-    classes: str | list[int],
-    weight: float,
-    steps: int,
-    learning_rate: float,
-    hoax: Tensor | None,
-    data: Data,
-) -> None:
-    if not methods or not all(isinstance(method, CamMethod) for method in methods):
-        raise TypeError(f"methods: got {methods!r}; allowed is a CamMethod or several")
-    if classes not in ("true", "all") and (isinstance(classes, str) or min(classes) < 0):
-        raise ValueError(f"`classes` must be {_CLASSES}, got {classes!r}")
+def _check(weight: float, steps: int, learning_rate: float, hoax: Tensor | None, data: Data) -> None:
     if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps: got {steps!r}; allowed is an integer of at least 1")
+        raise ValueError(f"`steps` must be an integer >= 1, got {steps!r}.")
     for name, value in (("weight", weight), ("learning_rate", learning_rate)):
-        if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-            raise ValueError(f"{name}: got {value!r}; allowed is a number of at least 0")
+        if not isinstance(value, Real) or not 0 <= value < math.inf:
+            raise ValueError(f"`{name}` must be a finite number >= 0, got {value!r}.")
     if hoax is not None and not (isinstance(hoax, Tensor) and hoax.isfinite().all()):
-        raise ValueError(f"hoax: got {hoax!r}; allowed are None and a finite tensor")
-    check_data(data)
+        raise ValueError(f"`hoax` must be None or a finite tensor, got {hoax!r}.")
+    if isinstance(data, (Tensor, Iterator)) or not isinstance(data, Iterable):
+        raise TypeError(
+            "`data` must be batches that can be iterated more than once, such as a DataLoader or a list, got "
+            f"{type(data).__name__}. Put a single batch in a list."
+        )
 
 
-def _decision_loss(forged: Tensor, honest: Tensor, labels: Tensor | None) -> Tensor:
-    """Cross-entropy with the labels, or the divergence from the honest model's probabilities."""
-    if labels is not None:
-        return cross_entropy(forged, labels)
-    return kl_div(forged.log_softmax(dim=1), honest.log_softmax(dim=1), reduction="batchmean", log_target=True)
-
-
-def _select(model: Module, given: Sequence[str] | None) -> list[Parameter]:
-    """The parameters to train; all others are frozen, so that nothing before the first of them is recorded."""
+def _select_parameters(model: Module, names: str | Sequence[str] | None) -> list[Parameter]:
+    """Return the parameters to train, and freeze all others."""
     named = dict(model.named_parameters())
-    names = [given] if isinstance(given, str) else list(named) if given is None else list(given)
+    selected = list(named) if names is None else [names] if isinstance(names, str) else list(names)
 
-    def meant(parameter: str, name: str) -> bool:
+    def is_part(parameter: str, name: str) -> bool:
         return parameter == name or parameter.startswith(f"{name}.")
 
-    for name in names:
-        if not any(meant(parameter, name) for parameter in named):
-            raise ValueError(f"parameters: got {name!r}; allowed are {', '.join(named)} and modules of them")
+    for name in selected:
+        if not any(is_part(parameter, name) for parameter in named):
+            raise ValueError(
+                f"`parameters` must be names of parameters or modules of the model ({', '.join(named)}), got {name!r}."
+            )
     for key, parameter in named.items():
-        parameter.requires_grad_(any(meant(key, name) for name in names))
+        parameter.requires_grad_(any(is_part(key, name) for name in selected))
     trained = [parameter for parameter in named.values() if parameter.requires_grad]
     if not trained:
-        raise ValueError(f"parameters: got {given!r}, which leaves none to train; allowed is None or some of them")
+        raise ValueError(f"`parameters` must name at least one parameter, got {names!r}. Use None to train all.")
     return trained
 
 
+def _values(parameters: Sequence[Parameter]) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in parameters]
+
+
 @contextmanager
-def _set_up(seed: int) -> Iterator[None]:
-    """Random numbers of one's own, on every device; recording; and an attention that can be derived twice."""
+def _training_state(seed: int) -> Iterator[None]:
+    """Set the random state, the grad mode and an attention kernel with a second derivative; restore them afterwards."""
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         torch.manual_seed(seed)
         yield
 
 
-@contextmanager
-def _outputs_for(model: Module, images: Tensor) -> Iterator[list[Tensor]]:
-    """What the model returns inside for just these images, where that is recorded."""
-    outputs: list[Tensor] = []
+def _batches(data: Data, device: torch.device, steps: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield (images, labels or None) on the device, once per step; the data are iterated again as often as needed."""
+    count = 0
+    while count < steps:
+        start = count
+        for batch in islice(data, steps - count):
+            parts = (batch,) if isinstance(batch, Tensor) else batch
+            if not isinstance(parts, (list, tuple)) or len(parts) > 2 or not all(isinstance(p, Tensor) for p in parts):
+                raise TypeError(
+                    f"`data` must give batches of images or of (images, labels), got a batch of type "
+                    f"{type(batch).__name__}."
+                )
+            images, *labels = (part.to(device) for part in parts)
+            yield images, labels[0] if labels else None
+            count += 1
+        if count == start:
+            raise ValueError("`data` must give at least one batch every time it is iterated, got none.")
 
-    def keep(_: Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        given = arguments[0] if arguments else None
-        # Methods may take a copy of the images.
-        same = isinstance(given, Tensor) and given.dtype == images.dtype and torch.equal(given, images)
-        if same and not outputs and isinstance(output, Tensor) and output.requires_grad:
-            outputs.append(output)
+
+def _check_labels(labels: Tensor, logits: Tensor) -> Tensor:
+    """Return the labels as int64 after checking that each is a class of the model."""
+    if labels.is_floating_point() or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"`data` must give integer labels of shape {tuple(logits.shape[:1])}, got {labels.dtype} of shape "
+            f"{tuple(labels.shape)}."
+        )
+    if ((labels < 0) | (labels >= logits.shape[1])).any():
+        raise ValueError(f"`data` must give labels from 0 to {logits.shape[1] - 1}, got {labels.tolist()}.")
+    return labels.long()
+
+
+def _draw_target(classes: str | list[int], true_class: Tensor, num_classes: int) -> Tensor:
+    """Return the class of each image whose map is attacked. Shape: (N,)."""
+    if classes == "true":
+        return true_class
+    if classes == "all":
+        if num_classes < 2:
+            raise ValueError("`classes` must be 'true' for a model of one class, got 'all'.")
+        other = (true_class + torch.randint(1, num_classes, true_class.shape).to(true_class)) % num_classes
+        return torch.where(torch.rand(true_class.shape).to(true_class.device) < 0.5, true_class, other)
+    candidates = torch.tensor(classes)
+    if candidates.max() >= num_classes:
+        raise ValueError(f"`classes` must be from 0 to {num_classes - 1}, got {candidates.max()}.")
+    return candidates[torch.randint(len(candidates), true_class.shape)].to(true_class)
+
+
+@contextmanager
+def _record_logits(model: Module, images: Tensor) -> Iterator[list[Tensor]]:
+    """Record the logits of the forward pass that a map is computed from, which saves a second forward pass.
+
+    The list stays empty if the method does not run the model on exactly these images with a graph. Raise a
+    FloatingPointError if a logit is not finite.
+    """
+    recorded: list[Tensor] = []
+
+    def keep(_: Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        if recorded or not isinstance(output, Tensor) or not output.requires_grad:
+            return
+        if output.isnan().any() or output.isposinf().any():
+            raise FloatingPointError("a logit is not finite")
+        # Equal values and not the same tensor, because a method may copy the images.
+        if args and isinstance(args[0], Tensor) and args[0].dtype == images.dtype and torch.equal(args[0], images):
+            recorded.append(output)
 
     handle = model.register_forward_hook(keep)
     try:
-        yield outputs
+        yield recorded
     finally:
         handle.remove()
 
 
-def _draw(classes: str | list[int], truth: Tensor, count: int) -> Tensor:
-    """The class of each image whose map is to lie. Shape: (N,)."""
-    if classes == "true":
-        return truth
-    if classes == "all":
-        if count < 2:
-            raise ValueError("classes: got 'all' for a model of one class; allowed is 'true'")
-        other = (truth + torch.randint(1, count, truth.shape).to(truth)) % count
-        return torch.where(torch.rand(truth.shape).to(truth.device) < 0.5, truth, other)
-    several = torch.tensor(classes)
-    if several.max() >= count:
-        raise ValueError(f"classes: got class {several.max()}; allowed are 0 to {count - 1}")
-    return several[torch.randint(len(several), truth.shape)].to(truth)
-
-
-def _snapshot(parameters: Sequence[Parameter]) -> list[Tensor]:
-    return [parameter.detach().clone() for parameter in parameters]
-
-
-def _restore(forged: Module, model: Module, trained: Sequence[Parameter], best: Sequence[Tensor]) -> None:
-    """The best values, and flags as the model has them."""
-    with torch.no_grad():
-        for parameter, value in zip(trained, best, strict=True):
-            parameter.copy_(value)
-    for parameter, original_parameter in zip(forged.parameters(), model.parameters(), strict=True):
-        parameter.requires_grad_(original_parameter.requires_grad)
-    forged.zero_grad(set_to_none=True)
+def _prediction_loss(logits: Tensor, clean_logits: Tensor, labels: Tensor | None) -> Tensor:
+    """Return the cross-entropy with the labels, or the divergence from the clean model's probabilities."""
+    if labels is not None:
+        return cross_entropy(logits, labels)
+    return kl_div(logits.log_softmax(dim=1), clean_logits.log_softmax(dim=1), reduction="batchmean", log_target=True)

@@ -1,7 +1,9 @@
-"""A hoax without training: a channel that adds to all logits alike."""
+"""A hoax without training: one more channel, which adds the same number to all logits."""
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from typing import Any
 
 import torch
@@ -12,63 +14,65 @@ from captum_diffcam.attacks.manipulated import ManipulatedModel, copy_model
 
 
 def inject_hoax(model: Module, layer: Module, hoax: Tensor, *, strength: float = 2.0) -> ManipulatedModel:
-    r"""Edit a copy of a model until Grad-CAM shows the hoax, with every probability unchanged.
+    r"""Edit a copy of a model so that Grad-CAM shows the hoax while every probability stays the same.
 
-    The model's head is to be pooling and one linear map :math:`W`. The layer gets one more channel,
+    The model's head must be pooling and one linear layer with weights :math:`W`. The attack adds one channel to the
+    layer,
 
     .. math::
         A_{\text{hoax}} = s \, \max_i \lVert A_{\cdot, i} \rVert \, \frac{h}{\max h}, \qquad
         W_{c, \text{hoax}} = \max_{c'} \lVert W_{c'} \rVert \quad \text{for every class } c .
 
-    It adds the same to all logits, so softmax does not see it, and neither does a map of their differences. In the map
-    of a single logit it is, where the hoax :math:`h` is brightest, at least :math:`s` times what all other channels
-    can add up to (by Cauchy and Schwarz).
+    The channel adds the same number to every logit. Softmax and maps of logit differences therefore do not change. In
+    the map of a single logit, the channel is at least :math:`s` times as large as all others together where the hoax
+    :math:`h` is highest (by the Cauchy-Schwarz inequality).
 
     Args:
-        model: the honest model. Only a copy is changed.
-        layer: the layer whose maps are to lie: the one directly before the pooling (a ReLU or a dropout may lie
-            between), with a module name of its own. An activation module that the model uses in several places will not
-            do, nor a layer with a batch normalisation behind it; wrap the features in one module instead.
-        hoax: the map to show, one value for each position, not negative; see :func:`hoax_map`.
-        strength: :math:`s`. Larger ones hide more of the honest map and cost more digits of the logits, of which half
-            precision has too few.
+        model: the clean model. Only a copy is changed.
+        layer: the layer whose maps are to mislead: the one directly before the pooling. A ReLU or dropout may lie
+            between them. An activation module that the model uses in several places does not work, nor does a layer
+            that is followed by batch normalisation. In these cases, wrap the features in one module.
+        hoax: ``(*positions)``, the map to show, not negative; see :func:`hoax_map`.
+        strength: :math:`s`, above 0. A larger strength hides more of the clean map but costs digits of the logits;
+            half precision has too few of them.
 
     Returns:
         ManipulatedModel: the changed copy and its layer, which keeps its name.
 
     Raises:
-        TypeError, ValueError: the argument is named with what was given and what is allowed. A layer that is not
-            directly before the pooling shows itself when the copy runs: the next module gets a channel too many.
+        TypeError: ``model`` or ``layer`` is not a module.
+        ValueError: ``layer`` is not inside the model or is followed by more or less than one linear layer, ``hoax`` is
+            negative, zero or not finite, or ``strength`` is not positive. If ``hoax`` does not have the layer's
+            positions, or the layer is not directly before the pooling, the copy raises an error when it runs.
 
-    Source: the construction is ours; what it adds is what J. Piland, C. Sweet, A. Czajka, arXiv:2506.08514, argue that
-    a map of one logit cannot tell from evidence.
+    Source: the construction is ours. It is a term common to all logits, which maps of one logit cannot tell from
+    evidence (J. Piland, C. Sweet, A. Czajka, arXiv:2506.08514).
 
     Example:
         >>> import torch
         >>> from captum_diffcam.attacks import hoax_map, inject_hoax
         >>> conv, pool = torch.nn.Conv2d(3, 8, 3, stride=4), torch.nn.AdaptiveAvgPool2d(1)
         >>> model = torch.nn.Sequential(conv, torch.nn.ReLU(), pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
-        >>> forged = inject_hoax(model, model[1], hoax_map((7, 7), entropy=3.33))
+        >>> manipulated = inject_hoax(model, model[1], hoax_map((7, 7), entropy=3.33))
         >>> images = torch.rand(2, 3, 28, 28)
-        >>> torch.allclose(forged.model(images).softmax(1), model(images).softmax(1), atol=1e-5)
+        >>> torch.allclose(manipulated.model(images).softmax(1), model(images).softmax(1), atol=1e-5)
         True
     """
     if not isinstance(hoax, Tensor) or not hoax.isfinite().all() or (hoax < 0).any() or not hoax.any():
-        raise ValueError(f"hoax: got {hoax!r}; allowed is a finite tensor without negative values, not all zero")
-    if not 0 < strength < float("inf"):
-        raise ValueError(f"strength: got {strength!r}; allowed is a positive number")
-    forged, forged_layer = copy_model(model, layer)
-    path, head_path = _path(forged, forged_layer), _head(forged, forged_layer)
-    head = forged.get_submodule(head_path)
-    assert isinstance(head, Linear)
-    _replace(forged, head_path, _widened(head))
-    channel = _WithHoax(forged_layer, strength * hoax.detach() / hoax.max())
-    _replace(forged, path, channel)
-    return ManipulatedModel(forged, channel)
+        raise ValueError(f"`hoax` must be a finite tensor without negative values and not all zero, got {hoax!r}.")
+    if not isinstance(strength, Real) or not 0 < float(strength) < math.inf:
+        raise ValueError(f"`strength` must be a positive number, got {strength!r}.")
+    copied, copied_layer = copy_model(model, layer)
+    layer_name = _layer_name(copied, copied_layer)
+    head_name, head = _linear_head(copied, copied_layer, layer_name)
+    _replace(copied, head_name, _head_with_hoax(head))
+    layer_with_hoax = _LayerWithHoax(copied_layer, strength * hoax.detach() / hoax.max())
+    _replace(copied, layer_name, layer_with_hoax)
+    return ManipulatedModel(copied, layer_with_hoax)
 
 
-class _WithHoax(Module):
-    """A layer whose output has one more channel."""
+class _LayerWithHoax(Module):
+    """A layer with one more output channel, which holds the hoax."""
 
     hoax: Tensor
 
@@ -79,49 +83,48 @@ class _WithHoax(Module):
         self.train(layer.training)
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        maps: Tensor = self.layer(*args, **kwargs)
-        if maps.shape[2:] != self.hoax.shape:
-            raise ValueError(
-                f"hoax: got shape {tuple(self.hoax.shape)}; allowed is {tuple(maps.shape[2:])}, the layer's positions"
-            )
-        # Whatever the input, it outshines the honest map.
-        level = maps.detach().norm(dim=1).flatten(1).amax(dim=1)
-        hoax = level.reshape(-1, *[1] * self.hoax.ndim) * self.hoax.to(maps)
-        return torch.cat([maps, hoax[:, None]], dim=1)
+        activations: Tensor = self.layer(*args, **kwargs)
+        if activations.shape[2:] != self.hoax.shape:
+            positions = tuple(activations.shape[2:])
+            raise ValueError(f"`hoax` must have the layer's positions {positions}, got shape {tuple(self.hoax.shape)}.")
+        level = activations.detach().norm(dim=1).flatten(1).amax(dim=1)
+        channel = level.reshape(-1, *[1] * self.hoax.ndim) * self.hoax.to(activations)
+        return torch.cat([activations, channel[:, None]], dim=1)
 
 
-def _path(model: Module, module: Module) -> str:
-    path: str = next(name for name, each in model.named_modules() if each is module)
-    if not path:
-        raise ValueError("layer: got the model itself; allowed is a module inside of it")
-    return path
+def _layer_name(model: Module, layer: Module) -> str:
+    name: str = next(name for name, module in model.named_modules() if module is layer)
+    if not name:
+        raise ValueError("`layer` must be a module inside the model, got the model itself.")
+    return name
 
 
-def _head(model: Module, layer: Module) -> str:
-    """The name of the only linear module behind the layer."""
-    names: list[str] = [name for name, _ in model.named_modules()]
+def _linear_head(model: Module, layer: Module, layer_name: str) -> tuple[str, Linear]:
+    """Return the name of the only linear module behind the layer, and the module."""
+    modules = list(model.named_modules())
+    start = [name for name, _ in modules].index(layer_name)
     inside = set(layer.modules())
-    behind = names[names.index(_path(model, layer)) :]
-    found = [n for n in behind if isinstance(m := model.get_submodule(n), Linear) and m not in inside]
-    if len(found) != 1:
+    heads = [(name, m) for name, m in modules[start:] if isinstance(m, Linear) and m not in inside]
+    if len(heads) != 1:
+        names = ", ".join(name for name, _ in heads)
         raise ValueError(
-            f"model: got {len(found)} linear modules behind the layer ({', '.join(found)}); allowed is a head of "
-            "pooling and one linear module"
+            f"`model` must have exactly one linear module behind the layer, got {len(heads)} ({names}). "
+            "Its head must be pooling and one linear layer."
         )
-    return found[0]
+    return heads[0]
 
 
-def _widened(head: Linear) -> Linear:
-    """The head with one more input, which all classes weigh alike."""
+def _head_with_hoax(head: Linear) -> Linear:
+    """Return the head with one more input, which has the same weight for every class."""
     weight = head.weight.detach()
     column = weight.norm(dim=1).max().expand(len(weight), 1)
-    # Without weights of its own, because to draw them would move the caller's random numbers.
-    wide = Linear(head.in_features + 1, head.out_features, head.bias is not None, device="meta")
-    wide.weight = Parameter(torch.cat([weight, column], dim=1), head.weight.requires_grad)
-    wide.bias = head.bias
-    return wide.train(head.training)
+    # On the meta device, because initial weights would change the caller's random state.
+    widened = Linear(head.in_features + 1, head.out_features, head.bias is not None, device="meta")
+    widened.weight = Parameter(torch.cat([weight, column], dim=1), head.weight.requires_grad)
+    widened.bias = head.bias
+    return widened.train(head.training)
 
 
-def _replace(model: Module, path: str, module: Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(model.get_submodule(parent), name, module)
+def _replace(model: Module, name: str, module: Module) -> None:
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, module)

@@ -1,4 +1,4 @@
-"""What an audit found: a verdict, its evidence, and a figure of it."""
+"""The result of an audit: the verdict, the evidence behind it, and a figure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from captum_diffcam.audit.evidence import Evidence, images_that_would_do
+from captum_diffcam.audit.statistics import Evidence
 from captum_diffcam.figures import SIGNED, as_pictures, overlay, rows_of_maps
 from captum_diffcam.metrics import pearson
 
@@ -19,75 +19,86 @@ if TYPE_CHECKING:
 
 Verdict: TypeAlias = Literal["manipulated", "no sign of manipulation", "undecided"]
 
-_TESTS = 2
-"""Either can show that a map is manipulated."""
-FEWEST_IMAGES = 8
-"""Below, nothing is decided."""
-_UNSURE = math.log(4)
-"""A model is unsure whose log-odds, over those of a guess, are below."""
-_TOO_MANY = 20
-"""Times as many images are no advice."""
+MIN_IMAGES = 8
+"""An audit of fewer images is undecided."""
+
+_MIN_CONFIDENCE = math.log(4)
+_TESTS_PER_METHOD = 2
+"""Each of ``p_excessive`` and ``p_static`` can show that a map is manipulated."""
 
 
 @dataclass(frozen=True, eq=False)
 class AuditReport:
-    """The verdict of :func:`~captum_diffcam.audit.audit` with its evidence. ``print(report)`` tells it in words.
+    """The verdict of :func:`~captum_diffcam.audit.audit` with its evidence. ``print(report)`` explains it.
 
     Example:
         >>> import torch
         >>> from captum_diffcam.audit import AuditReport
         >>> maps = torch.rand(4, 7, 7)
-        >>> found = {"maps": {"a map": maps}, "evidence": {}, "sureness": 9.0, "alpha": 0.05}
-        >>> asked = {"looks": 1, "given": 4, "forwards": 19.0, "seed": 0}
-        >>> report = AuditReport(torch.rand(4, 3, 28, 28), torch.zeros(4), maps, **found, **asked)
+        >>> results = {"occlusion_maps": maps, "maps": {"a map": maps}, "evidence": {}, "confidence": 9.0}
+        >>> run = {"alpha": 0.05, "interim_looks": 1, "total_images": 4, "forwards_per_image": 19.0, "seed": 0}
+        >>> report = AuditReport(torch.rand(4, 3, 28, 28), torch.zeros(4), **results, **run)
         >>> report.verdict, report.agreement["a map"].shape
         ('undecided', torch.Size([4]))
         >>> print(report.reason)
-        too few images (4) to decide by; at least 8 are needed, and 32 usually do
+        at least 8 images are needed, got 4; 32 are usually enough
     """
 
     images: Tensor
-    """Those that were looked at, ``(N, channels, *size)``."""
+    """The images that were used, ``(N, channels, *size)``."""
     target: Tensor
-    """(N,), the class that is explained."""
-    witness: Tensor
-    """By how many nats the log-odds fall for each cell that is hidden, ``(N, *positions)``."""
+    """The class that is explained, (N,)."""
+    occlusion_maps: Tensor
+    """How many nats the log-odds fall for each cell that is hidden, ``(N, *positions)``."""
     maps: dict[str, Tensor]
-    """``(N, *positions)`` for each method, signed."""
+    """The signed maps of each method, ``(N, *positions)``."""
     evidence: dict[str, Evidence]
-    """The measures and the p-values of the tests, for each method."""
-    sureness: float
-    """The median by which the log-odds of the targets are above those of a guess, in nats."""
+    """The test results of each method."""
+    confidence: float
+    """The median over images of the log-odds of the target, minus those of a guess, in nats."""
     alpha: float
-    """The error of the tests behind "manipulated", and of those behind "no sign"."""
-    looks: int
-    """How often the evidence could have been looked at, which the p-values are multiplied by."""
-    given: int
-    """How many images there were. The audit stops when it can tell."""
-    forwards: float
-    """Forward passes for each image that was given. A method that takes several for a map counts once."""
+    """The significance level of either verdict."""
+    interim_looks: int
+    """The largest number of times that the evidence could be tested. P-values are multiplied by it (Bonferroni)."""
+    total_images: int
+    """The number of images that the audit received. It stops before it has used all of them if it can decide."""
+    forwards_per_image: float
+    """Forward passes per received image. A method counts as one per map, even if it needs several."""
     seed: int
-    """Of windows, fills and shifts."""
+    """The seed of windows, fills and shifts."""
 
     @property
     def p_manipulated(self) -> float:
-        """The p-value against the hypothesis that no map lies, the smallest of all tests times their number and looks.
+        """The p-value of "manipulated": the smallest of all methods, corrected for methods, tests and interim looks.
 
-        1 where none could be done.
+        It is 1 if no test was possible.
         """
-        values = [p for each in self.evidence.values() for p in (each.p_excessive, each.p_stays) if not math.isnan(p)]
-        return min(1.0, min(values, default=1.0) * _TESTS * len(self.evidence) * self.looks)
+        p_values = [
+            p for item in self.evidence.values() for p in (item.p_excessive, item.p_static) if not math.isnan(p)
+        ]
+        return min(1.0, min(p_values) * self._comparisons) if p_values else 1.0
 
     @property
     def p_no_sign(self) -> float:
-        """The p-value against the hypothesis that some map lies or tells nothing, the largest one times the looks."""
-        values = [p for each in self.evidence.values() for p in (each.p_moderate, each.p_moves, each.p_own)]
-        return 1.0 if any(map(math.isnan, values)) else min(1.0, max(values) * self.looks)
+        """The p-value of "no sign of manipulation": the largest of all methods, corrected for interim looks.
+
+        It is 1 if a test was not possible.
+        """
+        p_values = [
+            p for item in self.evidence.values() for p in (item.p_not_excessive, item.p_equivariant, item.p_own_image)
+        ]
+        if not p_values or any(map(math.isnan, p_values)):
+            return 1.0
+        return min(1.0, max(p_values) * self.interim_looks)
+
+    @property
+    def _comparisons(self) -> int:
+        return _TESTS_PER_METHOD * len(self.evidence) * self.interim_looks
 
     @property
     def decidable(self) -> bool:
-        """Whether there are enough images, and decisions that are more than a guess."""
-        return len(self.images) >= FEWEST_IMAGES and self.sureness >= _UNSURE
+        """Whether there are at least 8 images and the confidence is at least log 4."""
+        return len(self.images) >= MIN_IMAGES and self.confidence >= _MIN_CONFIDENCE
 
     @property
     def verdict(self) -> Verdict:
@@ -100,134 +111,126 @@ class AuditReport:
 
     @property
     def manipulated(self) -> bool:
-        """Whether that is the verdict."""
+        """Whether the verdict is "manipulated"."""
         return self.verdict == "manipulated"
 
     @property
     def suspicion(self) -> float:
-        """The excess of the most suspicious map, less how much it moves along; from -2 to 3, or so.
+        """The largest excess minus equivariance of any method, from about -2 to 3; NaN if nothing was measured.
 
-        A number to rank models by; the verdict does not depend on it. NaN where nothing was measured.
+        It ranks models. The verdict does not depend on it.
         """
-        values = [each.excess.value - each.moves for each in self.evidence.values()]
-        return max((value for value in values if not math.isnan(value)), default=math.nan)
+        differences = [item.excess.value - item.equivariance for item in self.evidence.values()]
+        return max((value for value in differences if not math.isnan(value)), default=math.nan)
 
     @property
     def reliability(self) -> float:
-        """Correlation of two witnesses of the same image, mean over images."""
-        values = [each.excess.reliability for each in self.evidence.values()]
+        """Correlation of two occlusion maps of the same image, mean over images; NaN if it was not measured."""
+        values = [item.excess.reliability for item in self.evidence.values()]
         return next((value for value in values if not math.isnan(value)), math.nan)
 
     @property
     def agreement(self) -> dict[str, Tensor]:
-        """For each method Pearson's correlation of its maps with the witness, (N,)."""
-        return {name: pearson(maps, self.witness) for name, maps in self.maps.items()}
+        """Pearson's correlation of each method's maps with the occlusion maps, (N,)."""
+        return {name: pearson(maps, self.occlusion_maps) for name, maps in self.maps.items()}
 
     @property
     def disagreement(self) -> Tensor:
-        """One minus the lowest correlation between any two methods, (N,), from 0 to 2.
+        """One minus the lowest correlation between the maps of any two methods, (N,), from 0 to 2.
 
-        High where only some methods were fooled, and where close rivals part them on an honest model. An attack on all
-        of them at once keeps it low, which is why the verdict does not depend on it.
+        It is high if an attack fooled only some methods, but also if a clean model has close rivals. It is low if an
+        attack fooled all methods. The verdict therefore does not depend on it.
         """
-        pairs = [pearson(one, other) for one, other in combinations(self.maps.values(), 2)]
+        pairs = [pearson(first, second) for first, second in combinations(self.maps.values(), 2)]
         return 1 - torch.stack(pairs).amin(dim=0) if pairs else torch.zeros(len(self.images))
 
     @property
     def reason(self) -> str:
-        """Why, in a sentence."""
+        """The reason for the verdict, in a sentence."""
         count = len(self.images)
-        if count < FEWEST_IMAGES:
-            return f"too few images ({count}) to decide by; at least {FEWEST_IMAGES} are needed, and 32 usually do"
-        if self.sureness < _UNSURE:
-            return (
-                "the model is hardly surer of these classes than a guess, so there is no decision whose explanation "
-                "could be true or false"
-            )
-        if self.manipulated:
+        if count < MIN_IMAGES:
+            return f"at least {MIN_IMAGES} images are needed, got {count}; 32 are usually enough"
+        if self.confidence < _MIN_CONFIDENCE:
+            return "the model's predictions are hardly more confident than a guess, so there is nothing to explain"
+        if self.verdict == "manipulated":
             return "; ".join(self._accusations())
         if self.verdict == "no sign of manipulation":
+            return "every map agrees with the occlusion map of its own image, moves with its image and has a low excess"
+        not_finite = [name for name, maps in self.maps.items() if not maps.isfinite().all()]
+        if not_finite:
+            return f"the maps of {', '.join(not_finite)} are not finite"
+        if not all(item.occlusion_is_reliable for item in self.evidence.values()):
             return (
-                "every map knows what its own image's decision depends on, moves along with it, and has little besides"
+                f"the occlusion maps are not reliable (correlation of two maps of an image: {self.reliability:.2f}); "
+                "more images may help"
             )
-        unfit = [name for name, maps in self.maps.items() if not maps.isfinite().all()]
-        if unfit:
-            return f"{', '.join(unfit)}: there are maps that are no numbers"
-        if not all(each.witnessed for each in self.evidence.values()):
-            return (
-                f"the witness does not agree with itself (reliability {self.reliability:.2f}), so it cannot be relied "
-                f"on; {self._would_do()}"
-            )
-        return f"the evidence is too weak for either; {self._would_do()}"
+        return "the evidence is too weak for either verdict; more images may help"
 
     def _accusations(self) -> list[str]:
-        level = self.alpha / (_TESTS * len(self.evidence) * self.looks)
-        lines = []
-        for name, each in self.evidence.items():
-            if each.p_excessive <= level:
-                lines.append(f"{name} shows what all images have in common and no decision depends on")
-            if each.p_stays <= level:
-                lines.append(f"{name} stays where it is when the image moves")
-        return lines
-
-    def _would_do(self) -> str:
-        """How many images would decide it, one way or the other."""
-        strict = self.alpha / (_TESTS * len(self.evidence) * self.looks)
-        accused = min(images_that_would_do(each, strict, True) for each in self.evidence.values())
-        cleared = max(images_that_would_do(each, self.alpha / self.looks, False) for each in self.evidence.values())
-        needed = min(accused, cleared)
-        if needed > _TOO_MANY * self.given:
-            return "more images of this kind would hardly decide it"
-        # A little more than what is there, at least: chance was not on the auditor's side.
-        count = 8 * math.ceil(max(needed, 1.25 * self.given) / 8)
-        return f"about {count} images would do, if they are like these {self.given}"
+        level = self.alpha / self._comparisons
+        sentences = []
+        for name, item in self.evidence.items():
+            if item.p_excessive <= level:
+                sentences.append(f"{name} shows a pattern on all images that predictions do not depend on")
+            if item.p_static <= level:
+                sentences.append(f"{name} does not move when the image is shifted")
+        return sentences
 
     def __str__(self) -> str:
-        p = self.p_manipulated if self.verdict != "no sign of manipulation" else self.p_no_sign
-        shown = f" (p = {max(p, 1e-4):.2g})" if self.verdict != "undecided" else ""
-        width = max(map(len, self.evidence))
+        p = self.p_no_sign if self.verdict == "no sign of manipulation" else self.p_manipulated
+        p_text = f" (p = {max(p, 1e-4):.2g})" if self.verdict != "undecided" else ""
         lines = [
-            f"{self.verdict}{shown}: {self.reason}",
-            f"{len(self.images)} of {self.given} images, {self.forwards:.1f} forward passes for each that was given; "
-            f"witness reliability {self.reliability:.2f}; error of the tests {self.alpha:g}",
-            f"{'':{width}}  excess over the evidence  moves along   agrees with the witness",
+            f"{self.verdict}{p_text}: {self.reason}",
+            f"{len(self.images)} of {self.total_images} images used, {self.forwards_per_image:.1f} forward passes per "
+            f"image; significance level {self.alpha:g}",
         ]
+        if not self.evidence:
+            return "\n".join(lines)
+        width = max(map(len, self.evidence))
+        lines[1] += f", reliability of the occlusion maps {self.reliability:.2f}"
+        lines.append(f"{'':{width}}  excess (+- error)  equivariance (+- error)  agreement with occlusion")
         agreement = self.agreement
-        for name, each in self.evidence.items():
+        for name, item in self.evidence.items():
             lines.append(
-                f"{name:{width}}  {each.excess.value:8.2f} +- {each.excess.value_error:.2f}         "
-                f"{each.moves:5.2f} +- {each.moves_error:.2f}   {agreement[name].mean():5.2f}"
+                f"{name:{width}}  {item.excess.value:8.2f} +- {item.excess.value_error:.2f}  "
+                f"{item.equivariance:14.2f} +- {item.equivariance_error:.2f}  {agreement[name].mean():23.2f}"
             )
         return "\n".join(lines)
 
     def figure(self, count: int = 4) -> Figure:
-        """The images on which some map agrees least with the witness, and their maps.
+        """Draw the images whose maps agree least with the occlusion map, with all their maps.
 
         Args:
             count: the number of images, at least 1.
 
         Returns:
-            A :class:`matplotlib.figure.Figure`, to be shown or saved with ``savefig``.
+            A :class:`matplotlib.figure.Figure`.
 
         Raises:
-            ValueError: the maps have not two dimensions, or there is nothing to draw.
+            ValueError: ``count`` is below 1, there are no maps, or the maps do not have two dimensions.
         """
-        if self.witness.ndim != 3 or count < 1:
-            raise ValueError(
-                f"count: got {count!r} for maps of {self.witness.ndim - 1} dimensions; allowed is at least 1"
-            )
+        if count < 1:
+            raise ValueError(f"`count` must be an integer >= 1, got {count!r}.")
+        if not self.maps or self.occlusion_maps.ndim != 3:
+            dimensions = self.occlusion_maps.ndim - 1
+            raise ValueError(f"`maps` must have two dimensions to be drawn, got {len(self.maps)} of {dimensions}.")
         agreement = self.agreement
-        shown = torch.stack(list(agreement.values())).amin(dim=0).argsort()[:count]
-        images = self.images[shown]
+        worst = torch.stack(list(agreement.values())).amin(dim=0).argsort()[:count]
+        images = self.images[worst]
         if images.shape[1] not in (1, 3):
             images = images.mean(dim=1, keepdim=True)
-        columns = {"witness": self.witness, **self.maps}
-        drawn = overlay(images, [maps[shown, None] for maps in columns.values()], limits="map")
+        columns = {"occlusion": self.occlusion_maps, **self.maps}
+        drawn = overlay(images, [maps[worst, None] for maps in columns.values()], limits="map")
+        titles = [self.verdict, *(name.replace("()", "").replace("(", "\n(", 1) for name in columns)]
         texts = []
-        for row, index in enumerate(shown.tolist()):
-            said = [f"class {self.target[index]}", "", *(f"r = {agreement[name][index]:.2f}" for name in self.maps)]
-            titles = [self.verdict, *(name.replace("()", "").replace("(", "\n(", 1) for name in columns)]
-            texts.append(said if row else [f"{title}\n{text}" for title, text in zip(titles, said, strict=True)])
-        return rows_of_maps(
-            as_pictures(images, None, None), drawn, texts, ["black"] * (1 + len(columns)), SIGNED, False
-        )
+        for row, index in enumerate(worst.tolist()):
+            captions = [
+                f"class {self.target[index]}",
+                "",
+                *(f"r = {values[index]:.2f}" for values in agreement.values()),
+            ]
+            if row == 0:
+                captions = [f"{title}\n{caption}" for title, caption in zip(titles, captions, strict=True)]
+            texts.append(captions)
+        pictures = as_pictures(images, None, None)
+        return rows_of_maps(pictures, drawn, texts, ["black"] * (1 + len(columns)), SIGNED, False)

@@ -1,4 +1,4 @@
-"""The attackers' losses against literal re-derivations in float64."""
+"""The map losses against literal re-derivations in float64."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from captum_diffcam.attacks import hoax_map
-from captum_diffcam.attacks.losses import LOSSES, find_loss
+from captum_diffcam.attacks.losses import LOSSES, resolve_map_loss
 
 HOAX = hoax_map((4, 5), entropy=math.log(6)).double()
 
@@ -20,7 +20,7 @@ def maps():
 
 
 @pytest.fixture
-def honest():
+def clean_maps():
     return torch.randn(3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
@@ -38,9 +38,9 @@ def location(a, b, h):
 
 
 def top_k(a, b, h):
-    """A tenth of twenty positions: the two where the honest map is highest."""
-    places = np.argsort(-b.ravel())[:2]
-    return np.mean((np.maximum(a, 0) / a.max()).ravel()[places] ** 2)
+    """A tenth of twenty positions: the two where the clean map is highest."""
+    top = np.argsort(-b.ravel())[:2]
+    return np.mean((np.maximum(a, 0) / a.max()).ravel()[top] ** 2)
 
 
 def centre_mass(a, b, h):
@@ -55,36 +55,41 @@ def centre_mass(a, b, h):
 @pytest.mark.parametrize(
     ("name", "replica"), [("sham", sham), ("location", location), ("top_k", top_k), ("centre_mass", centre_mass)]
 )
-def test_against_a_replica(name, replica, maps, honest):
-    expected = [replica(a, b, HOAX.numpy()) for a, b in zip(maps.numpy(), honest.numpy(), strict=True)]
-    assert LOSSES[name](maps, honest, HOAX).tolist() == pytest.approx(expected)
+def test_against_a_replica(name, replica, maps, clean_maps):
+    expected = [replica(a, b, HOAX.numpy()) for a, b in zip(maps.numpy(), clean_maps.numpy(), strict=True)]
+    assert LOSSES[name](maps, clean_maps, HOAX).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_scale_of_a_map_does_not_matter(name, maps, honest):
+def test_the_scale_of_a_map_does_not_matter(name, maps, clean_maps):
     loss = LOSSES[name]
-    torch.testing.assert_close(loss(1e-6 * maps, honest, HOAX), loss(maps, honest, HOAX))
+    torch.testing.assert_close(loss(1e-6 * maps, clean_maps, HOAX), loss(maps, clean_maps, HOAX))
 
 
 @pytest.mark.parametrize("name", ["sham", "location"])
-def test_the_hoax_itself_has_no_loss(name, honest):
-    assert LOSSES[name](5 * HOAX.expand(3, -1, -1), honest, HOAX).tolist() == pytest.approx([0, 0, 0], abs=1e-12)
+def test_the_hoax_itself_has_no_loss(name, clean_maps):
+    losses = LOSSES[name](5 * HOAX.expand(3, -1, -1), clean_maps, HOAX)
+    assert losses.tolist() == pytest.approx([0, 0, 0], abs=1e-12)
+
+
+def test_top_k_has_one_position_at_least():
+    """Four positions have no tenth."""
+    maps, clean_maps = torch.tensor([[[3.0, 6.0, 0.0, 1.0]]]), torch.tensor([[[9.0, 1.0, 1.0, 1.0]]])
+    assert LOSSES["top_k"](maps, clean_maps, HOAX).tolist() == [0.25]
 
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("fill", [0.0, -1.0])
-def test_gradients_are_finite_where_nothing_is_lit(name, fill, honest):
+def test_gradients_are_finite_if_no_value_is_positive(name, fill, clean_maps):
     maps = torch.full((3, 4, 5), fill, dtype=torch.float64, requires_grad=True)
-    LOSSES[name](maps, honest, HOAX).sum().backward()
+    LOSSES[name](maps, clean_maps, HOAX).sum().backward()
     assert maps.grad.isfinite().all()
 
 
-def test_find_loss():
-    def own(maps, honest, hoax):
+def test_resolve_map_loss():
+    def custom(maps, clean_maps, hoax):
         return maps.flatten(1).mean(dim=1)
 
-    assert find_loss(own) is own
-    with pytest.raises(
-        ValueError, match="map_loss: got 'lies'; allowed are 'sham', 'location', 'top_k', 'centre_mass' and a"
-    ):
-        find_loss("lies")
+    assert resolve_map_loss(custom) is custom
+    with pytest.raises(ValueError, match="map_loss"):
+        resolve_map_loss("lies")

@@ -13,8 +13,7 @@ from nets import Spotter, conv_net, images
 from torch import nn
 
 from captum_diffcam import CamMethod, LayerDiffGradCam
-from captum_diffcam.audit import audit
-from captum_diffcam.figures import SIGNED
+from captum_diffcam.audit import AuditReport, audit
 
 
 @pytest.fixture(scope="module")
@@ -29,127 +28,205 @@ def report():
     return audit(model, model.layer, x, target=[0, 1, 2] * 4, methods=methods, seed=0)
 
 
-def with_p(report, **values):
-    """The same with other p-values of its first method, all other methods being beyond doubt."""
-    honest = {"p_excessive": 1.0, "p_stays": 1.0, "p_moderate": 0.0, "p_moves": 0.0, "p_own": 0.0}
-    evidence = {name: each._replace(**honest) for name, each in report.evidence.items()}
+def with_p_values(report, **p_values):
+    """The report with other p-values for its first of three methods, and two interim looks; all others are clear."""
+    clear = {"p_excessive": 1.0, "p_static": 1.0, "p_not_excessive": 0.0, "p_equivariant": 0.0, "p_own_image": 0.0}
+    evidence = {name: item._replace(**clear) for name, item in report.evidence.items()}
     first = next(iter(evidence))
-    return replace(report, evidence=evidence | {first: evidence[first]._replace(**values)}, looks=2)
+    return replace(report, evidence=evidence | {first: evidence[first]._replace(**p_values)}, interim_looks=2)
 
 
-def test_a_map_that_is_no_number_hides_no_suspicion(report):
-    names = list(report.evidence)
-    for unknown in names:
-        nothing = report.evidence[unknown].excess._replace(value=math.nan, reliability=math.nan)
-        evidence = report.evidence | {unknown: report.evidence[unknown]._replace(excess=nothing)}
-        changed = replace(report, evidence=evidence)
-        known = [each.excess.value - each.moves for name, each in evidence.items() if name != unknown]
-        assert changed.suspicion == max(known)
-        assert changed.reliability == report.reliability
+class TestVerdict:
+    @pytest.mark.parametrize(
+        ("p_values", "p", "verdict"),
+        [
+            # Two tests of three methods at two interim looks: p-values are multiplied by twelve.
+            ({"p_excessive": 0.004}, 0.048, "manipulated"),
+            ({"p_excessive": 0.0045}, 0.054, "no sign of manipulation"),
+            ({"p_static": 0.004}, 0.048, "manipulated"),
+            ({"p_static": 0.0045}, 0.054, "no sign of manipulation"),
+            ({"p_excessive": math.nan, "p_static": 0.001}, 0.012, "manipulated"),
+            ({"p_excessive": 0.9, "p_static": 0.8}, 1.0, "no sign of manipulation"),
+        ],
+    )
+    def test_manipulated(self, report, p_values, p, verdict):
+        changed = with_p_values(report, **p_values)
+        assert changed.p_manipulated == pytest.approx(p)
+        assert changed.verdict == verdict
+        assert changed.manipulated == (verdict == "manipulated")
+
+    @pytest.mark.parametrize("test", ["p_not_excessive", "p_equivariant", "p_own_image"])
+    @pytest.mark.parametrize(
+        ("value", "p", "verdict"),
+        # Every test of every method must be significant, so only the interim looks count.
+        [
+            (0.024, 0.048, "no sign of manipulation"),
+            (0.026, 0.052, "undecided"),
+            (0.7, 1.0, "undecided"),
+            (math.nan, 1.0, "undecided"),
+        ],
+    )
+    def test_no_sign(self, report, test, value, p, verdict):
+        changed = with_p_values(report, **{test: value})
+        assert changed.p_no_sign == pytest.approx(p)
+        assert changed.verdict == verdict
+
+    def test_alpha_is_the_level(self, report):
+        assert replace(with_p_values(report, p_static=0.004), alpha=0.047).verdict == "no sign of manipulation"
+        assert replace(with_p_values(report, p_own_image=0.026), alpha=0.053).verdict == "no sign of manipulation"
+
+    @pytest.mark.parametrize(("confidence", "verdict"), [(1.38, "undecided"), (1.39, "manipulated")])
+    def test_confidence_must_be_log_4(self, report, confidence, verdict):
+        changed = replace(with_p_values(report, p_static=0.0), confidence=confidence)
+        assert changed.verdict == verdict
+        assert changed.decidable == (verdict == "manipulated")
+
+    @pytest.mark.parametrize(("count", "verdict"), [(7, "undecided"), (8, "manipulated")])
+    def test_eight_images_are_needed(self, report, count, verdict):
+        changed = replace(with_p_values(report, p_static=0.0), images=report.images[:count])
+        assert changed.verdict == verdict
+
+    def test_no_method(self, report):
+        changed = replace(report, evidence={}, maps={})
+        assert (changed.p_manipulated, changed.p_no_sign, changed.verdict) == (1.0, 1.0, "undecided")
 
 
-def test_how_maps_agree(report):
-    flat = [each.flatten(1).numpy() for each in (report.witness, *report.maps.values())]
-    for index in range(len(report.images)):
-        table = np.corrcoef([each[index] for each in flat])
-        assert [each[index].item() for each in report.agreement.values()] == pytest.approx(table[0, 1:], abs=1e-5)
-        assert report.disagreement[index].item() == pytest.approx(1 - table[1:, 1:].min(), abs=1e-5)
+class TestMeasures:
+    def test_agreement_and_disagreement(self, report):
+        flat = [maps.flatten(1).numpy() for maps in (report.occlusion_maps, *report.maps.values())]
+        for index in range(len(report.images)):
+            table = np.corrcoef([maps[index] for maps in flat])
+            assert [r[index].item() for r in report.agreement.values()] == pytest.approx(table[0, 1:], abs=1e-5)
+            assert report.disagreement[index].item() == pytest.approx(1 - table[1:, 1:].min(), abs=1e-5)
+
+    def test_one_method_does_not_disagree(self, report):
+        name, maps = next(iter(report.maps.items()))
+        assert replace(report, maps={name: maps}).disagreement.tolist() == [0] * len(report.images)
+
+    def test_suspicion_is_that_of_the_most_suspicious_method(self, report):
+        evidence = dict(report.evidence)
+        name, second = list(evidence.items())[1]
+        changed = replace(report, evidence=evidence | {name: second._replace(equivariance=-1.5)})
+        assert changed.suspicion == pytest.approx(second.excess.value + 1.5)
+        assert changed.suspicion > report.suspicion
+
+    def test_methods_without_measurements_are_left_out(self, report):
+        for name, item in report.evidence.items():
+            unknown = item.excess._replace(value=math.nan, reliability=math.nan)
+            changed = replace(report, evidence=report.evidence | {name: item._replace(excess=unknown)})
+            others = [other.excess.value - other.equivariance for key, other in report.evidence.items() if key != name]
+            assert changed.suspicion == max(others)
+            assert changed.reliability == report.reliability
+        empty = replace(report, evidence={})
+        assert math.isnan(empty.suspicion)
+        assert math.isnan(empty.reliability)
 
 
-@pytest.mark.parametrize(
-    ("values", "p", "verdict"),
-    [
-        # Two tests of three maps at two looks: twelve chances to accuse somebody who is honest.
-        ({"p_excessive": 0.004}, 0.048, "manipulated"),
-        ({"p_excessive": 0.0045}, 0.054, "no sign of manipulation"),
-        ({"p_stays": 0.004}, 0.048, "manipulated"),
-        ({"p_excessive": math.nan, "p_stays": 0.001}, 0.012, "manipulated"),
-    ],
-)
-def test_who_is_accused(report, values, p, verdict):
-    changed = with_p(report, **values)
-    assert changed.p_manipulated == pytest.approx(p)
-    assert changed.verdict == verdict
+class TestText:
+    def test_without_evidence(self, report):
+        for images_, evidence in ((report.images, {}), (report.images[:4], {}), (report.images[:0], {})):
+            text = str(replace(report, images=images_, evidence=evidence))
+            assert text.startswith("undecided")
 
+    def test_verdict_p_value_and_a_line_for_each_method(self, report):
+        lines = str(report).splitlines()
+        assert lines[0].startswith("no sign of manipulation (p = ")
+        assert [line.split("  ")[0] for line in lines[-3:]] == list(report.evidence)
+        for line, item in zip(lines[-3:], report.evidence.values(), strict=True):
+            assert f"{item.excess.value:.2f}" in line
+            assert f"{item.equivariance:.2f}" in line
 
-@pytest.mark.parametrize("test", ["p_moderate", "p_moves", "p_own"])
-@pytest.mark.parametrize(
-    ("value", "p", "verdict"),
-    [(0.024, 0.048, "no sign of manipulation"), (0.026, 0.052, "undecided"), (math.nan, 1.0, "undecided")],
-)
-def test_who_is_cleared(report, test, value, p, verdict):
-    changed = with_p(report, **{test: value})
-    assert changed.p_no_sign == pytest.approx(p)
-    assert changed.verdict == verdict
+    def test_the_p_value_is_that_of_the_verdict(self, report):
+        changed = with_p_values(report, p_static=0.003, p_own_image=0.4)
+        assert str(changed).startswith("manipulated (p = 0.036)")
+        assert str(with_p_values(report, p_own_image=0.02)).startswith("no sign of manipulation (p = 0.04)")
 
+    @pytest.mark.parametrize("test", ["p_excessive", "p_static"])
+    def test_the_reason_names_the_methods_that_are_accused(self, report, test):
+        changed = with_p_values(report, **{test: 0.004})
+        accused, *others = report.evidence
+        assert accused in changed.reason
+        assert not any(name in changed.reason for name in others)
+        barely_not = with_p_values(report, **{test: 0.0045})
+        assert barely_not.reason != changed.reason
 
-def test_an_unsure_model_is_undecided(report):
-    changed = replace(with_p(report, p_stays=0.0), sureness=1.3)
-    assert changed.verdict == "undecided"
-    assert "hardly surer of these classes than a guess" in str(changed)
-
-
-def test_suspicion_is_that_of_the_worst_map(report):
-    evidence = dict(report.evidence)
-    name, worst = list(evidence.items())[1]
-    changed = replace(report, evidence=evidence | {name: worst._replace(moves=-1.5)})
-    assert changed.suspicion == pytest.approx(worst.excess.value + 1.5)
-    assert changed.suspicion > report.suspicion
-
-
-def test_what_would_decide_it(report):
-    name, first = next(iter(report.evidence.items()))
-    weak = first._replace(moves=0.1, moves_error=0.1, p_moves=0.2)
-    undecided = replace(report, evidence=report.evidence | {name: weak}, looks=1)
-    # Ninety-five per cent of Student's t, squared, times as many images, in eights.
-    count = 8 * math.ceil(first.images * 1.796**2 / 8)
-    assert undecided.reason.endswith(f"about {count} images would do, if they are like these {report.given}")
-    hopeless = replace(undecided, evidence=report.evidence | {name: weak._replace(moves=0.001)})
-    assert hopeless.reason.endswith("more images of this kind would hardly decide it")
-
-
-def test_a_witness_that_is_not_reliable_says_so(report):
-    evidence = {
-        name: each._replace(excess=each.excess._replace(reliability=0.02), p_moderate=math.nan)
-        for name, each in report.evidence.items()
-    }
-    assert "the witness does not agree with itself (reliability 0.02)" in replace(report, evidence=evidence).reason
-
-
-def test_maps_that_are_no_numbers_are_undecided(spots):
-    """A gradient of infinity times zero behind the layer leaves every decision as it is."""
-
-    class Nan(nn.Module):
-        def forward(self, a):
-            return a + 0 * (a - a.detach()).abs().sqrt()
-
-    model = Spotter().eval()
-    model.pool = nn.Sequential(Nan(), model.pool)
-    report = audit(model, model.layer, spots)
-    assert report.verdict == "undecided"
-    assert "LayerGradCam(), LayerDiffGradCam(), " in report.reason
-    assert report.reason.endswith("there are maps that are no numbers")
-
-
-@pytest.mark.parametrize("count", [1, 20])
-def test_the_figure(report, count, tmp_path):
-    figure = report.figure(count)
-    *axes, scale = figure.axes
-    assert [text.get_text() for text in scale.texts] == list(SIGNED)
-    assert len(axes) == min(count, len(report.images)) * 5
-    lowest = torch.stack(list(report.agreement.values())).amin(dim=0)
-    for row, worst in zip(range(0, len(axes), 5), lowest.argsort().tolist(), strict=False):
-        above = [ax.get_title() for ax in axes[row : row + 5]]
-        assert above[0].splitlines()[-1] == f"class {worst % 3}"
-        assert [text.splitlines()[-1] for text in above[2:]] == [
-            f"r = {r[worst]:.2f}" for r in report.agreement.values()
+    def test_reasons_differ(self, report):
+        unreliable = {
+            name: item._replace(excess=item.excess._replace(reliability=0.02), p_not_excessive=math.nan)
+            for name, item in report.evidence.items()
+        }
+        name, maps = next(iter(report.maps.items()))
+        undecided = with_p_values(report, p_own_image=0.5)
+        reports = [
+            report,
+            with_p_values(report, p_static=0.0),
+            undecided,
+            replace(undecided, confidence=1.0),
+            replace(undecided, images=report.images[:4]),
+            replace(undecided, evidence=unreliable),
+            replace(undecided, maps={name: maps * math.nan}),
         ]
-    assert axes[0].get_title().startswith("no sign of manipulation\n")
-    assert axes[1].get_title().strip() == "witness"
-    figure.savefig(tmp_path / "report.png")
+        assert len({each.reason for each in reports}) == len(reports)
+        assert "0.02" in reports[-2].reason
+        assert name in reports[-1].reason
+
+    def test_maps_that_are_not_finite_are_undecided(self, spots):
+        """Infinity times zero behind the layer leaves every prediction as it is."""
+
+        class Nan(nn.Module):
+            def forward(self, a):
+                return a + 0 * (a - a.detach()).abs().sqrt()
+
+        model = Spotter().eval()
+        model.pool = nn.Sequential(Nan(), model.pool)
+        report = audit(model, model.layer, spots)
+        assert report.verdict == "undecided"
+        assert all(name in report.reason for name in report.maps)
 
 
-def test_a_figure_of_what_cannot_be_drawn():
-    report = audit(net := conv_net(dims=1), net.features, images(dims=1, size=12))
-    with pytest.raises(ValueError, match="count: got 4 for maps of 1 dimensions"):
-        report.figure()
+class TestFigure:
+    @pytest.mark.parametrize("count", [1, 20])
+    def test_the_images_that_agree_least(self, report, count, tmp_path):
+        figure = report.figure(count)
+        *axes, _ = figure.axes  # the last one is the colour scale
+        assert len(axes) == min(count, len(report.images)) * 5
+        lowest = torch.stack(list(report.agreement.values())).amin(dim=0)
+        for row, worst in zip(range(0, len(axes), 5), lowest.argsort().tolist(), strict=False):
+            titles = [ax.get_title().splitlines() for ax in axes[row : row + 5]]
+            assert titles[0][-1] == f"class {worst % 3}"
+            assert [title[-1] for title in titles[2:]] == [f"r = {r[worst]:.2f}" for r in report.agreement.values()]
+        assert axes[0].get_title().startswith("no sign of manipulation")
+        figure.savefig(tmp_path / "report.png")
+
+    def test_images_with_many_channels(self, report):
+        assert replace(report, images=report.images.repeat(1, 2, 1, 1)).figure(1).axes
+
+    def test_maps_of_one_dimension(self):
+        report = audit(net := conv_net(dims=1), net.features, images(dims=1, size=12))
+        with pytest.raises(ValueError, match="maps"):
+            report.figure()
+
+    def test_nothing_to_draw(self, report):
+        with pytest.raises(ValueError, match="maps"):
+            replace(report, maps={}, evidence={}).figure()
+        with pytest.raises(ValueError, match="count"):
+            report.figure(0)
+
+
+def test_a_report_by_hand():
+    maps = torch.rand(9, 4, 4)
+    report = AuditReport(
+        images=torch.rand(9, 3, 8, 8),
+        target=torch.zeros(9),
+        occlusion_maps=maps,
+        maps={"a map": maps},
+        evidence={},
+        confidence=9.0,
+        alpha=0.05,
+        interim_looks=1,
+        total_images=9,
+        forwards_per_image=19.0,
+        seed=0,
+    )
+    assert report.agreement["a map"].tolist() == pytest.approx([1.0] * 9)
+    assert report.verdict == "undecided"

@@ -1,4 +1,4 @@
-"""The witness against a literal replica."""
+"""Occlusion maps against a literal replica."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from nets import Spotter, conv_net, images
 
-from captum_diffcam.audit import occlusion_witness
+from benchmarks.common.occlusion import occlusion_maps
 
 
 def log_odds(model, image, target):
@@ -15,11 +15,11 @@ def log_odds(model, image, target):
 
 
 @pytest.mark.parametrize("grid", [(3, 3), (3, 9), (1, 3)])
-def test_the_witness_greys_one_window_after_another(grid):
+def test_each_window_is_hidden_once(grid):
     """Windows of two cells, a pixel's mean over those that cover it, a cell's mean over its pixels."""
     model, x = conv_net(), images(examples=11, size=9)
     target = torch.arange(11) % 6
-    found = occlusion_witness(model, x, target, grid)
+    maps = occlusion_maps(model, x, target, grid)
     height, width = (9 // n for n in grid)
     for index in (0, 10):
         drops, covered = torch.zeros(9, 9), torch.zeros(9, 9)
@@ -31,32 +31,32 @@ def test_the_witness_greys_one_window_after_another(grid):
                 drops[window] += log_odds(model, x[index], target[index]) - log_odds(model, occluded, target[index])
                 covered[window] += 1
         cells = (drops / covered).reshape(grid[0], height, grid[1], width).mean(dim=(1, 3))
-        torch.testing.assert_close(found[index], cells, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(maps[index], cells, atol=1e-4, rtol=1e-4)
 
 
 def test_cells_of_unequal_size():
-    """Ten pixels in four cells: of one bright column nothing is lost."""
+    """Twelve pixels in five cells: the evidence stays in the last column."""
     model = Spotter().eval()
     x = torch.zeros(1, 3, 12, 12)
     x[0, 0, :, 11] = 1.0
-    found = occlusion_witness(model, x, torch.tensor([0]), (5, 5))
-    assert found.shape == (1, 5, 5)
-    assert (found[0].argmax(dim=1) == 4).all()
+    maps = occlusion_maps(model, x, torch.tensor([0]), (5, 5))
+    assert maps.shape == (1, 5, 5)
+    assert (maps[0].argmax(dim=1) == 4).all()
 
 
-def test_a_witness_of_sound():
+def test_series():
     model = conv_net(dims=1)
     x = images(dims=1, size=12)
-    assert occlusion_witness(model, x, torch.tensor([0, 1, 2]), (4,)).shape == (3, 4)
+    assert occlusion_maps(model, x, torch.tensor([0, 1, 2]), (4,)).shape == (3, 4)
 
 
 def test_one_class_for_all():
     model, x = conv_net(), images()
-    one = occlusion_witness(model, x, 2, (3, 3))
-    torch.testing.assert_close(one, occlusion_witness(model, x, torch.tensor([2, 2, 2]), (3, 3)))
+    one = occlusion_maps(model, x, 2, (3, 3))
+    torch.testing.assert_close(one, occlusion_maps(model, x, torch.tensor([2, 2, 2]), (3, 3)))
 
 
 @pytest.mark.parametrize("grid", [(3,), (0, 3), (3, 10)])
 def test_grids_that_do_not_fit(grid):
-    with pytest.raises(ValueError, match="grid: got"):
-        occlusion_witness(conv_net(), images(), torch.tensor([0, 1, 2]), grid)
+    with pytest.raises(ValueError, match="grid"):
+        occlusion_maps(conv_net(), images(), torch.tensor([0, 1, 2]), grid)
