@@ -179,7 +179,8 @@ class TestText:
 
         model = Spotter().eval()
         model.pool = nn.Sequential(Nan(), model.pool)
-        report = audit(model, model.layer, spots)
+        with pytest.warns(UserWarning, match="finite"):
+            report = audit(model, model.layer, spots)
         assert report.verdict == "undecided"
         assert all(name in report.reason for name in report.maps)
 
