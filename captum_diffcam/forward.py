@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_hooks
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge, saved_tensors_hooks
 from torch.nn import Module
 
 from captum_diffcam._internals import (
@@ -245,6 +245,18 @@ def explain_run(
     if warning := train_mode_warning(modules):
         layer_run.notes.append(warning)
     return layer_run, result
+
+
+def graph_behind(points: Iterable[Tensor | GradientEdge]) -> set[Node]:
+    """Return the operations from which tensors were made, as autograd recorded them, down to the leaves."""
+    nodes = set[Node]()
+    waiting: list[Node | None] = [point.grad_fn if isinstance(point, Tensor) else point.node for point in points]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in nodes:
+            nodes.add(node)
+            waiting += [earlier for earlier, _ in node.next_functions]
+    return nodes
 
 
 def _copy(value: Any) -> Any:
