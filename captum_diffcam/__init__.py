@@ -8,7 +8,7 @@ from captum_diffcam.guided import GuidedDiffGradCam
 from captum_diffcam.input_attribution import InputAttribution
 from captum_diffcam.layers import SpatialLayer, last_spatial_layer, spatial_layers
 from captum_diffcam.layouts import vit_layout
-from captum_diffcam.logits import Target, predicted
+from captum_diffcam.logits import Target, predicted, two_logits
 from captum_diffcam.methods import CamMethod
 from captum_diffcam.results import Explanation, RivalMaps
 from captum_diffcam.score import ContrastScore
@@ -36,5 +36,6 @@ __all__ = [
     "predicted",
     "spatial_layers",
     "top_rivals",
+    "two_logits",
     "vit_layout",
 ]
