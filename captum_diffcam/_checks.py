@@ -26,12 +26,6 @@ _GRAD_KWARGS = (
 
 _INSIDE = tuple(os.path.dirname(os.path.abspath(file)) + os.sep for file in (__file__, captum.__file__, torch.__file__))
 
-OTHER_LAYERS = (
-    "A model that was traced, scripted, exported or copied has layers of its own: pass the model from before that, and "
-    "a layer of it."
-)
-"""Why a layer's hooks do not run, for errors."""
-
 
 def log_usage(method: _Method) -> _Method:
     """Decorate a method with Captum's ``log_usage``, and keep its type for type checkers.

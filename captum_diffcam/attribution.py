@@ -19,6 +19,7 @@ from captum_diffcam.logits import (
     Target,
     as_logits,
     at_least_float32,
+    check_class_dim,
     doubt_about_classes,
     predicted,
     resolve_target,
@@ -76,6 +77,9 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
             all of them.
         run: which run of the layer to explain if it runs several times in one forward: 0 is the first, -1 the last.
             None: the last, with a warning.
+        class_dim: the dimension of the classes in the output of ``forward_func``, also counted from the back: -1 for
+            detectors and captioners that return (N, queries, C). None: dimension 1, with a warning if it does not look
+            like that of the classes.
 
     Raises:
         TypeError, ValueError: an argument is not as described, or the model has no module of that name.
@@ -104,6 +108,7 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
         layout: Layout | None = None,
         tensor_index: int | None = None,
         run: int | None = None,
+        class_dim: int | None = None,
     ) -> None: ...
 
     @overload
@@ -116,6 +121,7 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
         layout: Layout | list[Layout | None] | None = None,
         tensor_index: int | None = None,
         run: int | None = None,
+        class_dim: int | None = None,
     ) -> None: ...
 
     def __init__(
@@ -127,6 +133,7 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
         layout: Any = None,
         tensor_index: int | None = None,
         run: int | None = None,
+        class_dim: int | None = None,
     ) -> None:
         if not callable(forward_func):
             raise TypeError(f"`forward_func` must be a model or another callable, got {type(forward_func).__name__}.")
@@ -150,6 +157,7 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
         """For each layer, whether it was given as a :class:`SpatialLayer` whose input is meant."""
         self.tensor_index = _optional_index("tensor_index", tensor_index)
         self.run = _optional_index("run", run)
+        self.class_dim = check_class_dim(class_dim)
 
     @log_usage
     def attribute(
@@ -169,10 +177,12 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
 
         Args:
             inputs: the model's input, or a tuple of inputs; examples along dimension 0.
-            target: the class to explain, an integer or a tensor or list of one per example. For outputs (N, C, ...)
-                with more than two dimensions a tuple (class, position, ...) or a list of one such tuple per example.
-                None if the model returns one number per example. Or a callable ``(logits (N, C)) -> classes (N,)`` that
-                is applied to the logits of the same forward: :func:`predicted` is each example's own prediction.
+            target: the class to explain, an integer or a tensor or list of one per example. For outputs with more than
+                two dimensions a tuple with an index for each of them, in their order, or a list of one such tuple per
+                example: (class, row, column) for a segmentation. Or a callable ``(logits (N, C)) -> classes (N,)`` that
+                is applied to the logits of the same forward: :func:`predicted` is each example's own prediction. If the
+                model has one logit per example, 0 and None are that logit; callables get the logits (0, z) of the
+                classes 0 and 1 instead, and class 0 has the negative of the logit's map.
             additional_forward_args: further arguments of ``forward_func``, one or a tuple.
             attribute_to_layer_input: explain the input of the layer instead of its output. A :class:`SpatialLayer`
                 whose input is meant needs no argument.
@@ -185,7 +195,9 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
 
                 - None: all other classes
                 - an integer: one class
-                - a collection or 1-D tensor of integers: one set for the batch. Empty: plain Grad-CAM
+                - a collection or 1-D tensor of integers: one set for the batch. Empty: plain Grad-CAM. With a target
+                  per example and as many classes it is refused, because it may be meant as one rival per example: write
+                  ``[[3, 4, 5]]`` for one set, ``rivals[:, None]`` for one rival each
                 - a collection of such collections, or a 2-D tensor of integers: a set per example. NoiseTunnel and
                   sensitivity_max repeat each example; the sets follow
                 - a boolean mask of shape (C,) or (N, C)
@@ -346,14 +358,14 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
             self._layers,
             input_tensors,
             additional_forward_args,
-            lambda run: explain(run, *resolve_target(as_logits(run.output), target)),
+            lambda run: explain(run, *resolve_target(as_logits(run.output, self.class_dim), target, self.class_dim)),
             at_input=[bool(attribute_to_layer_input) or at_input for at_input in self.at_input],
             tensor_index=self.tensor_index,
             run=self.run,
             device_ids=self.device_ids,
             create_graph=bool(grad_kwargs.get("create_graph")),
         )
-        warn_of_probabilities(run.output)
+        warn_of_probabilities(run.output, self.class_dim)
         for message in dict.fromkeys((*run.notes, *self._doubts(run))):
             warn_user(message)
         return result
@@ -364,7 +376,7 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
 
     def _doubts(self, run: LayerRun) -> Iterator[str]:
         """Yield reasons why the maps may not be what they seem."""
-        if doubt := doubt_about_classes(run.output, run.inputs[0]):
+        if doubt := doubt_about_classes(run.output, run.inputs[0], self.class_dim):
             yield doubt
         for layer, layout, tensors in zip(self._layers, self.layouts, run.activations, strict=True):
             for tensor in tensors if layout is convolutional else ():

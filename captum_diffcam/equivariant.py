@@ -274,8 +274,9 @@ class _ResolvedCall:
         if callable(target) or callable(contrast):
             with torch.no_grad(), preserve_model_state(modules_of(attribution.forward_func, [])):
                 output = attribution.forward_func(*inputs, *(self.additional or ()))
-                logits, classes = resolve_target(as_logits(output), target)
-            self.is_one_logit = callable(target) and has_one_logit(output)
+                class_dim = getattr(attribution, "class_dim", None)
+                logits, classes = resolve_target(as_logits(output, class_dim), target, class_dim)
+            self.is_one_logit = callable(target) and has_one_logit(output, class_dim)
             self.target = classes if callable(target) else target
             if callable(contrast):
                 self.kwargs["contrast"] = contrast_mask(contrast, logits, classes)

@@ -71,9 +71,9 @@ class GuidedDiffGradCam(GradientAttribution):
             raise TypeError(f"`model` must be a torch.nn.Module, got {type(model).__name__}.")
         GradientAttribution.__init__(self, model)
         self.model = model
-        self.cam = InputAttribution(
-            cam(model, layer, **kwargs), "nearest", channel_dim=channel_dim, input_index=input_index
-        )
+        attribution = cam(model, layer, **kwargs)
+        self.class_dim = attribution.class_dim
+        self.cam = InputAttribution(attribution, "nearest", channel_dim=channel_dim, input_index=input_index)
 
     @overload
     def attribute(
@@ -142,7 +142,7 @@ class GuidedDiffGradCam(GradientAttribution):
             relu_attributions=True,
             **kwargs,
         )
-        score = _TargetScore(self.model, target, contrast, reduction)
+        score = _TargetScore(self.model, target, contrast, reduction, self.class_dim)
         with (
             recording(),
             differentiable_operations(),
@@ -165,9 +165,12 @@ class GuidedDiffGradCam(GradientAttribution):
 class _TargetScore(Module):
     """The score of one target per example, (N,), as the module that GuidedBackprop wants."""
 
-    def __init__(self, model: Module, target: Target, contrast: Contrast, reduction: Reduction) -> None:
+    def __init__(
+        self, model: Module, target: Target, contrast: Contrast, reduction: Reduction, class_dim: int | None
+    ) -> None:
         super().__init__()
         self.model, self.target, self.contrast, self.reduction = model, target, contrast, reduction
+        self.class_dim = class_dim
         self.functional_relus = 0
 
     def forward(self, *args: Any) -> Tensor:
@@ -179,7 +182,7 @@ class _TargetScore(Module):
         finally:
             for handle in handles:
                 handle.remove()
-        logits, classes = resolve_target(as_logits(output), self.target)
+        logits, classes = resolve_target(as_logits(output, self.class_dim), self.target, self.class_dim)
         score = explained_score(logits, classes, self.contrast, self.reduction)
         relu_nodes = {node for node in graph_behind([score]) if node.name().startswith("ReluBackward")}
         self.functional_relus = len(relu_nodes - of_modules)
