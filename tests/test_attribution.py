@@ -27,7 +27,7 @@ def test_captums_classes_and_signature(method):
         ("reduction", inspect.Parameter.KEYWORD_ONLY),
     ]
     init = [list(inspect.signature(c.__init__).parameters) for c in (method, LayerGradCam)]
-    assert init[0] == [*init[1], "layout", "tensor_index", "run"]
+    assert init[0] == [*init[1], "layout", "tensor_index", "run", "class_dim"]
     net = conv_net()
     assert not method(net, net.features).multiplies_by_inputs
 
