@@ -8,6 +8,7 @@ from typing import Any, overload
 import torch
 from captum.attr import Attribution, LayerAttribution
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 from captum_diffcam._checks import as_index, as_inputs, log_usage
 from captum_diffcam._input_axes import (
@@ -21,6 +22,8 @@ from captum_diffcam._input_axes import (
     find_channel_dim,
     keeps_length,
 )
+from captum_diffcam._internals import without_inference
+from captum_diffcam.forward import explain_run, graph_behind, recording
 from captum_diffcam.logits import Target
 
 _LINEAR_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -50,8 +53,10 @@ class InputAttribution(Attribution):
             ``(N, T, C, H, W)``. None: the inputs have no channels, as ``(N, H, W)``. ``"auto"``: found from how the
             model reads the input (the first convolution, recurrent or linear layer) and from the size of the map; an
             error asks for the argument where they do not tell. For several inputs one for all, or a tuple of one each.
-        input_index: the index of the input, of several, to which the map belongs, or a list of indices. The others
-            get zeros. None: all inputs on which the explained layer depends, as autograd tells.
+        input_index: the index of the input to which the map belongs, or a list of indices, where the model has several
+            inputs. The others get zeros. None: the inputs on which the layer depends in the run that is explained, as
+            autograd tells from one more forward pass; so the map of a layer that runs for each of two images is drawn
+            on one of them.
 
     Example:
         >>> import torch
@@ -101,8 +106,10 @@ class InputAttribution(Attribution):
             A tensor of the input's shape; a tuple of them where ``inputs`` is a tuple.
 
         Raises:
-            ValueError: a layer's map has more than one channel or tensor. Or its positions do not fit an input, as
-                those of a table beside an image, or fit it in several ways.
+            ValueError: a layer's map has more than one channel or tensor. Or its positions do not fit an input (a table
+                beside an image), or fit it in several ways. Or it is unknown on which inputs the layer depends. The
+                message names ``channel_dim`` or ``input_index``.
+            IndexError: ``input_index`` is out of range.
         """
         tensors = as_inputs(inputs)
         channel_dims = channel_dims_of(tensors, self.channel_dim)
@@ -116,14 +123,21 @@ class InputAttribution(Attribution):
                 raise ValueError(f"`attribution` must return one map of shape (N, 1, *positions), got {got}.")
         if isinstance(maps, list):
             layers = [_normalize(layer) for layer in layers]
-        fitted = []
-        for i, (tensor, dim, reading) in enumerate(zip(tensors, channel_dims, readings.readings, strict=True)):
-            if i in drawn:
-                upsampled = [self._upsample(layer, tensor, dim, reading) for layer in layers]
-                fitted.append(torch.stack(upsampled).mean(dim=0))
-            else:
-                fitted.append(torch.zeros(tensor.shape, dtype=layers[0].dtype, device=tensor.device))
-        return tuple(fitted) if isinstance(inputs, tuple) else fitted[0]
+        upsampled = {
+            i: [self._upsample(layer, tensors[i], channel_dims[i], readings.readings[i]) for layer in layers]
+            for i in drawn
+        }
+        if len(tensors) > 1 and self.input_index is None:
+            for layer, belongs in enumerate(self._dependencies(tensors, kwargs)):
+                for i in set(drawn) - belongs:
+                    upsampled[i][layer] = torch.zeros_like(upsampled[i][layer])
+        attributions = tuple(
+            torch.stack(upsampled[i]).mean(dim=0)
+            if i in upsampled
+            else torch.zeros(tensor.shape, dtype=layers[0].dtype, device=tensor.device)
+            for i, tensor in enumerate(tensors)
+        )
+        return attributions if isinstance(inputs, tuple) else attributions[0]
 
     def _indices(self, count: int) -> list[int]:
         """Return the indices of the inputs on which the map is drawn."""
@@ -134,6 +148,41 @@ class InputAttribution(Attribution):
         if not indices or not all(-count <= i < count for i in indices):
             raise IndexError(f"`input_index` must be from 0 to {count - 1}, got {self.input_index!r}.")
         return [i % count for i in indices]
+
+    def _dependencies(self, tensors: tuple[Tensor, ...], kwargs: dict[str, Any]) -> list[set[int]]:
+        """Return for each layer the indices of the inputs on which it depends, in the run that is explained."""
+        explained = getattr(self.attribution, "attribution", self.attribution)
+        layers = explained.layer if isinstance(explained.layer, list) else [explained.layer]
+        at_input = getattr(explained, "at_input", [False] * len(layers))
+        # Of integers autograd tells nothing.
+        differentiable = all(tensor.is_floating_point() or tensor.is_complex() for tensor in tensors)
+        dependencies: list[set[int]] = []
+        if differentiable:
+            with recording():
+                leaves = [without_inference(tensor).detach().requires_grad_() for tensor in tensors]
+                starts = [get_gradient_edge(leaf).node for leaf in leaves]
+                run, _ = explain_run(
+                    explained.forward_func,
+                    layers,
+                    tuple(leaf.clone() for leaf in leaves),
+                    kwargs.get("additional_forward_args"),
+                    lambda run: None,
+                    at_input=[bool(kwargs.get("attribute_to_layer_input")) or single for single in at_input],
+                    tensor_index=getattr(explained, "tensor_index", None),
+                    run=getattr(explained, "run", None),
+                    device_ids=getattr(explained, "device_ids", None),
+                    create_graph=True,
+                )
+            for parts in run.tensors:
+                behind = graph_behind(tensor.point for part in parts for tensor in part)
+                dependencies.append({i for i, start in enumerate(starts) if start in behind})
+        if not all(dependencies) or not differentiable:
+            raise ValueError(
+                f"`input_index` must be given: autograd does not tell on which of {len(tensors)} inputs `layer` "
+                "depends. Pass the index of the input to which the map belongs, or a list of indices. The other inputs "
+                "get zeros."
+            )
+        return dependencies
 
     def _upsample(self, maps: Tensor, tensor: Tensor, channel_dim: ChannelDim, reading: Reading | None) -> Tensor:
         """Return a layer's maps in the shape of one input."""

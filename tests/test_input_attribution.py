@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from captum.attr import LayerAttribution, LayerGradCam
+from captum.attr import LayerAttribution, LayerGradCam, NoiseTunnel
+from captum.metrics import sensitivity_max
 from nets import conv_net, images, linear_net
+from torch import nn
 
-from captum_diffcam import InputAttribution, LayerDiffGradCam
+from captum_diffcam import EquivariantPart, InputAttribution, LayerDiffGradCam
 
 TARGETS = [2, 0, 5]
 
@@ -33,13 +35,166 @@ def test_upsampled_and_the_same_for_every_channel(net, x):
         torch.testing.assert_close(over_input[:, [channel]], expected)
 
 
-def test_a_tuple_for_a_tuple(net, x):
-    def forward(x, larger):
-        return net(x) + larger.mean((2, 3)) @ torch.ones(1, 6)
+def mean_over_positions(a):
+    return a.flatten(2).mean(2)
 
-    larger = torch.rand(3, 1, 20, 30)
-    over_inputs = InputAttribution(LayerDiffGradCam(forward, net.features)).attribute((x, larger), target=1)
-    assert [a.shape for a in over_inputs] == [x.shape, larger.shape]
+
+class Branches(nn.Module):
+    """A convolution for each of two images, and one for what they put out together."""
+
+    def __init__(self, shared=False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU())
+        self.second = self.first if shared else nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU())
+        self.fused, self.head = nn.Sequential(nn.Conv2d(10, 4, 3), nn.ReLU()), nn.Linear(14, 6)
+
+    def forward(self, a, b):
+        a, b = self.first(a), self.second(b)
+        fused = mean_over_positions(self.fused(torch.cat([a, b], 1)))
+        return self.head(torch.cat([mean_over_positions(a), mean_over_positions(a * b), fused], 1))
+
+
+def upsampled(maps, x):
+    return LayerAttribution.interpolate(maps, x.shape[2:], "bilinear").expand_as(x)
+
+
+@pytest.fixture
+def pair():
+    torch.manual_seed(1)
+    return torch.rand(3, 3, 12, 12), torch.rand(3, 3, 12, 12)
+
+
+@pytest.mark.parametrize(
+    ("layer", "on"), [("first", (True, False)), ("second", (False, True)), ("fused", (True, True))]
+)
+@pytest.mark.parametrize("method", [LayerDiffGradCam, LayerGradCam])
+def test_a_map_is_drawn_on_the_inputs_that_the_layer_depends_on(pair, layer, on, method):
+    net = Branches().eval()
+    cam = method(net, getattr(net, layer))
+    maps = cam.attribute(pair, target=TARGETS).detach()
+    for attribution, x, is_drawn in zip(InputAttribution(cam).attribute(pair, TARGETS), pair, on, strict=True):
+        torch.testing.assert_close(attribution.detach(), is_drawn * upsampled(maps, x))
+
+
+def test_each_of_several_layers_is_drawn_where_it_belongs(pair):
+    net = Branches().eval()
+    fused = InputAttribution(LayerDiffGradCam(net, [net.first, net.second])).attribute(pair, TARGETS)
+    for layer, x, attribution in zip([net.first, net.second], pair, fused, strict=True):
+        maps = LayerDiffGradCam(net, layer).attribute(pair, TARGETS)
+        maps = maps / maps.abs().amax((1, 2, 3), keepdim=True)
+        torch.testing.assert_close(attribution, upsampled(maps, x) / 2)
+
+
+def test_the_input_of_a_layer_may_depend_on_less(pair):
+    class Modulated(nn.Module):
+        """Features of the first image, scaled by the second one, which the layer holds."""
+
+        def forward(self, a):
+            return a * self.scale
+
+    net, modulated = Branches().eval(), Modulated()
+
+    def forward(a, b):
+        modulated.scale = b.mean((1, 2, 3), keepdim=True)
+        return net(modulated(a), b)
+
+    for at_input, on in ((True, (True, False)), (False, (True, True))):
+        cam = InputAttribution(LayerDiffGradCam(forward, modulated))
+        attributions = cam.attribute(pair, TARGETS, attribute_to_layer_input=at_input)
+        assert tuple(bool(attribution.any()) for attribution in attributions) == on
+
+
+@pytest.mark.parametrize(("run", "index"), [(0, 0), (1, 1), (-1, 1), (-2, 0)])
+def test_a_shared_layer_is_drawn_on_the_input_of_its_run(pair, run, index):
+    net = Branches(shared=True).eval()
+    cam = LayerDiffGradCam(net, net.first, run=run)
+    maps = cam.attribute(pair, TARGETS)
+    for wrapped in (InputAttribution(cam), InputAttribution(cam, input_index=index)):
+        attributions = wrapped.attribute(pair, TARGETS)
+        torch.testing.assert_close(attributions[index], upsampled(maps, pair[index]))
+        assert not attributions[1 - index].any()
+    part = EquivariantPart(cam, 1)
+    attributions = InputAttribution(part).attribute(pair, TARGETS)
+    torch.testing.assert_close(attributions[index], upsampled(part.attribute(pair, TARGETS), pair[index]))
+    assert not attributions[1 - index].any()
+
+
+def test_a_shared_layer_in_captums_tools(pair):
+    net = Branches(shared=True).eval()
+    cam = InputAttribution(LayerDiffGradCam(net, net.first, run=0))
+    expected = cam.attribute(pair, TARGETS)
+    assert expected[0].any()
+    for attribution, right in zip(
+        NoiseTunnel(cam).attribute(pair, nt_samples=2, stdevs=0.0, target=TARGETS), expected, strict=True
+    ):
+        torch.testing.assert_close(attribution, right)
+    assert sensitivity_max(cam.attribute, pair, n_perturb_samples=2, target=TARGETS).shape == (3,)
+
+
+def test_a_shared_layer_of_ids_asks_for_the_input():
+    torch.manual_seed(0)
+    embedding, layer, head = nn.Embedding(9, 6), nn.Linear(6, 6), nn.Linear(12, 4)
+    pair = torch.randint(9, (2, 7)), torch.randint(9, (2, 5))
+
+    def forward(a, b):
+        return head(torch.cat([layer(embedding(ids)).tanh().mean(1) for ids in (a, b)], 1))
+
+    cam = LayerDiffGradCam(forward, layer, layout="swin", run=1)
+    with pytest.raises(ValueError, match="`input_index`"):
+        InputAttribution(cam).attribute(pair, 1)
+    first, second = InputAttribution(cam, input_index=1).attribute(pair, 1)
+    assert first.shape == (2, 7)
+    assert not first.any()
+    torch.testing.assert_close(second, cam.attribute(pair, 1)[:, 0])
+
+
+def test_features_without_a_graph_ask_for_the_input(pair):
+    net = Branches().eval()
+
+    def forward(a, b):
+        with torch.no_grad():
+            a = a / 2
+        return net(a, b)
+
+    cam = LayerDiffGradCam(forward, net.first)
+    with pytest.raises(ValueError, match="`input_index`"):
+        InputAttribution(cam).attribute(pair, TARGETS)
+    first, second = InputAttribution(cam, input_index=[0]).attribute(pair, TARGETS)
+    assert first.any()
+    assert not second.any()
+
+
+def test_a_table_beside_an_image(net, x):
+    mix, table = nn.Linear(4, 6), torch.rand(3, 4)
+    cam = LayerDiffGradCam(lambda image, table: net(image) + mix(table), net.features)
+    with pytest.raises(ValueError, match=r"\(3, 4\).*`input_index`"):
+        InputAttribution(cam).attribute((x, table), TARGETS)
+    on_image, on_table = InputAttribution(cam, input_index=0).attribute((x, table), TARGETS)
+    torch.testing.assert_close(on_image, upsampled(cam.attribute((x, table), TARGETS), x))
+    assert on_table.shape == table.shape
+    assert not on_table.any()
+
+
+@pytest.mark.parametrize(
+    ("index", "error"), [(2, IndexError), (-3, IndexError), ([0, 5], IndexError), ([], IndexError), ("a", TypeError)]
+)
+def test_input_index_is_checked(pair, index, error):
+    net = Branches().eval()
+    with pytest.raises(error, match="`input_index`"):
+        InputAttribution(LayerDiffGradCam(net, net.first), input_index=index).attribute(pair, TARGETS)
+
+
+def test_several_inputs_leave_the_callers_state(pair):
+    net = Branches().eval()
+    net.first.append(nn.Dropout(0.5))
+    net.first[-1].train()
+    state = torch.get_rng_state()
+    with pytest.warns(UserWarning, match="train mode"), torch.inference_mode():
+        InputAttribution(LayerDiffGradCam(net, net.first)).attribute(pair, TARGETS)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(parameter.grad is None for parameter in net.parameters())
+    assert not any(tensor.requires_grad for tensor in pair)
 
 
 @pytest.mark.parametrize(("dims", "mode"), [(1, "linear"), (3, "trilinear")])
@@ -69,16 +224,16 @@ def test_captums_own_attributions_too(net, x):
 
 @pytest.mark.parametrize("mode", [None, "nearest"])
 def test_raw_audio(mode):
-    """(N, T), to which the model itself adds the channel; beside it a tuple with tokens of another length."""
+    """(N, T), to which the model itself adds the channel."""
     net, audio = conv_net(1), torch.rand(3, 27)
     cam = LayerDiffGradCam(lambda *inputs: net(inputs[0].reshape(3, 3, 9)), net.features)
     maps = cam.attribute(audio, target=1)
     assert maps.shape == (3, 1, 7)
     expected = [LayerAttribution.interpolate(maps, (n,), mode or "linear")[:, 0] for n in (27, 5)]
-    over_input = InputAttribution(cam, mode)
-    torch.testing.assert_close(over_input.attribute(audio, target=1), expected[0])
+    torch.testing.assert_close(InputAttribution(cam, mode).attribute(audio, target=1), expected[0])
     tokens = torch.zeros(3, 5, dtype=torch.int64)
-    for attribution, single in zip(over_input.attribute((audio, tokens), target=1), expected, strict=True):
+    with_tokens = InputAttribution(cam, mode, input_index=[0, 1]).attribute((audio, tokens), target=1)
+    for attribution, single in zip(with_tokens, expected, strict=True):
         torch.testing.assert_close(attribution, single)
 
 
