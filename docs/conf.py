@@ -48,7 +48,7 @@ autodoc_type_aliases = {
     "Classes": "captum_diffcam.attacks.fooling.Classes",
     "Contrast": "captum_diffcam.Contrast",
     "ContrastFunction": "captum_diffcam.contrast.ContrastFunction",
-    "Data": "captum_diffcam.attacks.batches.Data",
+    "Data": "captum_diffcam.attacks.fooling.Data",
     "Drawable": "captum_diffcam.figures.Drawable",
     "Images": "captum_diffcam.figures.Images",
     "Layout": "captum_diffcam.layouts.Layout",
