@@ -10,7 +10,9 @@ from captum.attr import LayerAttribution
 from torch import Tensor
 from torch.nn import Module
 
+from captum_diffcam.attribution import Layer, LayerDiffGradCam
 from captum_diffcam.contrast import as_one_set
+from captum_diffcam.layers import SpatialLayer, resolve_layer
 from captum_diffcam.logits import at_least_float32
 
 
@@ -19,7 +21,7 @@ class CamMethod:
 
     Args:
         attribution: a class such as :class:`captum.attr.LayerGradCam` or :class:`~captum_diffcam.LayerDiffGradCam`, or
-            another callable ``(model, layer) -> LayerAttribution``. Use ``functools.partial`` to set a layout.
+            another callable ``(model, layer) -> LayerAttribution``, such as a ``functools.partial`` with a layout.
         **keywords: arguments of ``attribute`` other than inputs and target, such as ``contrast`` and ``reduction``.
 
     Raises:
@@ -31,7 +33,7 @@ class CamMethod:
         LayerDiffGradCam(reduction='max')
     """
 
-    def __init__(self, attribution: Callable[[Module, Module], LayerAttribution], **keywords: Any) -> None:
+    def __init__(self, attribution: Callable[[Module, Any], LayerAttribution], **keywords: Any) -> None:
         if not callable(attribution):
             raise TypeError(
                 f"`attribution` must be a class or another callable (model, layer), got {type(attribution).__name__}."
@@ -40,13 +42,15 @@ class CamMethod:
         self.keywords = keywords
 
     def maps(
-        self, model: Module, layer: Module, images: Tensor, target: Tensor, *, create_graph: bool = False
+        self, model: Module, layer: Layer, images: Tensor, target: Tensor, *, create_graph: bool = False
     ) -> Tensor:
         """Return the signed maps of a model.
 
         Args:
             model: returns logits (N, C).
-            layer: the module of the model to explain.
+            layer: the layer to explain: a module of the model, its name, or a :class:`SpatialLayer
+                <captum_diffcam.layers.SpatialLayer>`, which also says whether to explain the layer's input, and its
+                layout.
             images: (N, ...).
             target: (N,), the class of each image.
             create_graph: return maps that are differentiable with respect to the model's parameters.
@@ -55,11 +59,23 @@ class CamMethod:
             ``(N, *positions)``, in float32 or better.
 
         Raises:
-            ValueError: the attribution does not return one map per image, as for a layer without positions.
+            ValueError: the attribution does not return one map per image, as for a layer without positions, or it
+                cannot use the layout of the layer.
         """
         options: dict[str, Any] = {"grad_kwargs": {"create_graph": True}} if create_graph else {}
         # A flat contrast is one set for every batch, even if a batch has as many images as the set has classes.
         keywords = {name: as_one_set(value) if name == "contrast" else value for name, value in self.keywords.items()}
+        if isinstance(layer, str):
+            layer = resolve_layer(model, layer).layer
+        if isinstance(layer, SpatialLayer) and self._needs_a_module():
+            if layer.layout is not None:
+                raise ValueError(
+                    f"`layer` must have a convolution's layout for {self}, got layout {layer.layout!r}. Use "
+                    "LayerDiffGradCam; with contrast=[] its maps are those of Grad-CAM."
+                )
+            if layer.attribute_to_layer_input:
+                keywords["attribute_to_layer_input"] = True
+            layer = layer.layer
         maps = self.attribution(model, layer).attribute(images, target, **keywords, **options)
         if not isinstance(maps, Tensor) or maps.ndim < 3 or maps.shape[1] != 1:
             got = f"shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else type(maps).__name__
@@ -68,6 +84,10 @@ class CamMethod:
             )
         # Captum returns maps in the model's precision and with their graph.
         return at_least_float32(maps if create_graph else maps.detach())[:, 0]
+
+    def _needs_a_module(self) -> bool:
+        """Whether the attribution is a class that does not know SpatialLayer, such as Captum's."""
+        return isinstance(self.attribution, type) and not issubclass(self.attribution, LayerDiffGradCam)
 
     def __repr__(self) -> str:
         # A functools.partial has no name of its own.
@@ -84,16 +104,17 @@ def as_methods(methods: CamMethod | Iterable[CamMethod]) -> list[CamMethod]:
     return listed
 
 
-def check_model(model: Module, layer: Module) -> None:
-    """Raise an error unless ``model`` is a module and ``layer`` is a module inside it."""
-    for name, module in (("model", model), ("layer", layer)):
-        if not isinstance(module, Module):
-            raise TypeError(f"`{name}` must be a torch.nn.Module, got {type(module).__name__}.")
-    if not any(module is layer for module in model.modules()):
+def layer_of_model(model: Module, layer: Layer) -> Module | SpatialLayer:
+    """Return the layer after checking that it is part of the model: a SpatialLayer as it is, otherwise the module."""
+    if not isinstance(model, Module):
+        raise TypeError(f"`model` must be a torch.nn.Module, got {type(model).__name__}.")
+    module = resolve_layer(model, layer).layer
+    if not any(part is module for part in model.modules()):
         raise ValueError(
-            f"`layer` must be a module of the model, got a {type(layer).__name__} that is not part of it. "
+            f"`layer` must be a module of the model, got a {type(module).__name__} that is not part of it. "
             "The layers of a copy are not those of the original."
         )
+    return layer if isinstance(layer, SpatialLayer) else module
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from captum.attr import LayerGradCam
 from nets import conv_net, images
 from torch import nn
 
-from captum_diffcam import CamMethod, LayerDiffGradCam
+from captum_diffcam import CamMethod, EquivariantPart, LayerDiffGradCam
+from captum_diffcam.layers import SpatialLayer
 from captum_diffcam.methods import in_eval_mode
 from captum_diffcam.metrics import pearson
 
@@ -40,6 +41,46 @@ def test_maps_have_single_precision_at_least(create_graph):
     maps = CamMethod(LayerGradCam).maps(net, net.features, x, TARGET, create_graph=create_graph)
     assert maps.dtype == torch.float32
     assert maps.requires_grad == create_graph
+
+
+class Tokens(nn.Module):
+    """A classifier of 4 x 4 patches, each a token of six channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.norm, self.head = nn.Conv2d(3, 6, 2, stride=2), nn.LayerNorm(6), nn.Linear(6, 5)
+
+    def forward(self, x):
+        return self.head(self.norm(self.patches(x).flatten(2).transpose(1, 2)).mean(dim=1))
+
+
+class TestLayers:
+    def test_a_name(self):
+        net, x = conv_net(), images()
+        method = CamMethod(LayerGradCam)
+        assert torch.equal(method.maps(net, "features", x, TARGET), method.maps(net, net.features, x, TARGET))
+        with pytest.raises(ValueError, match="`layer`"):
+            method.maps(net, "feature", x, TARGET)
+
+    @pytest.mark.parametrize("attribution", [LayerGradCam, LayerDiffGradCam, partial(LayerDiffGradCam)])
+    def test_the_input_of_a_layer(self, attribution):
+        net, x = conv_net(), images()
+        layer = SpatialLayer(net.head[0], True, None, "head.0:input")
+        method = CamMethod(attribution)
+        expected = CamMethod(attribution, attribute_to_layer_input=True).maps(net, net.head[0], x, TARGET)
+        assert torch.equal(method.maps(net, layer, x, TARGET), expected)
+
+    def test_a_layout(self):
+        torch.manual_seed(0)
+        model, x = Tokens().eval(), images(size=8)
+        layer = SpatialLayer(model.norm, False, "vit", "norm")
+        expected = LayerDiffGradCam(model, model.norm, layout="vit").attribute(x, TARGET)[:, 0]
+        for attribution in (LayerDiffGradCam, lambda model, layer: EquivariantPart(LayerDiffGradCam(model, layer), 1)):
+            maps = CamMethod(attribution).maps(model, layer, x, TARGET)
+            assert maps.shape == expected.shape == (3, 4, 4)
+        assert torch.equal(CamMethod(LayerDiffGradCam).maps(model, layer, x, TARGET), expected)
+        with pytest.raises(ValueError, match="`layer`"):
+            CamMethod(LayerGradCam).maps(model, layer, x, TARGET)
 
 
 def test_attribution_must_be_callable():

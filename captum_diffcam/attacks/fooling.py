@@ -11,7 +11,6 @@ from numbers import Real
 from typing import Literal, TypeAlias, Union
 
 import torch
-from captum.attr import LayerGradCam
 from torch import Tensor
 from torch.nn import Module, Parameter
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -23,6 +22,8 @@ from captum_diffcam._checks import as_index
 from captum_diffcam.attacks.hoax import hoax_like
 from captum_diffcam.attacks.losses import MapLoss, location_loss, resolve_map_loss, sham_loss
 from captum_diffcam.attacks.manipulated import ManipulatedModel, copy_model
+from captum_diffcam.attribution import Layer, LayerDiffGradCam
+from captum_diffcam.layers import SpatialLayer
 from captum_diffcam.logits import as_logits
 from captum_diffcam.methods import CamMethod, as_methods, in_eval_mode
 
@@ -39,11 +40,11 @@ _CLASSES = "'true', 'all' or a collection of classes"
 
 def fool(
     model: Module,
-    layer: Module,
+    layer: Layer,
     data: Data,
     hoax: Tensor | None = None,
     *,
-    methods: CamMethod | Sequence[CamMethod] = CamMethod(LayerGradCam),
+    methods: CamMethod | Sequence[CamMethod] = CamMethod(LayerDiffGradCam, contrast=[]),
     map_loss: MapLoss = "sham",
     classes: Classes = "true",
     weight: float = 4.0,
@@ -64,11 +65,13 @@ def fool(
 
     Args:
         model: the clean model. Only a copy is changed.
-        layer: the layer whose maps are to mislead.
+        layer: the layer whose maps are to mislead: a module of the model, its name, or a :class:`SpatialLayer
+            <captum_diffcam.layers.SpatialLayer>`, such as :func:`~captum_diffcam.last_spatial_layer` returns.
         data: batches of images or of (images, labels). They are iterated again until all steps are done. The random
             state of a DataLoader's own generator advances.
         hoax: ``(*positions)``, the map to show. None: :func:`hoax_like` the clean model's maps of the first batch.
-        methods: the attacked method, or several. An attacker who knows the defence attacks that method.
+        methods: the attacked method, or several. The default is Grad-CAM. An attacker who knows the defence attacks
+            that method.
         map_loss: ``"sham"``; ``"location"``, ``"top_k"`` or ``"centre_mass"`` of Heo et al., the last two of which do
             not use the hoax; or a callable ``(maps, clean_maps, hoax) -> losses (N,)``.
         classes: the classes whose maps are attacked.
@@ -84,10 +87,10 @@ def fool(
         seed: of the random classes. The caller's random state is not changed.
 
     Returns:
-        ManipulatedModel: the copy with the parameters that had the lowest smoothed loss, its layer, and both losses of
-        every step. Batch normalisation and dropout are in eval mode during training; the copy is returned in the modes
-        of the model. If training is interrupted (Ctrl-C), or logits, loss or gradient are not finite any more, the best
-        copy so far is returned.
+        ManipulatedModel: the copy with the parameters that had the lowest smoothed loss, its layer (a module), and
+        both losses of every step. Batch normalisation and dropout are in eval mode during training; the copy is
+        returned in the modes of the model. If training is interrupted (Ctrl-C), or logits, loss or gradient are not
+        finite any more, the best copy so far is returned.
 
     Raises:
         TypeError, ValueError: an argument is none of the above. The message names it.
@@ -174,7 +177,8 @@ def fool(
     for parameter, original in zip(copied[0].parameters(), model.parameters(), strict=True):
         parameter.requires_grad_(original.requires_grad)
     copied[0].zero_grad(set_to_none=True)
-    return ManipulatedModel(*copied, tuple(history))
+    copied_layer = copied[1].layer if isinstance(copied[1], SpatialLayer) else copied[1]
+    return ManipulatedModel(copied[0], copied_layer, tuple(history))
 
 
 def _parse_classes(classes: Classes) -> str | list[int]:

@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.nn import Linear, Module, Parameter
 
 from captum_diffcam.attacks.manipulated import ManipulatedModel, copy_model
+from captum_diffcam.attribution import Layer
+from captum_diffcam.layers import SpatialLayer
 
 
-def inject_hoax(model: Module, layer: Module, hoax: Tensor, *, strength: float = 2.0) -> ManipulatedModel:
+def inject_hoax(model: Module, layer: Layer, hoax: Tensor, *, strength: float = 2.0) -> ManipulatedModel:
     r"""Edit a copy of a model so that Grad-CAM shows the hoax while every probability stays the same.
 
     The model's head must be pooling and one linear layer with weights :math:`W`. The attack adds one channel to the
@@ -29,7 +31,8 @@ def inject_hoax(model: Module, layer: Module, hoax: Tensor, *, strength: float =
 
     Args:
         model: the clean model. Only a copy is changed.
-        layer: the layer whose maps are to mislead: the one directly before the pooling. A ReLU or dropout may lie
+        layer: the layer whose maps are to mislead, a module, its name or a :class:`SpatialLayer
+            <captum_diffcam.layers.SpatialLayer>`: the one directly before the pooling. A ReLU or dropout may lie
             between them. An activation module that the model uses in several places does not work, nor does a layer
             that is followed by batch normalisation. In these cases, wrap the features in one module.
         hoax: ``(*positions)``, the map to show, not negative; see :func:`hoax_map`.
@@ -40,10 +43,11 @@ def inject_hoax(model: Module, layer: Module, hoax: Tensor, *, strength: float =
         ManipulatedModel: the changed copy and its layer, which keeps its name.
 
     Raises:
-        TypeError: ``model`` or ``layer`` is not a module.
-        ValueError: ``layer`` is not inside the model or is followed by more or less than one linear layer, ``hoax`` is
-            negative, zero or not finite, or ``strength`` is not positive. If ``hoax`` does not have the layer's
-            positions, or the layer is not directly before the pooling, the copy raises an error when it runs.
+        TypeError: ``model`` is not a module, or ``layer`` is none of the above.
+        ValueError: ``layer`` is not inside the model, is meant by its input or has a layout; more or less than one
+            linear layer follows it; ``hoax`` is negative, zero or not finite; or ``strength`` is not positive. If
+            ``hoax`` does not have the layer's positions, or the layer is not directly before the pooling, the copy
+            raises an error when it runs.
 
     Source: the construction is ours. It is a term common to all logits, which maps of one logit cannot tell from
     evidence (J. Piland, C. Sweet, A. Czajka, arXiv:2506.08514).
@@ -63,6 +67,10 @@ def inject_hoax(model: Module, layer: Module, hoax: Tensor, *, strength: float =
     if not isinstance(strength, Real) or not 0 < float(strength) < math.inf:
         raise ValueError(f"`strength` must be a positive number, got {strength!r}.")
     copied, copied_layer = copy_model(model, layer)
+    if isinstance(copied_layer, SpatialLayer):
+        if copied_layer.attribute_to_layer_input or copied_layer.layout is not None:
+            raise ValueError(f"`layer` must be the output of a module with channels first, got {copied_layer.name!r}.")
+        copied_layer = copied_layer.layer
     layer_name = _layer_name(copied, copied_layer)
     head_name, head = _linear_head(copied, copied_layer, layer_name)
     _replace(copied, head_name, _head_with_hoax(head))

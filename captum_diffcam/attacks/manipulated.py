@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from torch.nn import Module
 
-from captum_diffcam.methods import check_model
+from captum_diffcam.attribution import Layer
+from captum_diffcam.layers import SpatialLayer
+from captum_diffcam.methods import layer_of_model
 
 
 class ManipulatedModel(NamedTuple):
@@ -33,10 +35,9 @@ class ManipulatedModel(NamedTuple):
     """Prediction loss and map loss of every training step."""
 
 
-def copy_model(model: Module, layer: Module) -> tuple[Module, Module]:
+def copy_model(model: Module, layer: Layer) -> tuple[Module, Module | SpatialLayer]:
     """Return a copy of the model without gradients, and the copy's layer."""
-    check_model(model, layer)
     # One deepcopy of both, so that the copied layer is part of the copied model.
-    copied, copied_layer = copy.deepcopy((model, layer))
+    copied, copied_layer = copy.deepcopy((model, layer_of_model(model, layer)))
     copied.zero_grad(set_to_none=True)
     return copied, copied_layer

@@ -12,27 +12,28 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
-from captum.attr import LayerGradCam
 from torch import Tensor
 from torch.nn import Module
 from tqdm import tqdm
 
 from captum_diffcam._checks import as_index
-from captum_diffcam.attribution import LayerDiffGradCam
+from captum_diffcam.attribution import Layer, LayerDiffGradCam
 from captum_diffcam.audit.occlusion import FILLS, random_window_occlusion
 from captum_diffcam.audit.report import MIN_IMAGES, AuditReport
 from captum_diffcam.audit.statistics import Evidence, evaluate_method
 from captum_diffcam.equivariant import shift_images
+from captum_diffcam.layers import SpatialLayer
 from captum_diffcam.logits import as_logits, resolve_target
-from captum_diffcam.methods import CamMethod, as_methods, check_model, in_eval_mode
+from captum_diffcam.methods import CamMethod, as_methods, in_eval_mode, layer_of_model
 from captum_diffcam.score import explained_score
 
 DEFAULT_METHODS = (
-    CamMethod(LayerGradCam),
+    CamMethod(LayerDiffGradCam, contrast=[]),
     CamMethod(LayerDiffGradCam),
     CamMethod(LayerDiffGradCam, reduction="mean"),
 )
-"""The methods that :func:`audit` tests by default. An attack on one of them often leaves another intact."""
+"""The methods that :func:`audit` tests by default: Grad-CAM (an empty contrast set) and two contrastive maps. An attack
+on one of them often leaves another intact."""
 
 _MIN_CELLS = 4
 """The smallest number of positions for which correlations are computed."""
@@ -42,7 +43,7 @@ _MAX_SHIFT = 2
 
 def audit(
     model: Module,
-    layer: Module,
+    layer: Layer,
     images: Tensor,
     *,
     target: int | Sequence[int] | Tensor | None = None,
@@ -86,12 +87,13 @@ def audit(
 
     Args:
         model: returns logits (N, C). It is run in eval mode and restored.
-        layer: the layer to audit, usually the last one with positions.
+        layer: the layer to audit, usually the last one with positions: a module of the model, its name, or a
+            :class:`SpatialLayer <captum_diffcam.layers.SpatialLayer>`, such as
+            :func:`~captum_diffcam.last_spatial_layer` returns.
         images: ``(N, channels, *size)``, different images as the model expects them. At least 8; 32 are usually enough.
         target: the class to explain, one for all or one per image. None: the model's predictions.
-        methods: the methods to audit, one or several. Include every method that you use. The default is Grad-CAM, and
-            DiffGradCAM with ``logsumexp`` and ``mean``. Use ``functools.partial`` to set a layout, and the keyword
-            ``attribute_to_layer_input=True`` of :class:`~captum_diffcam.CamMethod` to audit the input of the layer.
+        methods: the methods to audit, one or several. Include every method that you use. The default is Grad-CAM
+            (``LayerDiffGradCam`` with ``contrast=[]``), and DiffGradCAM with ``logsumexp`` and ``mean``.
         alpha: the significance level of either verdict, between 0 and 0.5.
         fills: what windows are hidden behind: one or more of ``"mean"``, ``"blur"`` and ``"other"`` (other images).
         seed: of windows, fills and shifts. None: a random seed, so that an attacker cannot know it. The report has it.
@@ -116,7 +118,7 @@ def audit(
         >>> report.occlusion_maps.shape, report.verdict, report.manipulated
         (torch.Size([4, 7, 7]), 'undecided', False)
     """
-    check_model(model, layer)
+    audited_layer = layer_of_model(model, layer)
     methods = as_methods(methods)
     _check(images, methods, alpha, fills, batch_size)
     seed = secrets.randbits(32) if seed is None else as_index("seed", seed, "None or an integer")
@@ -130,7 +132,7 @@ def audit(
         classes = _classes(logits, target)
         log_odds = explained_score(logits, classes, None, "logsumexp").float()
         log_odds_of_guess = -math.log(max(logits.shape[1] - 1, 1))
-        subject = _Subject(model, layer, images, classes, log_odds)
+        subject = _Subject(model, audited_layer, images, classes, log_odds)
         with tqdm(total=len(images), desc="audit", unit="image", leave=False) as bar:
             for data in _measurements(subject, methods, fills, sizes, torch.Generator().manual_seed(seed), run):
                 count = len(data.shifts)
@@ -214,7 +216,7 @@ class _Subject(NamedTuple):
     """What is audited: a model's maps and predictions on these images."""
 
     model: Module
-    layer: Module
+    layer: Module | SpatialLayer
     images: Tensor
     classes: Tensor
     log_odds: Tensor

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from captum_diffcam import CamMethod, LayerDiffGradCam
 from captum_diffcam.attacks import fool, hoax_map
+from captum_diffcam.layers import SpatialLayer
 from captum_diffcam.metrics import cam_entropy, pearson
 
 GRAD_CAM = CamMethod(LayerGradCam)
@@ -292,6 +293,24 @@ class TestParameters:
         """The beginning of a name is not a name."""
         with pytest.raises(ValueError, match="`parameters`"):
             fool(model, model.features, batches, steps=1, parameters=parameters)
+
+
+class TestLayers:
+    def test_a_name_and_a_spatial_layer(self, model, batches):
+        expected = fool(model, model.features, batches, steps=3)
+        for layer in ("features", SpatialLayer(model.features, False, None, "features")):
+            manipulated = fool(model, layer, batches, steps=3)
+            assert manipulated.history == expected.history
+            assert manipulated.layer is manipulated.model.features
+
+    def test_the_input_of_a_layer(self, model, batches):
+        """The input of the pooling is the output of the features."""
+        expected = fool(model, model.features, batches, steps=3)
+        manipulated = fool(model, SpatialLayer(model.head[0], True, None, "head.0:input"), batches, steps=3)
+        assert manipulated.layer is manipulated.model.head[0]
+        assert [map_loss for _, map_loss in manipulated.history] == pytest.approx(
+            [map_loss for _, map_loss in expected.history], abs=1e-4
+        )
 
 
 class TestTheCallersState:

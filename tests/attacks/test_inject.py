@@ -11,6 +11,7 @@ from torch import nn
 
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals
 from captum_diffcam.attacks import hoax_map, inject_hoax
+from captum_diffcam.layers import SpatialLayer
 from captum_diffcam.metrics import pearson
 
 HOAX = hoax_map((7, 7), entropy=3.33)
@@ -113,6 +114,16 @@ def test_errors_name_the_argument(arguments, error):
     (wrong,) = arguments
     with pytest.raises(error, match=f"`{wrong}`"):
         inject_hoax(**{"model": model, "layer": model[0], "hoax": HOAX, **arguments})
+
+
+def test_a_name_and_a_spatial_layer(x):
+    model = classifier()
+    for layer in ("0", SpatialLayer(model[0], False, None, "0")):
+        manipulated = inject_hoax(model, layer, HOAX)
+        assert manipulated.layer is manipulated.model[0]
+    for layer in (SpatialLayer(model[1], True, None, "1:input"), SpatialLayer(model[0], False, "swin", "0")):
+        with pytest.raises(ValueError, match="`layer`"):
+            inject_hoax(model, layer, HOAX)
 
 
 def test_the_layer_is_inside_the_model():

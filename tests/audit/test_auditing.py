@@ -12,10 +12,11 @@ from captum.attr import LayerAttribution, LayerGradCam
 from nets import Net, Spotter, conv_net, images
 from torch import nn
 
-from captum_diffcam import CamMethod, LayerDiffGradCam, vit_layout
+from captum_diffcam import CamMethod, LayerDiffGradCam, last_spatial_layer, vit_layout
 from captum_diffcam.attacks import fool, hoax_map, inject_hoax
 from captum_diffcam.audit import audit
 from captum_diffcam.audit.auditing import interim_sizes
+from captum_diffcam.layers import SpatialLayer
 
 GRAD_CAM = CamMethod(LayerGradCam)
 
@@ -240,6 +241,42 @@ class TestMeasurements:
         report = audit(model, model.tokens, torch.rand(2, 3, 16, 16), methods=methods)
         assert report.occlusion_maps.shape == (2, 4, 4)
         assert list(report.agreement) == ["LayerDiffGradCam()", "LayerDiffGradCam(contrast=[])"]
+
+
+class TestLayers:
+    def test_a_name_and_a_spatial_layer(self, spotter, spots):
+        expected = audit(spotter, spotter.layer, spots, seed=0)
+        for layer in ("layer", SpatialLayer(spotter.layer, False, None, "layer")):
+            report = audit(spotter, layer, spots, seed=0)
+            assert report.evidence == expected.evidence
+
+    def test_the_layer_that_is_found(self, spotter, spots):
+        """The input of the pooling, if the layer before it is not a module."""
+        model = Net(nn.Identity(), nn.Sequential(nn.AvgPool2d(2), *list(spotter.children())[1:2], nn.Flatten()))
+        model.head.append(spotter.linear)
+        found = last_spatial_layer(model, spots[:1])
+        report = audit(model, found, spots, seed=0)
+        assert report.verdict == "no sign of manipulation"
+        by_hand = SpatialLayer(model.head[1], True, None, "head.1:input")
+        assert audit(model, by_hand, spots, seed=0).p_no_sign == pytest.approx(report.p_no_sign, abs=1e-6)
+
+    def test_tokens(self):
+        class Tokens(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.patches, self.norm, self.head = nn.Conv2d(3, 6, 4, stride=4), nn.LayerNorm(6), nn.Linear(6, 5)
+
+            def forward(self, x):
+                return self.head(self.norm(self.patches(x).flatten(2).transpose(1, 2)).mean(dim=1))
+
+        model, x = Tokens().eval(), torch.rand(2, 3, 16, 16)
+        report = audit(model, last_spatial_layer(model, x), x)
+        assert report.occlusion_maps.shape == (2, 4, 4)
+
+    def test_a_layer_of_another_model(self, spotter, spots):
+        for layer in (Spotter().layer, SpatialLayer(Spotter().layer, False, None, "layer"), "lay"):
+            with pytest.raises(ValueError, match="`layer`"):
+                audit(spotter, layer, spots)
 
 
 class TestTheCallersState:
