@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
+from operator import is_
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
@@ -36,6 +37,11 @@ def version_of(tensor: Tensor) -> int:
 def is_view(tensor: Tensor) -> bool:
     """Return whether autograd takes the tensor for a view of another one."""
     return tensor._is_view()
+
+
+def is_within_torch_func() -> bool:
+    """Return whether a transform of ``torch.func`` is running, whose tensors are not those of autograd."""
+    return bool(torch._C._are_functorch_transforms_active())
 
 
 def without_inference(value: Any) -> Any:
@@ -315,64 +321,69 @@ class _ModuleState:
         self._keep(module._buffers)
         # Those of torch.nn.parallel hold the tensors of the module that they wrap.
         if not type(module).__module__.startswith("torch.nn.parallel."):
-            self._keep(vars(module), without=_OF_EVERY_MODULE)
-            for name, value in vars(module).items():
-                if name not in _OF_EVERY_MODULE:
-                    self._look_into(value, depth=3)
+            for value in self._keep(vars(module)):
+                self._look_into(value, depth=3)
 
     def _look_into(self, value: Any, depth: int) -> None:
         """Keep the entries of a container, and of the containers in it."""
         if type(value) in _PLAIN or not depth or id(value) in self.copies.visited:
             return
         self.copies.visited.add(id(value))
-        inner: Iterable[Any]
+        inner: Iterable[Any] = ()
         if isinstance(value, tuple):
             inner = value
-        elif isinstance(value, dict):
-            inner = list(value.values())
-            self._keep(value)
-        elif isinstance(value, (list, deque)):
-            inner = list(value)
-            self._keep(value)
+        elif isinstance(value, (dict, list, deque)):
+            inner = self._keep(value)
         elif _is_object_of_the_model(value):
-            inner = list(vars(value).values())
-            self._keep(vars(value))
-        else:
-            return
+            inner = self._keep(vars(value))
         for item in inner:
             self._look_into(item, depth - 1)
 
-    def _keep(self, container: Any, without: frozenset[str] = frozenset()) -> None:
-        self.containers.append(_Entries(container, self.copies, without))
+    def _keep(self, container: Any) -> list[Any]:
+        """Keep the entries of a container, and return those that the model's author has put there."""
+        entries = _Entries(container, self.copies)
+        self.containers.append(entries)
+        return [entries.before[key] for key in entries.keys()]  # noqa: SIM118
 
     def put_back(self) -> None:
         """Put back what the run has stored, unless a lazy module has become another one."""
-        if type(self.module) is self.kind:
-            changed = [entries for entries in self.containers if entries.put_copies_back()]
-            # Numbers beside such a tensor belong to it, such as the length up to which a table has been made.
-            attributes = vars(self.module)
-            for entries in self.containers:
-                if entries in changed or (changed and entries.container is attributes):
-                    entries.put_back()
+        if type(self.module) is not self.kind:
+            return
+        changed = [entries for entries in self.containers if entries.were_changed()]
+        # Numbers beside such a tensor belong to it, such as the length up to which a table has been made.
+        attributes = vars(self.module)
+        for entries in self.containers if changed else ():
+            if entries in changed or entries.container is attributes:
+                entries.put_back()
 
 
 class _Entries:
     """The entries of one dictionary or list. For the run, tensors in it are replaced by copies."""
 
-    def __init__(self, container: Any, copies: _Copies, without: frozenset[str]) -> None:
-        self.container, self.copies, self.without = container, copies, without
+    def __init__(self, container: Any, copies: _Copies) -> None:
+        self.container, self.copies = container, copies
         self.before = self._now()
-        for key, value in self.before.items():
+        self.has_copies = False
+        for key in self.keys():
+            value = self.before[key]
             if isinstance(value, Tensor) and not isinstance(value, Parameter) and not value._is_view():
                 container[key] = copies.copy(value)
+                self.has_copies = True
 
     def _now(self) -> dict[Any, Any]:
-        if isinstance(self.container, dict):
-            return {key: value for key, value in self.container.items() if key not in self.without}
-        return dict(enumerate(self.container))
+        return dict(self.container) if isinstance(self.container, dict) else dict(enumerate(self.container))
 
-    def put_copies_back(self) -> bool:
+    def keys(self) -> Iterable[Any]:
+        """Return the keys before the run, without the attributes that every module has."""
+        return self.before.keys() - _OF_EVERY_MODULE if "_modules" in self.before else self.before.keys()
+
+    def were_changed(self) -> bool:
         """Replace copies by their originals, and return whether the run has stored other tensors."""
+        # Most modules of most models store nothing, and a small model runs hardly longer than this takes.
+        if not self.has_copies and len(self.container) == len(self.before):
+            values = self.container.values() if isinstance(self.container, dict) else self.container
+            if all(map(is_, values, self.before.values())):
+                return False
         now = self._now()
         for key, value in now.items():
             if (original := self.copies.original(value)) is not value:

@@ -26,6 +26,7 @@ from captum_diffcam._internals import (
     differentiable_operations,
     has_tensors,
     is_view,
+    is_within_torch_func,
     map_tensors,
     modules_of,
     preserve_model_state,
@@ -385,6 +386,11 @@ class _Capture:
         is_the_layer = module is self.layers[i] and not torch.compiler.is_compiling()
         if is_the_layer and threading.get_ident() != self.thread:
             return value
+        if is_within_torch_func():
+            raise ValueError(
+                f"`layer` must run outside of torch.func, but {type(module).__name__} runs within a transform such as "
+                "vmap or grad. Choose a layer before or behind the transform, or call the model without it."
+            )
         if self.late:
             self.late.keeps = True
         tensors: list[LayerTensor] = []
