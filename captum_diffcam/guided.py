@@ -19,7 +19,7 @@ from captum_diffcam._internals import (
     preserve_random_state,
 )
 from captum_diffcam.attribution import Layer, LayerDiffGradCam
-from captum_diffcam.contrast import Contrast
+from captum_diffcam.contrast import Contrast, contrast_mask
 from captum_diffcam.forward import graph_behind, recording
 from captum_diffcam.input_attribution import InputAttribution
 from captum_diffcam.logits import Target, as_logits, resolve_target
@@ -183,7 +183,8 @@ class _TargetScore(Module):
             for handle in handles:
                 handle.remove()
         logits, classes = resolve_target(as_logits(output, self.class_dim), self.target, self.class_dim)
-        score = explained_score(logits, classes, self.contrast, self.reduction)
+        mask = contrast_mask(self.contrast, logits, classes)
+        score = explained_score(logits, classes, mask, self.reduction)
         relu_nodes = {node for node in graph_behind([score]) if node.name().startswith("ReluBackward")}
         self.functional_relus = len(relu_nodes - of_modules)
         return score

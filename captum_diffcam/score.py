@@ -80,9 +80,11 @@ def contrast_score(target_logits: Tensor, logits: Tensor, mask: Tensor, reductio
     return ((target_logits[:, None] - reference) - remainder).squeeze(1).masked_fill(unopposed, torch.inf)
 
 
-def explained_score(logits: Tensor, target: Tensor, contrast: Contrast, reduction: Reduction) -> Tensor:
-    """Return ``D`` of each example's target. Shapes: logits (N, C), target (N,) -> (N,). Differentiable."""
-    mask = contrast_mask(contrast, logits, target)
+def explained_score(logits: Tensor, target: Tensor, mask: Tensor, reduction: Reduction) -> Tensor:
+    """Return ``D`` of each example's target against its contrast set.
+
+    Shapes: logits (N, C), target (N,), mask (N, C) boolean -> (N,). Differentiable.
+    """
     score = contrast_score(logits.gather(1, target[:, None]).squeeze(1), logits, mask, reduction)
     if score.isposinf().any():
         raise ValueError(

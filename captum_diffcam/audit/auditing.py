@@ -21,6 +21,7 @@ from captum_diffcam.attribution import Layer, LayerDiffGradCam
 from captum_diffcam.audit.occlusion import FILLS, random_window_occlusion
 from captum_diffcam.audit.report import MIN_IMAGES, AuditReport
 from captum_diffcam.audit.statistics import Evidence, evaluate_method
+from captum_diffcam.contrast import contrast_mask
 from captum_diffcam.equivariant import shift_images
 from captum_diffcam.layers import SpatialLayer
 from captum_diffcam.logits import as_logits, resolve_target
@@ -130,7 +131,7 @@ def audit(
         if logits.ndim != 2:
             raise ValueError(f"`model` must return logits (N, C), got {tuple(logits.shape)} for {len(images)} images.")
         classes = _classes(logits, target)
-        log_odds = explained_score(logits, classes, None, "logsumexp").float()
+        log_odds = explained_score(logits, classes, contrast_mask(None, logits, classes), "logsumexp").float()
         log_odds_of_guess = -math.log(max(logits.shape[1] - 1, 1))
         subject = _Subject(model, audited_layer, images, classes, log_odds)
         with tqdm(total=len(images), desc="audit", unit="image", leave=False) as bar:
@@ -317,7 +318,8 @@ def _logits(model: Module, images: Tensor) -> Tensor:
 
 
 def _log_odds(model: Module, images: Tensor, classes: Tensor) -> Tensor:
-    return explained_score(_logits(model, images), classes, None, "logsumexp")
+    logits = _logits(model, images)
+    return explained_score(logits, classes, contrast_mask(None, logits, classes), "logsumexp")
 
 
 class _BatchedRun:
