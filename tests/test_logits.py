@@ -45,14 +45,13 @@ from captum_diffcam import ContrastScore, LayerDiffGradCam
         (np.array(True), TypeError),
         (np.array([0, 1, 6]), IndexError),
     ],
-    ids=str,
 )
 def test_errors_name_the_argument(net, x, target, error):
     with pytest.raises(error, match="`target` must"):
         LayerDiffGradCam(net, net.features).attribute(x, target=target)
 
 
-@pytest.mark.parametrize("target", [6, [0, 1, 6], (6,), lambda z: torch.full((3,), 6)], ids=str)
+@pytest.mark.parametrize("target", [6, [0, 1, 6], (6,), lambda z: torch.full((3,), 6)])
 def test_classes_out_of_range_are_told_the_range(net, x, target):
     with pytest.raises(IndexError, match="from 0 to 5, got 6"):
         LayerDiffGradCam(net, net.features).attribute(x, target=target)
@@ -69,13 +68,13 @@ def test_no_target_is_answered_with_the_ways_to_name_one(net, x):
         LayerDiffGradCam(net, net.features).attribute(x)
 
 
-@pytest.mark.parametrize("target", [(1, 9, 0), (1, 0, -1), [(1, 0, 0), (2, 0, 0), (1, 7, 0)]], ids=str)
+@pytest.mark.parametrize("target", [(1, 9, 0), (1, 0, -1), [(1, 0, 0), (2, 0, 0), (1, 7, 0)]])
 def test_positions_out_of_range(net, x, target):
     with pytest.raises(IndexError, match="`target` must have a position from 0 to 6, got"):
         LayerDiffGradCam(net.features, net.features[0]).attribute(x, target=target)
 
 
-@pytest.mark.parametrize("target", [1, (1,), (1, 2), (1, 2, 3, 4), lambda z: z.argmax(1)[:, 0, 0]], ids=str)
+@pytest.mark.parametrize("target", [1, (1,), (1, 2), (1, 2, 3, 4), lambda z: z.argmax(1)[:, 0, 0]])
 def test_a_segmentation_needs_a_position(net, x, target):
     with pytest.raises(ValueError, match=r"`target` must .*position"):
         LayerDiffGradCam(net.features, net.features[0]).attribute(x, target=target)
@@ -166,7 +165,6 @@ class TestOutputsOfSeveralParts:
             (SimpleNamespace(features=Z - 1, logits=Z), ".logits"),
             (namedtuple("InceptionOutputs", ["logits", "aux_logits"])(Z, Z), ".logits"),
         ],
-        ids=str,
     )
     def test_the_hint_fits(self, net, x, output, hint):
         with pytest.raises(TypeError, match=f"`forward_func` must .*got {type(output).__name__}") as error:
@@ -193,7 +191,6 @@ class TestOutputsOfSeveralParts:
             ({}, [BOXES]),
             {"scores": Z, "masks": Z},
         ],
-        ids=str,
     )
     def test_no_hint_if_nothing_is_called_logits(self, output):
         with pytest.raises(TypeError, match="`forward_func` must return") as error:
@@ -201,7 +198,7 @@ class TestOutputsOfSeveralParts:
         assert "model(x)" not in str(error.value)
         assert "Pass a function that returns" in str(error.value) or "pass a function that returns" in str(error.value)
 
-    @pytest.mark.parametrize("output", [BOXES, [BOXES], ({}, [BOXES]), SimpleNamespace(**BOXES)], ids=str)
+    @pytest.mark.parametrize("output", [BOXES, [BOXES], ({}, [BOXES]), SimpleNamespace(**BOXES)])
     def test_detections_are_called_detections(self, output):
         with pytest.raises(TypeError, match=r"boxes.*labels.*Detections"):
             ContrastScore(lambda x: output)(Z)
@@ -218,7 +215,6 @@ class TestTargetsOfToolkits:
             [np.int64(2), np.int64(0), np.int64(5)],
             list(np.array([2, 0, 5])),
         ],
-        ids=str,
     )
     def test_one_for_each_example(self, net, x, target):
         cam = LayerDiffGradCam(net, net.features)

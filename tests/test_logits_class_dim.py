@@ -44,7 +44,7 @@ class TestQueries:
     """Query q of a detector is explained as a classifier that returns the logits of query q."""
 
     @pytest.mark.parametrize("class_dim", [2, -1])
-    @pytest.mark.parametrize("contrast", [None, 4, [0, 3], top_rivals(2), [[0], [3, 4]], []], ids=str)
+    @pytest.mark.parametrize("contrast", [None, 4, [0, 3], top_rivals(2), [[0], [3, 4]], []])
     @pytest.mark.parametrize("method", [LayerDiffGradCam, LayerDiffGradCamPlusPlus])
     def test_maps(self, detector, method, contrast, class_dim):
         of_query = method(lambda x: detector(x)[:, 2], detector.features)
@@ -93,7 +93,7 @@ class TestQueries:
             )
 
     @pytest.mark.parametrize("shape", [(-1, 1, CLASSES), (-1, 1, 1, CLASSES), (-1, 1, CLASSES, 1)])
-    @pytest.mark.parametrize("target", [3, [3, 3], predicted], ids=str)
+    @pytest.mark.parametrize("target", [3, [3, 3], predicted])
     def test_a_class_is_enough_for_one_query(self, shape, target):
         net = conv_net(classes=CLASSES)
         cam = LayerDiffGradCam(lambda x: net(x).reshape(shape), net.features, class_dim=shape.index(CLASSES))
@@ -107,7 +107,7 @@ class TestQueries:
 
 
 class TestScores:
-    @pytest.mark.parametrize("contrast", [None, 4, [0, 3], top_rivals(2), [[0], [3, 4]]], ids=str)
+    @pytest.mark.parametrize("contrast", [None, 4, [0, 3], top_rivals(2), [[0], [3, 4]]])
     @pytest.mark.parametrize("class_dim", [2, -1])
     def test_each_query_by_itself(self, contrast, class_dim):
         z = torch.randn(2, QUERIES, CLASSES, generator=torch.Generator().manual_seed(0))
@@ -153,7 +153,6 @@ class TestErrors:
             ((1, CLASSES), IndexError),
             ((-1, 1), IndexError),
         ],
-        ids=str,
     )
     def test_of_targets(self, detector, target, error):
         with pytest.raises(error, match="`target` must"):

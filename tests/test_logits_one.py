@@ -64,7 +64,7 @@ METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
 
 class TestPredicted:
     @pytest.mark.parametrize("shape", SHAPES)
-    @pytest.mark.parametrize("contrast", [None, [], top_rivals(5)], ids=str)
+    @pytest.mark.parametrize("contrast", [None, [], top_rivals(5)])
     @pytest.mark.parametrize("method", METHODS)
     def test_the_map_speaks_for_the_class_that_is_named(self, method, contrast, shape):
         net = one_logit(shape)
@@ -143,7 +143,7 @@ class TestTheLogitItself:
         expected = LayerGradCam(net, net.features).attribute(X, 0)
         torch.testing.assert_close(LayerDiffGradCam(net, net.features).attribute(X, 0), expected.detach())
 
-    @pytest.mark.parametrize("target", [1, [0, 1, 0, 1], -1, (1,), torch.tensor(1)], ids=str)
+    @pytest.mark.parametrize("target", [1, [0, 1, 0, 1], -1, (1,), torch.tensor(1)])
     @pytest.mark.parametrize("shape", SHAPES)
     def test_there_is_no_other(self, shape, target):
         net = one_logit(shape)
@@ -250,7 +250,7 @@ class TestTwoLogits:
         torch.testing.assert_close(ContrastScore(net)(X), z)
 
     @pytest.mark.parametrize(
-        ("model", "error"), [(3, TypeError), (lambda x: [x], TypeError), (lambda x: x, ValueError)], ids=str
+        ("model", "error"), [(3, TypeError), (lambda x: [x], TypeError), (lambda x: x, ValueError)]
     )
     def test_errors(self, model, error):
         with pytest.raises(error, match=r"`(model|forward_func)` must"):
