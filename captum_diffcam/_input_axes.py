@@ -24,6 +24,9 @@ _RECURRENT_CELLS = ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 _MOST_PADDING = 16
 
 
+_Dims: TypeAlias = tuple[Union[int, None], ...]
+
+
 class Reading(NamedTuple):
     """Where the first operation that reads an input takes its channels to be."""
 
@@ -32,6 +35,9 @@ class Reading(NamedTuple):
 
     is_proof: bool
     """Whether the operation moves along positions. A linear layer may mix positions as well as channels."""
+
+    permuted_sizes: tuple[int, ...] = ()
+    """The sizes of the positions, where the operation reads them in another order than the input has them."""
 
 
 class InputReadings(TorchFunctionMode):
@@ -57,12 +63,13 @@ class InputReadings(TorchFunctionMode):
 
     def _record(self, operand: Tensor, is_proof: bool) -> None:
         for i in list(self.waiting):
-            exact, padded = _fitting(self.inputs[i], operand, is_proof)
+            exact, padded, permuted = _fitting(self.inputs[i], operand, is_proof)
             if exact:
                 self.readings[i] = Reading(exact, is_proof)
                 self.waiting.remove(i)
-            elif padded and self.readings[i] is None:
-                self.readings[i] = Reading(padded, is_proof)
+            elif (padded or permuted) and self.readings[i] is None:
+                sizes = () if padded else tuple(operand.shape[2:])
+                self.readings[i] = Reading(padded or permuted, is_proof, sizes)
 
 
 def _operand(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Tensor, bool] | None:
@@ -85,14 +92,15 @@ def _operand(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Te
     return None
 
 
-def _fitting(tensor: Tensor, operand: Tensor, in_turn: bool) -> tuple[tuple[int | None, ...], tuple[int | None, ...]]:
-    """Return the channel dimensions with which an input is the operand, exactly and but for padding.
+def _fitting(tensor: Tensor, operand: Tensor, in_turn: bool) -> tuple[_Dims, _Dims, _Dims]:
+    """Return the channel dimensions with which an input is the operand: exactly, padded, and with sizes permuted.
 
     ``in_turn``: whether the operation may read frames or times one after the other.
     """
     rows, channels, *sizes = operand.shape
     exact: list[int | None] = []
     padded: list[int | None] = []
+    permuted: list[int | None] = []
     for dim in (None, *range(1, tensor.ndim)):
         positions = _positions_of(tensor.shape, dim)
         outer = len(positions) - len(sizes)
@@ -104,11 +112,13 @@ def _fitting(tensor: Tensor, operand: Tensor, in_turn: bool) -> tuple[tuple[int 
             exact.append(dim)
         elif outer == 0 and all(0 <= now - was <= _MOST_PADDING for now, was in zip(sizes, positions, strict=True)):
             padded.append(dim)
+        elif outer == 0 and sorted(positions) == sorted(sizes):
+            permuted.append(dim)
     if len(exact) > 1 or tensor.ndim == 2:
         moved = [dim for dim in exact if _is_moved(tensor, dim, operand)]
         # A short sequence has as many positions as many a later layer has features, so sizes alone say nothing of it.
         exact = moved if moved or tensor.ndim == 2 else exact
-    return tuple(exact), tuple(padded)
+    return tuple(exact), tuple(padded), tuple(permuted)
 
 
 def _is_moved(tensor: Tensor, dim: int | None, operand: Tensor) -> bool:
@@ -151,7 +161,7 @@ def has_positions(tensor: Tensor, grid: Sequence[int], channel_dim: ChannelDim, 
     behind = tensor.ndim - 1
     if channel_dim == "auto" and behind == len(grid):
         # Raw audio and ids. Larger inputs without channels may be anything else, too.
-        return reading.channel_dims == (None,) if reading else behind == 1
+        return None in reading.channel_dims if reading else behind == 1
     return behind - (channel_dim is not None) == len(grid)
 
 
@@ -176,6 +186,8 @@ def find_channel_dim(
             f"channel_dim=None, got shape {tuple(tensor.shape)} with channel_dim={channel_dim!r}. If the map does not "
             "belong to this input, pass `input_index` with the index of the input that it belongs to."
         )
+    if reading and reading.permuted_sizes:
+        _refuse_permuted(tensor, grid, channel_dim, reading.permuted_sizes)
     if channel_dim != "auto":
         return channel_dim
     if tensor.ndim - 1 == len(grid):
@@ -188,6 +200,23 @@ def find_channel_dim(
             f"tell which dimension of the input holds its channels. Pass {usual}, for instance."
         )
     return dims[0]
+
+
+def _refuse_permuted(tensor: Tensor, grid: Sequence[int], channel_dim: ChannelDim, permuted: Sequence[int]) -> None:
+    """Raise an error where the map has the order of positions that the model reads, and the input has another one.
+
+    If ``channel_dim`` is given, the layout may have put the positions back in order, as the sizes then tell.
+    """
+    if channel_dim != "auto":
+        sizes = _positions_of(tensor.shape, channel_dim)
+        in_order = _is_within(grid, sizes) and (_has_aspect(grid, sizes) or not _has_aspect(grid, permuted))
+        if in_order or len(sizes) != len(permuted):
+            return
+    raise ValueError(
+        f"`layout` must put the map's positions in the order of the input, of shape {tuple(tensor.shape)}: the model "
+        f"reads it as {_times(permuted)}. Pass a callable for `layout` that permutes them, and `channel_dim`, which is "
+        f"now {channel_dim!r}."
+    )
 
 
 def _likely_dims(shape: Sequence[int], grid: Sequence[int], reading: Reading | None, same_length: bool) -> list[int]:

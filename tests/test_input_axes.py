@@ -290,13 +290,28 @@ def test_a_map_over_frames_alone_does_not_fit_a_clip():
     torch.testing.assert_close(InputAttribution(frames).attribute(x, 1), expected)
 
 
-def test_a_transposed_spectrogram_is_refused():
-    """(N, time, frequency), of which the model makes (N, 1, frequency, time)."""
+@pytest.mark.parametrize("channel_dim", [None, 1])
+def test_a_transposed_spectrogram(channel_dim):
+    """(N, time, frequency), or one with a channel, that the model reads as (N, 1, frequency, time)."""
     torch.manual_seed(0)
-    net, kwargs = convolve(lambda x: x.transpose(1, 2)[:, None], 2, 1)
-    cam = LayerDiffGradCam(net, net.layer, **kwargs)
-    with pytest.raises(ValueError, match="channel_dim"):
-        InputAttribution(cam).attribute(torch.rand(2, 30, 12), 1)
+    net, _ = convolve(lambda x: x.transpose(-1, -2).reshape(-1, 1, 12, 30), 2, 1, 2)
+    x = torch.rand(2, 30, 12) if channel_dim is None else torch.rand(2, 1, 30, 12)
+    transposed = LayerDiffGradCam(net, net.layer)
+    for dim in ("auto", channel_dim):
+        with pytest.raises(ValueError, match=r"`layout`.*12 x 30.*`channel_dim`"):
+            InputAttribution(transposed, channel_dim=dim).attribute(x, 1)
+    cam = LayerDiffGradCam(net, net.layer, layout=lambda a: a.transpose(-1, -2))
+    expected = expected_attribution(cam.attribute(x, 1), x, channel_dim)
+    torch.testing.assert_close(InputAttribution(cam, channel_dim=channel_dim).attribute(x, 1), expected)
+    with pytest.raises(ValueError, match="`channel_dim`"):
+        InputAttribution(cam).attribute(x, 1)
+
+
+def test_frames_read_last_are_refused():
+    torch.manual_seed(0)
+    net, _ = convolve(lambda x: x.permute(0, 2, 3, 4, 1), 3, 3)
+    with pytest.raises(ValueError, match="`layout`"):
+        InputAttribution(LayerDiffGradCam(net, net.layer)).attribute(torch.rand(2, 6, 3, 9, 11), 1)
 
 
 def test_features_are_no_positions():
