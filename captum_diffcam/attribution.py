@@ -20,6 +20,7 @@ from captum_diffcam.logits import (
     as_logits,
     at_least_float32,
     check_class_dim,
+    check_graph,
     doubt_about_classes,
     predicted,
     resolve_target,
@@ -353,12 +354,19 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
     ) -> _Result:
         """Run the model and return what ``explain`` makes of the run, the logits (N, C) and the target classes (N,)."""
         input_tensors = as_inputs(inputs)
+
+        def explain_logits(run: LayerRun) -> _Result:
+            logits = as_logits(run.output, self.class_dim)
+            if not (grad_kwargs.get("allow_unused") or grad_kwargs.get("materialize_grads")):
+                check_graph(run.output)
+            return explain(run, *resolve_target(logits, target, self.class_dim))
+
         run, result = explain_run(
             self.forward_func,
             self._layers,
             input_tensors,
             additional_forward_args,
-            lambda run: explain(run, *resolve_target(as_logits(run.output, self.class_dim), target, self.class_dim)),
+            explain_logits,
             at_input=[bool(attribute_to_layer_input) or at_input for at_input in self.at_input],
             tensor_index=self.tensor_index,
             run=self.run,

@@ -97,6 +97,11 @@ def check_output(output: Any, class_dim: int | None = None) -> Tensor:
             f"`forward_func` must return floating-point logits, got a tensor of {output.dtype}. Pass a function that "
             f"returns {remedy}."
         )
+    if output.layout is not torch.strided or output.is_nested:
+        raise TypeError(
+            f"`forward_func` must return a dense tensor, got one with the layout {output.layout}. Pass a function that "
+            "returns the logits with to_dense() or to_padded_tensor(...)."
+        )
     if output.ndim == 0 or (output.ndim > 1 and output.shape[_positive_class_dim(output, class_dim)] == 0):
         raise ValueError(f"`forward_func` must return shape (N,) or (N, C, ...), got {tuple(output.shape)}.")
     return output
@@ -109,9 +114,37 @@ def as_logits(output: Any, class_dim: int | None = None) -> Tensor:
     """
     logits = at_least_float32(check_output(output, class_dim))
     is_allowed = logits < torch.inf  # NaN is not
-    if not is_allowed.all():
+    try:
+        all_allowed = bool(is_allowed.all())
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+        raise TypeError(
+            "`forward_func` must return a tensor whose values can be read, got one inside of torch.vmap. Pass a batch "
+            "of examples instead of mapping over them."
+        ) from error
+    if not all_allowed:
         raise ValueError(f"`forward_func` must return finite logits, got {logits[~is_allowed][0].item()}.")
     return logits
+
+
+def check_graph(output: Tensor) -> None:
+    """Raise a ValueError if the model's output has no graph, through which gradients would reach the layer."""
+    if not output.requires_grad:
+        raise ValueError(
+            "`forward_func` must return logits with the graph that autograd records, got a tensor without one: it was "
+            "detached, passed through NumPy or integers, or computed in inference_mode. Pass a function that returns "
+            "the model's own logits."
+        )
+
+
+def check_several_classes(logits: Tensor) -> None:
+    """Raise a ValueError if the model returns one logit per example, for methods that compare classes."""
+    if has_one_logit(logits):
+        raise ValueError(
+            f"`model` must return logits of at least two classes, got shape {tuple(logits.shape)}. Pass "
+            "`two_logits(model)`, which has the classes 0 and 1."
+        )
 
 
 def has_one_logit(output: Tensor, class_dim: int | None = None) -> bool:
@@ -283,7 +316,7 @@ def resolve_target(logits: Tensor, target: Target, class_dim: int | None = None)
                 "index, or `predicted` for each example's own prediction, which is also what `explain` explains."
             )
         target = 0
-    indices = [_index(item, output.shape[1:], dim - 1) for item in _per_example(target, len(output))]
+    indices = [_index(item, output.shape[1:], dim - 1, _shown(logits)) for item in _per_example(target, len(output))]
     where = torch.tensor(indices, dtype=torch.int64, device=output.device).reshape(len(output), output.ndim - 1)
     positions = [where[:, i] for i in range(output.ndim - 1) if i != dim - 1]
     rows = output.movedim(dim, -1)[(torch.arange(len(output), device=output.device), *positions)]
@@ -343,7 +376,11 @@ def _per_example(target: Any, examples: int) -> list[Any]:
     return target
 
 
-def _index(item: Any, shape: torch.Size, class_axis: int) -> tuple[int, ...]:
+def _shown(logits: Tensor) -> str:
+    return f"(N,{' ' if logits.ndim > 1 else ''}{', '.join(map(str, logits.shape[1:]))})"
+
+
+def _index(item: Any, shape: torch.Size, class_axis: int, shown: str) -> tuple[int, ...]:
     """Return the index of one example's target in an output of shape (N, shape), one number per dimension.
 
     A class alone is enough if there is one position. In a tuple, trailing dimensions of size 1 may be left out.
@@ -355,14 +392,12 @@ def _index(item: Any, shape: torch.Size, class_axis: int) -> tuple[int, ...]:
         index = tuple(index[0] if axis == class_axis else 0 for axis in range(len(shape)))
     if not 0 < len(index) <= len(shape) or shape[len(index) :].numel() != 1:
         must_be = f"a tuple ({', '.join(names)})" if len(shape) > 1 else "a class"
-        raise ValueError(
-            f"`target` must be {must_be} for an output of shape (N, {', '.join(map(str, shape))}), got {item!r}."
-        )
+        raise ValueError(f"`target` must be {must_be} for an output of shape {shown}, got {item!r}.")
     for part, size, name in zip(index, shape, names, strict=False):
         if not 0 <= part < size:
             raise IndexError(
-                f"`target` must have a {name} from 0 to {size - 1}, got {part} for an output of shape "
-                f"(N, {', '.join(map(str, shape))}){_ONE_LOGIT if name == 'class' and size == 1 else ''}."
+                f"`target` must have a {name} from 0 to {size - 1}, got {part} for an output of shape {shown}"
+                f"{_ONE_LOGIT if name == 'class' and size == 1 else ''}."
             )
     return index + (0,) * (len(shape) - len(index))
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_diffcam import ContrastScore, LayerDiffGradCam
 
@@ -80,6 +80,7 @@ def test_a_segmentation_needs_a_position(net, x, target):
         LayerDiffGradCam(net.features, net.features[0]).attribute(x, target=target)
 
 
+@pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions:UserWarning")
 @pytest.mark.parametrize(
     ("output", "error"),
@@ -90,11 +91,47 @@ def test_a_segmentation_needs_a_position(net, x, target):
         (lambda z: z[:, :0], ValueError),
         (lambda z: torch.quantize_per_tensor(z.detach(), 0.1, 0, torch.qint8), TypeError),
         (lambda z: z.detach().numpy(), TypeError),
+        (lambda z: z.to_sparse(), TypeError),
+        (lambda z: torch.nested.nested_tensor(list(z)), TypeError),
     ],
 )
 def test_outputs_that_are_no_logits(net, x, output, error):
     with pytest.raises(error, match="`forward_func` must return"):
         LayerDiffGradCam(lambda x: output(net(x)), net.features).attribute(x, target=1)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda z: z.detach(),
+        lambda z: z.data,
+        lambda z: torch.from_numpy(z.detach().numpy()),
+        lambda z: nn.functional.one_hot(z.argmax(1), 6).float() * 3,
+    ],
+    ids=["detached", "data", "through NumPy", "through integers"],
+)
+def test_outputs_without_a_graph(net, x, cut):
+    cam = LayerDiffGradCam(lambda x: cut(net(x)), net.features)
+    for explain in (cam.attribute, cam.explain, cam.attribute_rivals):
+        with pytest.raises(ValueError, match=r"`forward_func` must return .*graph"):
+            explain(x, target=1)
+        assert not explain(x, target=1, grad_kwargs={"materialize_grads": True})[0].any()
+
+
+def test_outputs_of_inference_mode(net, x):
+    def forward(x):
+        with torch.inference_mode():
+            return net(x)
+
+    with pytest.raises(ValueError, match=r"`forward_func` must return .*graph"):
+        LayerDiffGradCam(forward, net.features).attribute(x, target=1)
+
+
+def test_outputs_within_vmap(net, x):
+    with pytest.raises(TypeError, match=r"`forward_func` must return .*vmap"):
+        torch.vmap(lambda image: ContrastScore(net)(image[None]))(x)
+    gradient = torch.func.grad(lambda image: ContrastScore(net)(image)[0, 1])(x)
+    assert gradient[0].any()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -13,12 +13,15 @@ from nets import Net, conv_net, images
 from torch import Tensor, nn
 
 from captum_diffcam import (
+    CamMethod,
     ContrastScore,
     EquivariantPart,
     GuidedDiffGradCam,
     InputAttribution,
     LayerDiffGradCam,
     LayerDiffGradCamPlusPlus,
+    attacks,
+    audit,
     last_spatial_layer,
     predicted,
     top_rivals,
@@ -259,3 +262,18 @@ class TestTwoLogits:
 
 def cam_target(index: int, shape: tuple[int, ...]) -> int | tuple[int, ...]:
     return (index, *[0] * (len(shape) - 1)) if len(shape) > 1 else index
+
+
+class TestComparingClasses:
+    """An audit or attack compares classes: of one logit it says how to get two."""
+
+    def test_audit(self):
+        net = one_logit()
+        methods = [CamMethod(LayerDiffGradCam), CamMethod(LayerDiffGradCam, contrast=[])]
+        with pytest.raises(ValueError, match=r"`model` must .*two_logits"):
+            audit.audit(net, net.features, X, methods=methods)
+
+    def test_fool(self):
+        net = one_logit()
+        with pytest.raises(ValueError, match=r"`model` must .*two_logits"):
+            attacks.fool(net, net.features, [(X, torch.zeros(4, dtype=torch.int64))], steps=1)

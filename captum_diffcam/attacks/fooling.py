@@ -24,7 +24,7 @@ from captum_diffcam.attacks.losses import MapLoss, location_loss, resolve_map_lo
 from captum_diffcam.attacks.manipulated import ManipulatedModel, copy_model
 from captum_diffcam.attribution import Layer, LayerDiffGradCam
 from captum_diffcam.layers import SpatialLayer
-from captum_diffcam.logits import as_logits
+from captum_diffcam.logits import as_logits, check_several_classes
 from captum_diffcam.methods import CamMethod, as_methods, in_eval_mode
 
 Data: TypeAlias = Iterable[Union[Tensor, Sequence[Tensor]]]
@@ -132,6 +132,7 @@ def fool(
             for images, labels in _batches(data, trained[0].device, steps):
                 with torch.no_grad():
                     clean_logits = as_logits(clean[0](images))
+                check_several_classes(clean_logits)
                 if labels is not None:
                     labels = _check_labels(labels, clean_logits)
                 true_class = clean_logits.argmax(dim=1) if labels is None else labels

@@ -24,7 +24,7 @@ from captum_diffcam.audit.statistics import Evidence, evaluate_method
 from captum_diffcam.contrast import contrast_mask
 from captum_diffcam.equivariant import shift_images
 from captum_diffcam.layers import SpatialLayer
-from captum_diffcam.logits import as_logits, resolve_target
+from captum_diffcam.logits import as_logits, check_several_classes, resolve_target
 from captum_diffcam.methods import CamMethod, as_methods, in_eval_mode, layer_of_model
 from captum_diffcam.score import explained_score
 
@@ -314,7 +314,9 @@ def _classes(logits: Tensor, target: Any) -> Tensor:
 
 def _logits(model: Module, images: Tensor) -> Tensor:
     with torch.no_grad():
-        return as_logits(model(images))
+        logits = as_logits(model(images))
+    check_several_classes(logits)
+    return logits
 
 
 def _log_odds(model: Module, images: Tensor, classes: Tensor) -> Tensor:
