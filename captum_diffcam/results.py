@@ -39,7 +39,8 @@ class Explanation(NamedTuple, Generic[MapsT]):
     to its rivals."""
 
     contrast_mask: Tensor
-    """(N, C) boolean, the contrast set of each example. It is True for the rivals of its target."""
+    """(N, C) boolean, the contrast set of each example. It is True for the rivals of its target. For a model with one
+    logit per example, (N, 2)."""
 
     def __repr__(self) -> str:
         return _compact_repr(self, values=("target", "score"))

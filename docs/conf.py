@@ -46,18 +46,20 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_type_aliases = {
     "Classes": "captum_diffcam.attacks.fooling.Classes",
+    "ClassNames": "captum_diffcam.figures.ClassNames",
     "Contrast": "captum_diffcam.Contrast",
     "ContrastFunction": "captum_diffcam.contrast.ContrastFunction",
     "Data": "captum_diffcam.attacks.fooling.Data",
     "Drawable": "captum_diffcam.figures.Drawable",
-    "Images": "captum_diffcam.figures.Images",
+    "Images": "captum_diffcam.images.Images",
     "Layout": "captum_diffcam.layouts.Layout",
     "Limits": "captum_diffcam.figures.Limits",
     "MapLoss": "captum_diffcam.attacks.losses.MapLoss",
     "MapLossFunction": "captum_diffcam.attacks.losses.MapLossFunction",
+    "Probabilities": "captum_diffcam.figures.Probabilities",
     "Reduction": "captum_diffcam.score.Reduction",
     "Shape": "captum_diffcam.attacks.hoax.Shape",
-    "Statistics": "captum_diffcam.figures.Statistics",
+    "Statistics": "captum_diffcam.images.Statistics",
     "Target": "captum_diffcam.Target",
 }
 

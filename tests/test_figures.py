@@ -10,7 +10,7 @@ from matplotlib import pyplot
 from nets import conv_net, images
 
 from captum_diffcam import LayerDiffGradCam, top_rivals
-from captum_diffcam.figures import AGAINST, FOR, blended_colours, overlay, show_maps, show_rivals
+from captum_diffcam.figures import AGAINST, FOR, blended_colours, heatmap, overlay, show_maps, show_rivals
 from captum_diffcam.results import Explanation, RivalMaps
 
 SIGNED, POSITIVE = mpl.colormaps["RdBu_r"], mpl.colormaps["inferno"]
@@ -22,9 +22,33 @@ def blend(grey, colour):
 
 
 def rows_of(figure, count):
-    """The axes of a figure row by row, without the scale at the foot: what they say and show."""
-    cells = [(axes.get_title(), np.asarray(axes.images[0].get_array())) for axes in figure.axes[:-1]]
+    """The text and the pixels of every image and map, row by row; None for an empty place."""
+    cells = [
+        (axes.get_title(), np.asarray(axes.images[0].get_array()) if axes.images else None)
+        for axes in figure.axes
+        if axes is not bar_of(figure)
+    ]
     return [cells[i : i + count] for i in range(0, len(cells), count)]
+
+
+def bar_of(figure):
+    """The colour bar, the only axes of a 1 x 256 image."""
+    bars = [axes for axes in figure.axes if axes.images and axes.images[0].get_array().shape == (1, 256)]
+    return bars[0] if bars else None
+
+
+def words_of(figure):
+    """The texts at the colour bar."""
+    return [text.get_text().replace("\n", " ") for text in bar_of(figure).texts]
+
+
+def headings_of(figure):
+    return [text.get_text() for text in figure.texts]
+
+
+def explanation_of(maps, target, logits, contrast_mask):
+    score = torch.zeros(len(maps))
+    return Explanation(maps, torch.tensor(target), torch.tensor(logits), score, torch.tensor(contrast_mask))
 
 
 def test_colours_are_centred_on_zero():
@@ -49,38 +73,19 @@ def test_the_image_is_grey_below_its_map():
     np.testing.assert_allclose(drawn[0, 0, 0], blend(0.5, SIGNED(0.5)), atol=5e-3)
 
 
-def test_limits_are_shared_among_the_maps_of_an_image():
+def test_limits_say_which_maps_share_a_scale():
     pair = torch.tensor([[1.0, 2.0], [8.0, 4.0]])[:, :, None, None, None]  # two images, two rivals each
     black = torch.zeros(2, 3, 1, 1)
-    shared, own = overlay(black, pair)[:, :, 0, 0], overlay(black, pair, limits="map")[:, :, 0, 0]
-    for values, drawn in (([[0.5, 1], [1, 0.5]], shared), ([[1, 1], [1, 1]], own)):
+    strengths = {"image": [[0.5, 1], [1, 0.5]], "map": [[1, 1], [1, 1]], "batch": [[0.125, 0.25], [1, 0.5]]}
+    for limits, values in strengths.items():
         expected = [[blend(0, SIGNED((value + 1) / 2)) for value in row] for row in values]
-        np.testing.assert_allclose(drawn, expected, atol=5e-3)
+        np.testing.assert_allclose(overlay(black, pair, limits=limits)[:, :, 0, 0], expected, atol=5e-3)
 
 
 def test_maps_are_upsampled_bilinearly():
     step = torch.tensor([[[[0.0, 1.0]]]])
     red = [SIGNED((1 + value) / 2)[0] * 0.6 for value in (0, 0.25, 0.75, 1)]
     np.testing.assert_allclose(overlay(torch.zeros(1, 1, 1, 4), step)[0, 0, :, 0], red, atol=5e-3)
-
-
-def shown(given, **statistics):
-    """The image as a figure shows it. Shape: (N, C, H, W) -> (N, H, W, 3)."""
-    figure = show_maps(given, torch.zeros(len(given), 1, 1, 1), **statistics)
-    return np.stack([row[0][1] for row in rows_of(figure, 2)])
-
-
-def test_images_are_shown_as_they_are_meant():
-    x = images(2, size=4)
-    last = x.permute(0, 2, 3, 1).numpy()
-    np.testing.assert_allclose(shown(x), last)
-    np.testing.assert_allclose(shown((x * 255).round().to(torch.uint8)), last, atol=2e-3)
-    np.testing.assert_allclose(shown(x.numpy()), last)
-    normalised = (x - torch.tensor([0.4, 0.5, 0.6])[:, None, None]) / 0.2
-    np.testing.assert_allclose(shown(normalised, mean=(0.4, 0.5, 0.6), std=0.2), last, atol=1e-6)
-    stretched = [(image - image.min()) / (image.max() - image.min()) for image in normalised]
-    np.testing.assert_allclose(shown(normalised), torch.stack(stretched).permute(0, 2, 3, 1), atol=1e-6)
-    assert not shown(torch.full((1, 1, 2, 2), -3.0)).any()
 
 
 def test_everything_that_the_library_returns_is_drawn(x):
@@ -100,28 +105,99 @@ def test_everything_that_the_library_returns_is_drawn(x):
 
 
 def test_maps_in_columns():
-    logits = torch.tensor([[0.0, 3.0], [9.0, 0.0]])
-    rival = torch.tensor([[True, False], [False, True]])
-    explanation = Explanation(torch.ones(2, 1, 1, 1), torch.tensor([1, 0]), logits, torch.tensor([3.0, 9.0]), rival)
+    explanation = explanation_of(
+        torch.ones(2, 1, 1, 1), [1, 0], [[0.0, 3.0], [9.0, 0.0]], [[True, False], [False, True]]
+    )
     x = images(2)
     figure = show_maps(x, {"plain": -explanation.maps, "ours": explanation}, classes=["cat", "dog"])
     first, second = rows_of(figure, 3)
-    assert [said for said, _ in first] == ["dog 95%", "plain", "ours"]
-    assert [said for said, _ in second] == ["cat >99%", "", ""]
+    assert headings_of(figure)[:3] == ["image", "plain", "ours"]
+    assert [text for text, _ in first] == ["dog 95%", "", "rather than\ncat 5%"]
+    assert [text for text, _ in second] == ["cat >99%", "", "rather than\ndog <1%"]
     for row, i in ((first, 0), (second, 1)):
         np.testing.assert_array_equal(row[1][1], overlay(x, -explanation.maps)[i])
         np.testing.assert_array_equal(row[2][1], overlay(x, explanation)[i])
-    scale = figure.axes[-1]
-    assert [text.get_text() for text in scale.texts] == ["speaks against the class", "neither", "speaks for the class"]
-    assert scale.images[0].get_cmap()(0) == pytest.approx((*blend(0.5, SIGNED(0.0)), 1))
+    assert words_of(figure) == ["speaks for the rival", "neither", "speaks for the class"]
+    assert bar_of(figure).images[0].get_cmap()(0) == pytest.approx((*blend(0.5, SIGNED(0.0)), 1))
 
 
-def test_titles_and_classes_without_names():
+def test_every_column_has_a_title():
     maps = torch.ones(1, 2, 1, 1, 1)
-    nobody = torch.zeros(1, 4, dtype=torch.bool)
-    explanation = Explanation(maps, torch.tensor([3]), torch.zeros(1), torch.zeros(1), nobody)
-    ((image, one, other),) = rows_of(show_maps(images(1), explanation, titles=["a", "b"], positive=True), 3)
-    assert (image[0], one[0], other[0]) == ("class 3", "a", "b")
+    assert headings_of(show_maps(images(1), maps)) == ["image", "map 1", "map 2"]
+    assert headings_of(show_maps(images(1), maps[:, 0], limits="batch")) == ["image", "map"]
+    assert headings_of(show_maps(images(1), maps, titles=["a", "b"])) == ["image", "a", "b"]
+    assert headings_of(show_maps(images(1), {"two": maps, "one": maps[:, 0]})) == ["image", "two", "", "one"]
+
+
+ONE_LOGIT = explanation_of(torch.ones(1, 1, 2, 2), [1], [[2.0]], [[True, False]])
+
+MASKS = {
+    "one rival": ([False, False, True, False], "rather than\nfox 3%", "speaks for fox"),
+    "two rivals": ([False, False, True, True], "rather than\nowl 64% or fox 3%", "speaks for the rivals"),
+    "all others": ([True, False, True, True], "", "speaks for other classes"),
+    "nobody": ([False] * 4, "", "speaks against cat"),
+}
+
+
+@pytest.mark.parametrize("case", MASKS)
+def test_the_legend_names_the_class_and_its_rivals(case):
+    mask, above, left = MASKS[case]
+    logits = torch.tensor([[0.24, 0.09, 0.03, 0.64]]).log()
+    explanation = explanation_of(torch.ones(1, 1, 2, 2), [1], logits.tolist(), [mask])
+    figure = show_maps(images(1), explanation, classes=["dog", "cat", "fox", "owl"])
+    ((image, one),) = rows_of(figure, 2)
+    assert image[0] == ("cat 9%" if any(mask) else "cat")
+    assert one[0] == above
+    *numbers, against, _, in_favour = words_of(figure)
+    assert numbers == ["\N{MINUS SIGN}1", "0", "+1"]
+    assert (against, in_favour) == (left, "speaks for cat")
+    axes = figure.axes
+    assert axes[0].title.get_color() == bar_of(figure).texts[-1].get_color() == FOR
+    assert axes[1].title.get_color() == bar_of(figure).texts[-3].get_color() == AGAINST
+
+
+def test_many_rivals_are_counted():
+    mask = [[True] * 5 + [False, False]]
+    explanation = explanation_of(torch.ones(1, 1, 2, 2), [6], [[0.0, 5, 1, 2, 3, 9, 9]], mask)
+    figure = show_maps(images(1), explanation, probabilities=None)
+    assert rows_of(figure, 2)[0][1][0] == "rather than\nclass 1, class 4, 3 more"
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_one_logit_names_both_classes(shape):
+    logits = torch.tensor([2.0, -1.0]).reshape(shape)
+    explanation = explanation_of(torch.ones(2, 1, 2, 2), [1, 0], logits.tolist(), [[True, False], [False, True]])
+    for probabilities in ("auto", "sigmoid"):
+        figure = show_maps(images(2), explanation, classes=["healthy", "sick"], probabilities=probabilities)
+        assert [row[0][0] for row in rows_of(figure, 2)] == ["sick 88%", "healthy 73%"]
+        assert [row[1][0] for row in rows_of(figure, 2)] == ["rather than\nhealthy 12%", "rather than\nsick 27%"]
+    figure = show_maps(images(2), explanation, classes={0: "healthy", 1: "sick"}, probabilities=None)
+    assert [row[0][0] for row in rows_of(figure, 2)] == ["sick", "healthy"]
+
+
+def test_probabilities_of_many_classes():
+    logits = [[0.0, 1.0, 2.0]]
+    alone = explanation_of(torch.ones(1, 1, 2, 2), [1], logits, [[False] * 3])
+    against = alone._replace(contrast_mask=torch.tensor([[True, False, True]]))
+    for explanation, probabilities, expected in (
+        (alone, "auto", "class 1"),
+        (against, "auto", "class 1 24%"),
+        (alone, "softmax", "class 1 24%"),
+        (against, "sigmoid", "class 1 73%"),
+        (against, None, "class 1"),
+    ):
+        figure = show_maps(images(1), explanation, probabilities=probabilities)
+        assert figure.axes[0].get_title() == expected
+
+
+def test_outputs_with_positions_have_no_probability():
+    explanation = explanation_of(torch.ones(1, 1, 2, 2), [1], [[[[0.0, 1.0]]] * 3], [[True, False, True]])
+    figure = show_maps(images(1), explanation)
+    assert figure.axes[0].get_title() == "class 1"
+    with pytest.raises(ValueError, match="probabilities"):
+        show_maps(images(1), explanation, probabilities="softmax")
+    single = explanation_of(torch.ones(1, 1, 2, 2), [1], [[[[0.0]], [[1.0]]]], [[True, False]])
+    assert show_maps(images(1), single).axes[0].get_title() == "class 1 73%"
 
 
 RIVALS = RivalMaps(
@@ -139,31 +215,177 @@ def test_rivals_are_named():
     figure = show_rivals(x, RIVALS, classes=names)
     first, second = rows_of(figure, 3)
     pointer = "rather than\nGerman short-haired\npointer 21%"
-    assert [said for said, _ in first] == ["cat 58%", "rather than\nfox 21%", pointer]
-    assert [said for said, _ in second] == ["fox 50%", "rather than\ncat 50%", ""]
+    assert [text for text, _ in first] == ["cat 58%", "rather than\nfox 21%", pointer]
+    assert [text for text, _ in second] == ["fox 50%", "rather than\ncat 50%", ""]
     np.testing.assert_array_equal(first[2][1], overlay(x, RIVALS)[0, 1])
-    assert (second[2][1] == 1).all()  # no second rival
+    assert second[2][1] is None  # no second rival
     assert [axes.title.get_color() for axes in figure.axes[:3]] == [FOR, AGAINST, AGAINST]
-    assert figure.axes[-1].texts[0].get_text() == "speaks for the rival"
+    assert words_of(figure)[0] == "speaks for the rival"
+
+
+def test_the_legend_names_a_rival_that_all_maps_share():
+    one = RivalMaps(*(field[:1, :1] for field in RIVALS[:3]), *(field[:1] for field in RIVALS[3:]))
+    words = words_of(show_rivals(images(1), one, classes=["dog", "cat", "fox"]))
+    assert words[-3:] == ["speaks for fox", "neither", "speaks for cat"]
+
+
+def test_rivals_of_several_layers_in_columns():
+    figure = show_maps(images(2), RIVALS._replace(maps=[RIVALS.maps, -RIVALS.maps]))
+    first, second = rows_of(figure, 5)
+    assert [text for text, _ in first[1:3]] == [text for text, _ in first[3:]]
+    assert second[2][1] is second[4][1] is None
 
 
 def test_no_rivals_at_all():
     none = RivalMaps(*(field[:, :0] for field in RIVALS[:3]), *RIVALS[3:])
-    assert [axes.get_title() for axes in show_rivals(images(2), none).axes] == ["class 1 58%", "class 2 50%"]
+    figure = show_rivals(images(2), none)
+    assert [axes.get_title() for axes in figure.axes] == ["class 1 58%", "class 2 50%"]
+    assert bar_of(figure) is None
 
 
-def test_texts_stay_within_the_figure(tmp_path):
-    """And no text runs into another."""
-    names = ["Staffordshire bullterrier or American pit", "black and gold garden spider", "miniature schnauzer"]
-    figure = show_rivals(images(2), RIVALS, classes=names)
-    figure.savefig(tmp_path / "rivals.png")
-    texts = [text for axes in figure.axes for text in (axes.title, *axes.texts) if text.get_text()]
-    boxes = [text.get_window_extent() for text in texts]
+@pytest.mark.parametrize("positive", [False, True])
+def test_numbers_stand_at_the_scale_that_all_maps_share(positive):
+    pair = torch.tensor([[1.0, 2.0], [-8.0, 4.0]])[:, :, None, None, None]
+    expected = ["0", "2", "4 nats"] if positive else ["\N{MINUS SIGN}8", "0", "+8 nats"]
+    figure = show_maps(images(2), pair, limits="batch", unit="nats", positive=positive)
+    assert words_of(figure)[:3] == expected
+    assert "scale" not in " ".join(headings_of(figure))
+    for limits in ("image", "map"):
+        figure = show_maps(images(2), pair, limits=limits, positive=positive)
+        assert f"Each {limits} has its own scale." in headings_of(figure)
+        assert not any(character.isdigit() for character in "".join(words_of(figure)))
+    assert "2" in "".join(words_of(show_maps(images(1), pair[:1], positive=positive)))
+
+
+def test_one_scale_for_the_batch_ignores_the_sign_and_empty_maps():
+    figure = show_maps(images(2), torch.zeros(2, 1, 2, 2), limits="batch")
+    assert not any(character.isdigit() for character in "".join(words_of(figure)))
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("positive", [False, True])
+def test_maps_that_are_not_finite_are_striped(bad, positive):
+    pair = torch.tensor([[1.0, 2.0], [-1.0, 2.0]])[..., None, None, None].expand(2, 2, 1, 3, 3).clone()
+    broken = pair.clone()
+    broken[0, 1, 0, 2, 1] = bad
+    x = images(2, size=60)
+    for limits in ("batch", "image", "map"):
+        drawn = overlay(x, broken, limits=limits, positive=positive)
+        stripes = drawn[0, 1]
+        assert np.ptp(stripes, axis=2).max() < 1e-6  # grey
+        assert len(np.unique((stripes - 0.4 * x[0].mean(dim=0).numpy()[..., None]).round(4))) == 2
+        alone = pair.clone()
+        alone[0, 1] = 0
+        expected = overlay(x, alone, limits=limits, positive=positive)
+        np.testing.assert_array_equal(drawn[0, 0], expected[0, 0])
+        np.testing.assert_array_equal(drawn[1], expected[1])
+    figure = show_maps(x, broken, positive=positive)
+    notes = [[text.get_text() for text in axes.texts] for axes in figure.axes[:6]]
+    assert notes == [[], [], ["map is not finite"], [], [], []]
+
+
+def test_heatmap_is_rectified_and_divided_by_its_maximum():
+    maps = torch.tensor([[[1.0, -2.0], [4.0, 2.0]], [[-1.0, -3.0], [0.0, -1.0]], [[3.0, 2.0], [1.0, 1.0]]])[:, None]
+    expected = [[[0.25, 0], [1, 0.5]], [[0, 0], [0, 0]], [[1, 2 / 3], [1 / 3, 1 / 3]]]
+    found = heatmap(maps)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+    np.testing.assert_array_equal(heatmap(maps[:, 0].numpy()), found)
+    np.testing.assert_array_equal(heatmap([maps, -maps])[:, 0], found)
+    np.testing.assert_array_equal(heatmap(maps[:, None])[:, 0], found)
+    np.testing.assert_array_equal(heatmap(maps.double().requires_grad_()), found)
+
+
+def test_heatmap_is_resized_bilinearly():
+    step = torch.tensor([[[[-5.0, 2.0]]]])
+    np.testing.assert_allclose(heatmap(step, (1, 4)), [[[0, 0.25, 0.75, 1]]], atol=1e-7)
+    assert heatmap(step, 6).shape == (1, 6, 6)
+    assert heatmap(step, torch.rand(1, 3, 5, 7).shape[-2:]).shape == (1, 5, 7)
+    layers = [torch.rand(2, 1, 7, 7), torch.rand(2, 1, 4, 4)]
+    assert heatmap(layers, 8).shape == (2, 2, 8, 8)
+
+
+def test_heatmap_of_a_map_that_is_not_finite():
+    maps = torch.ones(2, 1, 3, 3)
+    maps[1, 0, 1, 1] = torch.inf
+    found = heatmap(maps, 9)
+    assert (found[0] == 1).all()
+    assert np.isnan(found[1]).all()
+
+
+def test_images_of_different_sizes():
+    small, wide = images(1, size=6)[0], torch.rand(3, 8, 16)
+    maps = torch.tensor([1.0, -1.0])[:, None, None, None]
+    first, second = overlay([small, wide], maps)
+    assert (first.shape, second.shape) == ((6, 6, 3), (8, 16, 3))
+    np.testing.assert_array_equal(first, overlay(small, maps[:1])[0])
+    np.testing.assert_array_equal(second, overlay(wide, maps[1:])[0])
+    figure = show_maps([small, wide], maps)
+    heights = [axes.get_position().height for axes in figure.axes[:4]]
+    assert heights[0] == heights[1] == pytest.approx(2 * heights[2])
+    assert heights[2] == heights[3]
+
+
+def test_large_photographs_are_drawn_small():
+    figure = show_maps(torch.rand(1, 1, 2000, 1000), torch.ones(1, 1, 2, 2))
+    assert all(max(axes.images[0].get_array().shape) <= 1000 for axes in figure.axes[:2])
+
+
+NAMES = ["Staffordshire bullterrier or American pit", "black and gold garden spider", "miniature schnauzer"]
+
+
+def check_texts(figure, path):
+    """No text runs into another or into an image, or out of the figure; all are large enough to read."""
+    figure.savefig(path)
+    texts = [text for axes in figure.axes for text in (axes.title, *axes.texts) if text.get_text()] + figure.texts
+    assert min(text.get_fontsize() for text in texts) >= 9
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
     frame = figure.bbox
     assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= frame.x1 and box.y1 <= frame.y1 for box in boxes)
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
     pictures = [axes.get_window_extent().padded(-1) for axes in figure.axes]
     assert not any(box.overlaps(picture) for box in boxes for picture in pictures)
+
+
+@pytest.mark.parametrize("limits", ["image", "batch"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_texts_of_rivals_stay_apart(limits, count, tmp_path):
+    rivals = RivalMaps(*(field[:count] for field in RIVALS))
+    figure = show_rivals(images(count), rivals, classes=NAMES, limits=limits, unit="nats")
+    check_texts(figure, tmp_path / "rivals.png")
+
+
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("rival", [[True, False, True], [False, False, True]])
+def test_texts_of_maps_stay_apart(positive, rival, tmp_path):
+    explanation = explanation_of(torch.ones(1, 1, 2, 2), [1], [[0.0, 1.0, 2.0]], [rival])
+    figure = show_maps(images(1), {"a title of many words": explanation}, classes=NAMES, positive=positive, unit="nats")
+    check_texts(figure, tmp_path / "maps.png")
+
+
+def contrast_ratio(one, other):
+    """The WCAG contrast ratio of two colours."""
+    lights = []
+    for colour in (one, other):
+        rgb = np.array(mpl.colors.to_rgb(colour))
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        lights.append(linear @ [0.2126, 0.7152, 0.0722] + 0.05)
+    return max(lights) / min(lights)
+
+
+@pytest.mark.parametrize("background", ["white", "black", "#131416", "#f8f9fb", (1, 1, 1, 0), (0, 0, 0, 0)])
+def test_texts_are_legible_on_any_background(background):
+    with mpl.rc_context({"figure.facecolor": background, "text.color": "gray"}):
+        figure = show_maps(images(2), {"ours": RIVALS}, classes=NAMES)
+    assert mpl.colors.to_rgba(figure.get_facecolor())[3] == 1
+    texts = [text for axes in figure.axes for text in (axes.title, *axes.texts) if text.get_text()] + figure.texts
+    assert all(contrast_ratio(text.get_color(), figure.get_facecolor()) >= 4.5 for text in texts)
+
+
+def test_names_are_no_formulas():
+    figure = show_maps(images(1), {"$x^": torch.ones(1, 1, 2, 2)})
+    figure.canvas.draw()
+    assert headings_of(figure)[1] == "$x^"
 
 
 def test_pyplot_is_left_alone():
@@ -176,22 +398,25 @@ def test_the_scale_is_what_lies_over_grey():
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "said"),
+    ("call", "error", "argument"),
     [
-        (lambda x: overlay([x], x[:, :1]), TypeError, "images: got list"),
-        (lambda x: overlay(x[0], x[:, :1]), ValueError, r"images: got shape \(3, 9, 9\)"),
-        (lambda x: overlay(x, x), ValueError, r"maps: got shape \(3, 3, 9, 9\); allowed are"),
-        (lambda x: overlay(x, "maps"), TypeError, "maps: got str"),
-        (lambda x: overlay(x, x[:2, :1]), ValueError, "maps: got maps of 2 images; there are 3"),
-        (lambda x: overlay(x, x[:, :1], limits="all"), ValueError, "limits: got 'all'; allowed are 'image', 'map'"),
-        (lambda x: overlay(x, x[:, :1], mean=(0.5, 0.5)), ValueError, r"mean: got 2 numbers; the images have 3"),
-        (lambda x: show_maps(x[:0], x[:0, :1]), ValueError, "images: got none"),
-        (lambda x: show_maps(x, x[:, :1], titles=["a", "b"]), ValueError, r"titles: got 2 for 1 map\(s\)"),
-        (lambda x: show_rivals(x, x[:, :1]), TypeError, "rivals: got Tensor"),
-        (lambda x: show_rivals(x[:2], RIVALS._replace(maps=[RIVALS.maps] * 2)), ValueError, "maps of 2 layers"),
-        (lambda x: show_rivals(x[:2], RIVALS, classes=["a"]), IndexError, "classes: has no name for class 2; there"),
+        (lambda x: overlay(x, x), ValueError, "maps"),
+        (lambda x: overlay(x, torch.ones(3, 1, 9)), ValueError, "maps"),
+        (lambda x: overlay(x, "maps"), TypeError, "maps"),
+        (lambda x: overlay(x, x[:2, :1]), ValueError, "maps"),
+        (lambda x: overlay(x, x[:, :1], limits="all"), ValueError, "limits"),
+        (lambda x: show_maps(x, x[:, :1], titles=["a", "b"]), ValueError, "titles"),
+        (lambda x: show_rivals(x, x[:, :1]), TypeError, "rivals"),
+        (lambda x: show_rivals(x[:2], RIVALS._replace(maps=[RIVALS.maps] * 2)), ValueError, "rivals"),
+        (lambda x: show_rivals(x[:2], RIVALS, classes=["a"]), IndexError, "classes"),
+        (lambda x: show_rivals(x[:2], RIVALS, probabilities="percent"), ValueError, "probabilities"),
+        (lambda x: show_maps(x[:1], ONE_LOGIT, probabilities="softmax"), ValueError, "probabilities"),
+        (lambda x: heatmap([x[:, :1], x[:, :1, :5]]), ValueError, "size"),
+        (lambda x: heatmap(x[:, :1], (2, 3, 4)), ValueError, "size"),
+        (lambda x: heatmap(x[:, :1], 0), ValueError, "size"),
+        (lambda x: heatmap(x[:, :1], 7.5), TypeError, "size"),
     ],
 )
-def test_errors(call, error, said):
-    with pytest.raises(error, match=said):
+def test_errors(call, error, argument):
+    with pytest.raises(error, match=f"`{argument}` must"):
         call(images())

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from captum_diffcam.audit.statistics import Evidence
-from captum_diffcam.figures import SIGNED, as_pictures, overlay, rows_of_maps
+from captum_diffcam.figures import SIGNED, overlay, rows_of_maps
+from captum_diffcam.images import as_pictures
 from captum_diffcam.metrics import pearson
 
 if TYPE_CHECKING:

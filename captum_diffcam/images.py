@@ -1,0 +1,231 @@
+"""Read images for figures: their colours, and the part of each that the model sees after its preprocessing."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_diffcam._checks import as_tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+Images: TypeAlias = Union[Tensor, Array, "Image", Sequence[Union[Tensor, Array, "Image"]]]
+"""Images with one or three channels: a tensor or array ``(N, C, H, W)``, ``(N, H, W, C)``, ``(C, H, W)``, ``(H, W, C)``
+or ``(H, W)``, a PIL image, or a list of these, which may have different sizes."""
+
+Statistics: TypeAlias = Union[float, Sequence[float], Tensor, None]
+"""One number for all channels, or one per channel."""
+
+Box: TypeAlias = tuple[int, int, int, int]
+"""A part of an image in pixels: top, left, bottom, right."""
+
+_STRAIGHT = 0.05
+"""The largest error of the line that is fitted to a preprocessed ramp, as a share of the image's size."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image to look at."""
+
+    rgb: Array
+    """(H, W, 3) float32, from 0 to 1."""
+
+    box: Box
+    """The part of the image that its maps cover."""
+
+
+def as_pictures(
+    images: Images, mean: Statistics = None, std: Statistics = None, preprocess: object = None
+) -> list[Picture]:
+    """Return images in colours from 0 to 1, with the part that the model sees of each."""
+    if preprocess is not None and (mean is not None or std is not None):
+        raise ValueError("`preprocess` must not be combined with `mean` or `std`, because they are read from it.")
+    singles = _single_images(images)
+    if not singles:
+        raise ValueError("`images` must hold at least one image, got none.")
+    floats = [image for image, _ in singles if image.is_floating_point()]
+    if floats and preprocess is not None:
+        statistics = _statistics(preprocess)
+        if statistics is None:
+            raise ValueError(
+                "`preprocess` must have a mean and a std (a torchvision or timm transform with Normalize, a mapping "
+                f"with 'mean' and 'std', or a Hugging Face image processor), got {_short_repr(preprocess)}. Pass "
+                "`mean` and `std` instead."
+            )
+        mean, std = statistics
+    stretch = mean is None and std is None and any(bool(image.amin() < 0 or image.amax() > 1) for image in floats)
+    boxes: dict[tuple[object, ...], Box] = {}
+    pictures = []
+    for image, is_tensor in singles:
+        channels, height, width = image.shape
+        box = (0, 0, height, width)
+        if preprocess is not None and not image.is_floating_point():
+            key = (is_tensor, *image.shape)
+            if key not in boxes:
+                boxes[key] = _visible_box(_callable(preprocess), channels, height, width, is_tensor)
+            box = boxes[key]
+        rgb = _normalised(image, mean, std, stretch).clamp(0, 1).expand(3, -1, -1).permute(1, 2, 0)
+        pictures.append(Picture(rgb.numpy(), box))
+    return pictures
+
+
+def _single_images(images: Any) -> list[tuple[Tensor, bool]]:
+    """Return each image as (C, H, W) on the CPU, and whether it came as a tensor."""
+    if isinstance(images, (list, tuple)):
+        return [single for item in images for single in _single_images(item)]
+    if isinstance(images, Tensor):
+        return [(image, True) for image in _channels_first(images.detach().cpu(), is_array=False)]
+    if isinstance(images, np.ndarray):
+        return [(image, False) for image in _channels_first(as_tensor("images", images), is_array=True)]
+    if hasattr(images, "getbands"):  # a PIL image; the package does not import PIL for this check
+        array = np.array(images if images.mode in ("L", "I;16") else images.convert("RGB"))
+        return [(torch.from_numpy(array.reshape(*array.shape[:2], -1)).movedim(-1, 0), False)]
+    raise TypeError(
+        f"`images` must be a tensor, a NumPy array, a PIL image or a list of these, got {type(images).__name__}."
+    )
+
+
+def _channels_first(images: Tensor, is_array: bool) -> Tensor:
+    """Return images as (N, C, H, W)."""
+    shape = tuple(images.shape)
+    if images.ndim == 2:
+        return images[None, None]
+    if images.ndim in (3, 4):
+        batch = images if images.ndim == 4 else images[None]
+        first, last = (batch.shape[dim] in (1, 3) for dim in (1, 3))
+        if first and last and is_array:
+            raise ValueError(
+                f"`images` must show where the channels are, got an array of shape {shape}. Pass torch.from_numpy(...) "
+                "of channels-first images (N, C, H, W)."
+            )
+        if first or last:
+            return batch if first else batch.movedim(-1, 1)
+    raise ValueError(
+        f"`images` must have one or three channels and a shape such as (N, C, H, W) or (N, H, W, C), got shape {shape}."
+    )
+
+
+def _normalised(image: Tensor, mean: Statistics, std: Statistics, stretch: bool) -> Tensor:
+    """Return an image in the range from 0 to 1. Shape: (C, H, W) -> (C, H, W)."""
+    if not image.is_floating_point():
+        return image.float() / {torch.bool: 1, torch.uint16: 65535}.get(image.dtype, 255)
+    image = image.float()
+    if stretch:
+        return (image - image.amin()) / (image.amax() - image.amin()).clamp(min=torch.finfo(image.dtype).tiny)
+    return image * _per_channel("std", std, 1.0, len(image)) + _per_channel("mean", mean, 0.0, len(image))
+
+
+def _per_channel(argument: str, numbers: Statistics, default: float, channels: int) -> Tensor:
+    values = torch.as_tensor(default if numbers is None else numbers, dtype=torch.float32).cpu().flatten()
+    if len(values) not in (1, channels):
+        raise ValueError(
+            f"`{argument}` must have one number, or one for each of the {channels} channel(s), got {len(values)}."
+        )
+    return values[:, None, None]
+
+
+def _statistics(preprocess: Any) -> tuple[Statistics, Statistics] | None:
+    """Return the mean and the standard deviation that a preprocessing normalises with, or None if it has none."""
+    if isinstance(preprocess, Mapping):
+        mean, std = preprocess.get("mean"), preprocess.get("std")
+    elif hasattr(preprocess, "image_processor"):
+        return _statistics(preprocess.image_processor)
+    elif hasattr(preprocess, "image_mean"):
+        if not getattr(preprocess, "do_normalize", True):
+            return 0.0, 1.0
+        mean, std = preprocess.image_mean, preprocess.image_std
+    else:
+        mean, std = getattr(preprocess, "mean", None), getattr(preprocess, "std", None)
+    if mean is not None and std is not None and not callable(mean):
+        return mean, std
+    steps = getattr(preprocess, "transforms", None)
+    if isinstance(preprocess, torch.nn.Sequential):
+        steps = list(preprocess)
+    if not isinstance(steps, (list, tuple)):
+        return None
+    by_step = [statistics for step in steps if (statistics := _statistics(step))]
+    if len(by_step) > 1:
+        raise ValueError(
+            f"`preprocess` must normalise once, got {len(by_step)} steps that do. Pass `mean` and `std` instead."
+        )
+    return by_step[0] if by_step else None
+
+
+def _callable(preprocess: Any) -> Callable[[Any], Any] | None:
+    """Return a preprocessing as a function from an image to a tensor, or None if it is nothing but mean and std."""
+    if isinstance(preprocess, Mapping):
+        if "crop_pct" not in preprocess:
+            return None
+        from timm.data.transforms_factory import create_transform
+
+        return _callable(create_transform(**preprocess))
+    preprocess = getattr(preprocess, "image_processor", preprocess)
+    if hasattr(preprocess, "image_mean"):
+        return lambda image: preprocess(images=image, return_tensors="pt")["pixel_values"]
+    if not callable(preprocess):
+        raise TypeError(
+            "`preprocess` must be a transform, an image processor or a data configuration, got "
+            f"{_short_repr(preprocess)}."
+        )
+    return preprocess  # type: ignore[no-any-return]
+
+
+def _visible_box(
+    preprocess: Callable[[Any], Any] | None, channels: int, height: int, width: int, is_tensor: bool
+) -> Box:
+    """Return the part of an image of this size that is left after its preprocessing.
+
+    Ramps whose brightness is the position are preprocessed, and a line is fitted to what comes out. So no preprocessing
+    has to be known.
+    """
+    if preprocess is None:
+        return 0, 0, height, width
+
+    def run(levels: Array) -> Tensor:
+        image = torch.from_numpy(np.broadcast_to(levels, (channels, height, width)).copy())
+        out = preprocess(image if is_tensor else _to_pil(image))
+        if not isinstance(out, Tensor) or not out.is_floating_point() or out.ndim < 3:
+            got = f"{out.dtype}, {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
+            raise ValueError(f"`preprocess` must return a floating-point tensor (C, H, W), got {got}.")
+        return out.detach().cpu().double().reshape(-1, *out.shape[-2:])
+
+    black, white = (run(np.full((1, 1), level, np.uint8)) for level in (0, 255))
+    # A normalisation is a scale and an offset per channel, which the centre shows even if a border is padded.
+    low, high = (out[:, out.shape[1] // 2, out.shape[2] // 2, None, None] for out in (black, white))
+    ends = []
+    for size, dim in ((height, 1), (width, 2)):
+        ramp = ((np.arange(size) + 0.5) / size * 255).round().astype(np.uint8)
+        out = (run(ramp[:, None] if dim == 1 else ramp[None]) - low) / (high - low)
+        places = (torch.arange(out.shape[dim]) + 0.5).double() / out.shape[dim]
+        design = torch.stack([1 - places, places], dim=1)
+        line = out.movedim(dim, 0).flatten(1).mean(dim=1)
+        first, last = torch.linalg.lstsq(design, line[:, None]).solution.flatten().tolist()
+        fitted = (design @ torch.tensor([first, last]).double()).reshape([-1 if i == dim else 1 for i in range(3)])
+        if not bool(((out - fitted).abs() < _STRAIGHT).all()) or last - first < 1 / size:
+            raise ValueError(
+                "`preprocess` must only resize, crop and normalise images, so that maps can be drawn over the right "
+                "part of the original images. It pads, flips, rotates or recolours them. Pass the preprocessed images "
+                "instead of the original ones."
+            )
+        ends.append((max(round(first * size), 0), min(round(last * size), size)))
+    (top, bottom), (left, right) = ends
+    return top, left, bottom, right
+
+
+def _to_pil(image: Tensor) -> Image:
+    from PIL.Image import fromarray
+
+    return fromarray(image.permute(1, 2, 0).numpy() if len(image) > 1 else image[0].numpy())
+
+
+def _short_repr(value: object) -> str:
+    return textwrap.shorten(repr(value), 80, placeholder="...")
