@@ -1,6 +1,11 @@
 """Contrastive class activation maps for Captum."""
 
-from captum_diffcam import attacks, audit, figures, metrics
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from captum_diffcam import figures, metrics
 from captum_diffcam.attribution import LayerDiffGradCam, LayerDiffGradCamPlusPlus
 from captum_diffcam.contrast import Contrast, top_rivals
 from captum_diffcam.equivariant import EquivariantPart
@@ -12,6 +17,9 @@ from captum_diffcam.logits import Target, predicted, two_logits
 from captum_diffcam.methods import CamMethod
 from captum_diffcam.results import Explanation, RivalMaps
 from captum_diffcam.score import ContrastScore
+
+if TYPE_CHECKING:
+    from captum_diffcam import attacks, audit
 
 __version__ = "0.3.0"
 
@@ -39,3 +47,10 @@ __all__ = [
     "two_logits",
     "vit_layout",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import attacks and audit when they are first used: what they need takes longer than everything else."""
+    if name in ("attacks", "audit"):
+        return import_module(f"captum_diffcam.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

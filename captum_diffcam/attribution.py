@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeAlias, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, Union, overload
 
 import torch
 from captum.attr import GradientAttribution, LayerAttribution
@@ -32,7 +32,8 @@ from captum_diffcam.weighting import grad_cam_plus_plus_weights, grad_cam_weight
 
 Inputs: TypeAlias = Union[Tensor, tuple[Tensor, ...]]
 
-Layer: TypeAlias = Union[Module, str, SpatialLayer]
+# Tensor is for type checkers alone: to them, an attribute of a Module such as model.layer4 is a Tensor or a Module.
+Layer: TypeAlias = Union[Module, Tensor, str, SpatialLayer]
 """A module of the model, its name, or what :func:`~captum_diffcam.last_spatial_layer` returns."""
 
 _Result = TypeVar("_Result")
@@ -116,7 +117,7 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
     def __init__(
         self: LayerDiffGradCam[list[Tensor]],
         forward_func: Callable[..., Any],
-        layer: list[Module] | list[str] | list[SpatialLayer] | list[Layer],
+        layer: list[Module] | list[Tensor | Module] | list[str] | list[SpatialLayer] | list[Layer],
         device_ids: list[int] | None = None,
         *,
         layout: Layout | list[Layout | None] | None = None,
@@ -450,6 +451,28 @@ class LayerDiffGradCamPlusPlus(LayerDiffGradCam[MapsT]):
     """
 
     channel_weights = staticmethod(grad_cam_plus_plus_weights)
+
+    if TYPE_CHECKING:  # pyright and mypy do not find the type of the maps by the overloads of a generic base class
+
+        @overload
+        def __init__(
+            self: LayerDiffGradCamPlusPlus[Tensor],
+            forward_func: Callable[..., Any],
+            layer: Layer,
+            *args: Any,
+            **kw: Any,
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self: LayerDiffGradCamPlusPlus[list[Tensor]],
+            forward_func: Callable[..., Any],
+            layer: list[Any],
+            *args: Any,
+            **kw: Any,
+        ) -> None: ...
+
+        def __init__(self, *args: Any, **kw: Any) -> None: ...
 
 
 def _optional_index(argument: str, value: int | None) -> int | None:

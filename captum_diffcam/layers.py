@@ -43,7 +43,7 @@ class SpatialLayer(NamedTuple):
     """The module's name as in ``model.named_modules()``, with ``:input`` behind it where its input is meant."""
 
 
-def resolve_layer(forward_func: Callable[..., Any], layer: Module | str | SpatialLayer) -> SpatialLayer:
+def resolve_layer(forward_func: Callable[..., Any], layer: Module | Tensor | str | SpatialLayer) -> SpatialLayer:
     """Return a module, a module's name or a :class:`SpatialLayer` as a :class:`SpatialLayer`.
 
     Raises:

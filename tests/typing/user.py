@@ -59,7 +59,7 @@ def readme() -> None:
     print(classes.tolist(), logits.shape)
 
 
-model = resnet18().eval()
+model: nn.Module = resnet18().eval()
 images = torch.rand(2, 3, 224, 224)
 
 
@@ -88,7 +88,7 @@ def decisions_and_maps() -> None:
     assert_type(explanation.contrast_mask, Tensor)
     print(explanation.logits.softmax(dim=1), cam.explain(images, target=281, contrast=top_rivals(5)).maps.shape)
 
-    rivals = cam.attribute_rivals(images, target=predicted, contrast=top_rivals(5))
+    rivals = cam.attribute_rivals(images, target=predicted, rivals=top_rivals(5))
     assert_type(rivals.maps, Tensor)
     assert_type(rivals.weights, Tensor)
     print(rivals.rivals.tolist())
@@ -151,7 +151,7 @@ def equivariant_part() -> None:
     """Decompose a map into an equivariant and a static part."""
     part = EquivariantPart(LayerDiffGradCam(model, model.layer4), shifts=1)
     assert_type(part.attribute(images, target=predicted), Tensor)
-    split = EquivariantPart(LayerGradCam(model, model.layer4)).decompose(images, target=281)
+    split = EquivariantPart(LayerGradCam(model, model.get_submodule("layer4"))).decompose(images, target=281)
     assert_type(split.equivariant, Tensor)
     print(split.static.shape, split.static_share.tolist())
 
@@ -190,7 +190,7 @@ def differentiable() -> Tensor:
     maps = LayerDiffXGradCam(model, model.layer4).attribute(images, 281, grad_kwargs={"create_graph": True})
     assert_type(maps, Tensor)
     loss = 1 - maps.relu().mean()
-    loss.backward()
+    torch.autograd.backward(loss)
     return loss
 
 
