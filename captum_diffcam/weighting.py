@@ -1,4 +1,4 @@
-"""How a map weighs the channels of a layer: the formulas of Grad-CAM and Grad-CAM++, on tensors alone.
+"""How a map weights the channels of a layer: the formulas of Grad-CAM and Grad-CAM++, on tensors alone.
 
 Activations and gradients have shape ``(N, channels, *positions)``, weights ``(N, channels, 1, ...)``. A layer without
 positions, ``(N, channels)``, counts as one position.
@@ -17,9 +17,9 @@ def _over_positions(reduce: Callable[..., Tensor], tensor: Tensor) -> Tensor:
 
 
 def grad_cam_weights(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Grad-CAM: the mean of the gradient over positions.
+    """Return the weights of Grad-CAM: the mean of the gradient over positions.
 
-    Source: R. Selvaraju et al., arXiv:1610.02391, equation 1.
+    Source: R. Selvaraju et al., "Grad-CAM", arXiv:1610.02391, equation 1.
 
     Example:
         >>> import torch
@@ -31,13 +31,14 @@ def grad_cam_weights(activations: Tensor, gradients: Tensor) -> Tensor:
 
 
 def grad_cam_plus_plus_weights(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Grad-CAM++: the sum over positions of ``relu(g) / (2 + relu(g) * sum(relu(A)))``.
+    """Return the weights of Grad-CAM++: the sum over positions of ``relu(g) / (2 + relu(g) * sum(relu(A)))``.
 
-    Equation 19 of the source gives each position the ratio ``g^2 / (2 g^2 + sum(A) g^3)``, which wherever ``g != 0`` is
-    ``1 / (2 + g * sum(A))``: no division by zero, no epsilon. Rectified layers have ``A = relu(A)``; on layers with
-    negative activations ``sum(A)`` could bring the denominator to zero, ``sum(relu(A))`` never does.
+    Equation 19 of the source multiplies the gradient of each position by ``g^2 / (2 g^2 + sum(A) g^3)``. If ``g`` is
+    not zero, that is ``1 / (2 + g * sum(A))``, which needs no epsilon. On layers with negative activations ``sum(A)``
+    could make the denominator zero. ``sum(relu(A))`` cannot, and it is the same for activations behind a ReLU.
 
-    Source: A. Chattopadhay et al., arXiv:1710.11063; its factor exp(score), which scales a whole map, is left out.
+    Source: A. Chattopadhay et al., "Grad-CAM++", arXiv:1710.11063. Its factor exp(score), which scales a whole map, is
+    left out.
 
     Example:
         >>> import torch

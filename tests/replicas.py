@@ -31,7 +31,7 @@ def logits_and_gradients(net: Net, x: Tensor) -> tuple[np.ndarray, np.ndarray, n
 
 
 def contrast_weights(logits: list[float], rivals: list[int], reduction: str) -> dict[int, float]:
-    """How much of the contrast each rival is."""
+    """The weight of each rival in the contrast."""
     if reduction == "mean":
         return {j: 1 / len(rivals) for j in rivals}
     if reduction == "max":
@@ -80,7 +80,7 @@ def cam(
 
 
 def equivariant_and_static(maps: np.ndarray, shifts: list[tuple[float, ...]]) -> tuple[np.ndarray, np.ndarray]:
-    """Maps (S, *positions) of one image under S shifts, split: every cell of every map is an equation."""
+    """The two parts of maps (S, *positions) of one image under S shifts: every position of every map is an equation."""
     positions = maps.shape[1:]
     cells = list(np.ndindex(*positions))
     number = {cell: i for i, cell in enumerate(cells)}
@@ -102,8 +102,8 @@ def equivariant_and_static(maps: np.ndarray, shifts: list[tuple[float, ...]]) ->
     return tuple(part.reshape(positions) for part in np.split(solution, 2))
 
 
-def excess(maps: np.ndarray, witnesses: np.ndarray) -> tuple[float, float]:
-    """The excess of maps (N, P) over witnesses (2, N, P), and its error by leaving out one image after the other."""
+def excess(maps: np.ndarray, occlusion_maps: np.ndarray) -> tuple[float, float]:
+    """The excess of maps (N, P) over occlusion maps (2, N, P), and its standard error by the jackknife."""
 
     def correlation(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.corrcoef(a, b)[0, 1])
@@ -112,19 +112,19 @@ def excess(maps: np.ndarray, witnesses: np.ndarray) -> tuple[float, float]:
         return (a - a.mean()) / np.linalg.norm(a - a.mean())
 
     def value(kept: list[int]) -> float:
-        reliability = np.mean([correlation(witnesses[0, n], witnesses[1, n]) for n in kept])
+        reliability = np.mean([correlation(occlusion_maps[0, n], occlusion_maps[1, n]) for n in kept])
         parts = []
         for n in kept:
             others = [j for j in kept if j != n]
             reference = sum(unit(maps[j]) for j in others)
             common = correlation(maps[n], reference)
-            shared = np.mean([correlation(w[n], reference) for w in witnesses])
-            matched = np.mean([correlation(w[n], maps[n]) for w in witnesses])
-            mixed = np.mean([correlation(w[n], maps[j]) for w in witnesses for j in others])
+            shared = np.mean([correlation(o[n], reference) for o in occlusion_maps])
+            matched = np.mean([correlation(o[n], maps[n]) for o in occlusion_maps])
+            mixed = np.mean([correlation(o[n], maps[j]) for o in occlusion_maps for j in others])
             parts.append(common - (shared + matched - mixed) / math.sqrt(reliability))
         return float(np.mean(parts))
 
     everyone = list(range(len(maps)))
     without = [value([n for n in everyone if n != out]) for out in everyone]
-    spread = sum((each - np.mean(without)) ** 2 for each in without)
+    spread = sum((one - np.mean(without)) ** 2 for one in without)
     return value(everyone), math.sqrt((len(maps) - 1) / len(maps) * spread)

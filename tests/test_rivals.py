@@ -28,11 +28,11 @@ def test_each_map_is_the_map_against_that_rival(net, x, method, rivals):
 
 
 @pytest.mark.parametrize("rivals", [None, [[1, 3, 4]], top_rivals(3), [[0], [1, 3, 5], [0, 1]]], ids=str)
-def test_the_weighted_sum_is_the_map_against_the_whole_set(net, x, rivals):
+def test_the_weighted_sum_is_the_map_against_the_total_set(net, x, rivals):
     cam = LayerDiffGradCam(net, net.features)
     maps, _, weights, *_ = cam.attribute_rivals(x, TARGETS, rivals)
-    whole = cam.attribute(x, target=TARGETS, contrast=rivals)
-    torch.testing.assert_close((weights[:, :, None, None, None] * maps).sum(1), whole)
+    total = cam.attribute(x, target=TARGETS, contrast=rivals)
+    torch.testing.assert_close((weights[:, :, None, None, None] * maps).sum(1), total)
 
 
 def test_the_strongest_rival_comes_first(net, x):
@@ -108,9 +108,9 @@ def test_layers_with_several_tensors(x):
     model = Model()
     cam = LayerDiffGradCam(model, model.two)
     maps, *_ = cam.attribute_rivals(x, 1, 4)
-    whole = cam.attribute(x, 1, contrast=4)
+    total = cam.attribute(x, 1, contrast=4)
     assert isinstance(maps, tuple)
-    for pairwise, single in zip(maps, whole, strict=True):
+    for pairwise, single in zip(maps, total, strict=True):
         torch.testing.assert_close(pairwise[:, 0], single)
 
 

@@ -1,4 +1,4 @@
-"""The score of every class: against a literal computation, and where floating point could lie."""
+"""The score of every class: against a literal computation, and where floating point loses digits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TestContrastScore:
         torch.testing.assert_close(ContrastScore(lambda x: x, contrast)(logits), logits)
 
     @pytest.mark.parametrize("reduction", ["logsumexp", "mean", "max"])
-    def test_a_callable_of_ones_own_is_asked_for_every_class(self, reduction):
+    def test_a_callable_of_ones_own_is_called_for_every_class(self, reduction):
         own = ContrastScore(lambda x: x, lambda logits, target: top_rivals(3)(logits, target), reduction)
         torch.testing.assert_close(own(self.LOGITS), ContrastScore(lambda x: x, top_rivals(3), reduction)(self.LOGITS))
 

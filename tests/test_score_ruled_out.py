@@ -112,14 +112,14 @@ class TestRivals:
         assert result.rivals.shape == result.weights.shape == (3, 0)
         assert result.maps.shape == (3, 0, 1, 7, 7)
 
-    def test_fewer_than_asked_for(self):
+    def test_fewer_than_k(self):
         """They come last, and never the target instead."""
         logits = torch.tensor([[1.0, -INF, -INF, 0.5], [-INF, -INF, 2.0, -INF]])
         target = torch.tensor([0, 2])
-        members = contrast_mask(top_rivals(2), logits, target)
-        assert members.sum(1).tolist() == [2, 2]
-        assert members[0, 3]
-        assert not members.gather(1, target[:, None]).any()
+        rivals = contrast_mask(top_rivals(2), logits, target)
+        assert rivals.sum(1).tolist() == [2, 2]
+        assert rivals[0, 3]
+        assert not rivals.gather(1, target[:, None]).any()
 
 
 class TestContrastScore:
@@ -166,7 +166,7 @@ class TestContrastScore:
         assert z.grad.tolist() == [[0.0, 0.0, 0.0]]
 
     def test_a_class_without_odds_has_none_against_others_like_it(self):
-        """Each class is asked against the next one."""
+        """Each class against the next one."""
         z = torch.tensor([[2.0, 1.0, -INF, -INF]])
         scores = ContrastScore(lambda x: x, lambda z, t: one_hot(z, (t + 1) % 4))(z)
         assert scores.tolist() == [[1.0, INF, -INF, -INF]]

@@ -34,7 +34,7 @@ def attribute(net, layer, x, method=LayerDiffGradCam, **kwargs):
 
 
 class TestCaptumsOwnCases:
-    """What Captum asks of LayerGradCam, answered with an empty contrast set."""
+    """The numbers of Captum's tests of LayerGradCam, from an empty contrast set."""
 
     def test_layer_without_positions(self):
         net = basic_models.BasicModel_MultiLayer()

@@ -31,7 +31,7 @@ class Lambda(nn.Module):
 @pytest.mark.parametrize("contrast", CONTRASTS, ids=str)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("common", ["linear", "square", "another network"])
-def test_nothing_added_to_all_logits_is_seen(common, method, contrast, reduction):
+def test_a_term_added_to_every_logit_cancels_out(common, method, contrast, reduction):
     net, x = conv_net(), images()
     hoax = torch.linspace(0, 10, 49).reshape(1, 1, 7, 7)
     functions = {
@@ -41,8 +41,8 @@ def test_nothing_added_to_all_logits_is_seen(common, method, contrast, reduction
     }
     hoaxed = Net(net.features, Lambda(lambda a: net.head(a) + functions[common](a)))
     kwargs = {"target": TARGETS, "contrast": contrast, "reduction": reduction}
-    honest = method(net, net.features).attribute(x, **kwargs)
-    torch.testing.assert_close(method(hoaxed, hoaxed.features).attribute(x, **kwargs), honest, rtol=1e-3, atol=2e-4)
+    clean = method(net, net.features).attribute(x, **kwargs)
+    torch.testing.assert_close(method(hoaxed, hoaxed.features).attribute(x, **kwargs), clean, rtol=1e-3, atol=2e-4)
     plain = [LayerGradCam(m, m.features).attribute(x, target=TARGETS) for m in (net, hoaxed)]
     assert (plain[0] - plain[1]).abs().max() > 1e-2, "the hoax must be visible to Grad-CAM"
 
@@ -75,9 +75,9 @@ def test_a_map_is_the_weighted_sum_of_its_pairwise_maps(reduction):
     cam = LayerDiffGradCam(net, net.features)
     rivals = [1, 3, 4]
     weights = net(x)[:, rivals].softmax(1) if reduction == "logsumexp" else torch.full((3, 3), 1 / 3)
-    whole = cam.attribute(x, target=TARGETS, contrast=[rivals], reduction=reduction)
+    total = cam.attribute(x, target=TARGETS, contrast=[rivals], reduction=reduction)
     pairwise = [cam.attribute(x, target=TARGETS, contrast=j) for j in rivals]
-    torch.testing.assert_close(sum(w[:, None, None, None] * m for w, m in zip(weights.T, pairwise, strict=True)), whole)
+    torch.testing.assert_close(sum(w[:, None, None, None] * m for w, m in zip(weights.T, pairwise, strict=True)), total)
 
 
 def test_linear_in_the_gradient():
@@ -108,12 +108,12 @@ def test_one_rival_is_the_same_under_every_reduction(method, reduction):
 def test_channels_add_up_and_relu_is_last(method):
     net, x = conv_net(signed=True), images()
     cam = method(net, net.features)
-    whole = cam.attribute(x, target=TARGETS)
+    total = cam.attribute(x, target=TARGETS)
     channels = cam.attribute(x, target=TARGETS, attr_dim_summation=False)
     assert channels.shape == (3, 5, 7, 7)
-    torch.testing.assert_close(channels.sum(1, keepdim=True), whole)
-    assert (whole < 0).any()
-    torch.testing.assert_close(cam.attribute(x, target=TARGETS, relu_attributions=True), whole.relu())
+    torch.testing.assert_close(channels.sum(1, keepdim=True), total)
+    assert (total < 0).any()
+    torch.testing.assert_close(cam.attribute(x, target=TARGETS, relu_attributions=True), total.relu())
 
 
 logit_rows = st.lists(st.floats(-50, 50, width=32), min_size=2, max_size=8)
@@ -122,7 +122,7 @@ logit_rows = st.lists(st.floats(-50, 50, width=32), min_size=2, max_size=8)
 @pytest.mark.filterwarnings("ignore:.forward_func. returned")  # rows that look like probabilities are drawn too
 @settings(deadline=None, max_examples=150)
 @given(row=logit_rows, shift=st.floats(-1e3, 1e3, width=32), reduction=st.sampled_from(REDUCTIONS), data=st.data())
-def test_scores_do_not_see_a_shift(row, shift, reduction, data):
+def test_a_shift_of_all_logits_cancels_out(row, shift, reduction, data):
     contrast = data.draw(st.none() | st.lists(st.sampled_from(range(len(row))), min_size=2))
     if contrast is not None and len(set(contrast)) < 2:
         return  # A column whose set is empty is its own logit, which does shift.
