@@ -13,8 +13,8 @@ from torch.nn import Module
 from captum_diffcam._checks import as_grad_kwargs, as_index, as_inputs, log_usage, warn_user
 from captum_diffcam.contrast import Contrast, check_contrast_is_unambiguous, contrast_mask, rank_rivals, top_rivals
 from captum_diffcam.forward import LayerRun, explain_run
-from captum_diffcam.layers import SpatialLayer, resolve_layer
-from captum_diffcam.layouts import Layout, convolutional, doubt_about_layout, find_layout, to_positions
+from captum_diffcam.layers import SpatialLayer, layer_warning, resolve_layer
+from captum_diffcam.layouts import Layout, VitLayout, find_layout, to_positions
 from captum_diffcam.logits import (
     Target,
     as_logits,
@@ -160,6 +160,7 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
         self.tensor_index = _optional_index("tensor_index", tensor_index)
         self.run = _optional_index("run", run)
         self.class_dim = check_class_dim(class_dim)
+        self._layer_warnings: dict[tuple[int, torch.Size], str | None] = {}
 
     @log_usage
     def attribute(
@@ -373,9 +374,10 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
             run=self.run,
             device_ids=self.device_ids,
             create_graph=bool(grad_kwargs.get("create_graph")),
+            follow_axes=VitLayout() in self.layouts,
         )
         warn_of_probabilities(run.output, self.class_dim)
-        for message in dict.fromkeys((*run.notes, *self._doubts(run))):
+        for message in dict.fromkeys((*run.notes, *self._doubts(run, additional_forward_args))):
             warn_user(message)
         return result
 
@@ -383,27 +385,40 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
     def _layers(self) -> list[Module]:
         return self.layer if isinstance(self.layer, list) else [self.layer]
 
-    def _doubts(self, run: LayerRun) -> Iterator[str]:
+    def _doubts(self, run: LayerRun, additional_forward_args: object) -> Iterator[str]:
         """Yield reasons why the maps may not be what they seem."""
         if doubt := doubt_about_classes(run.output, run.inputs[0], self.class_dim):
             yield doubt
-        for layer, layout, tensors in zip(self._layers, self.layouts, run.activations, strict=True):
-            for tensor in tensors if layout is convolutional else ():
-                if doubt := doubt_about_layout(layer, tensor, run.inputs[0]):
-                    yield doubt
+        for i, tensors in enumerate(run.activations):
+            for tensor in tensors:
+                # Some of these warnings take another run of the model: once for each shape.
+                key = (i, tensor.shape[1:])
+                if key not in self._layer_warnings:
+                    self._layer_warnings[key] = layer_warning(
+                        self.forward_func,
+                        run.inputs,
+                        additional_forward_args,
+                        self._layers[i],
+                        run.at_input[i],
+                        self.layouts[i],
+                        tensor,
+                    )
+                if warning := self._layer_warnings[key]:
+                    yield warning
 
     def _maps(
         self, run: LayerRun, score: Tensor, relu: bool, sum_channels: bool, grad_kwargs: dict[str, Any]
     ) -> list[tuple[Tensor, ...]]:
         """Return, by layer, the map of each of its tensors for one score (N,)."""
-        by_layer = zip(self._layers, self.layouts, run.activations, run.gradients(score, grad_kwargs), strict=True)
+        gradients_by_layer = run.gradients(score, grad_kwargs)
+        by_layer = zip(self._layers, self.layouts, run.axes, run.activations, gradients_by_layer, strict=True)
         maps = []
         with torch.set_grad_enabled(bool(grad_kwargs.get("create_graph"))):
-            for layer, layout, activations, gradients in by_layer:
+            for layer, layout, of_axes, activations, gradients in by_layer:
                 of_layer = []
-                for activation, gradient in zip(activations, gradients, strict=True):
+                for axes, activation, gradient in zip(of_axes, activations, gradients, strict=True):
                     activation, gradient = to_positions(
-                        layout, activation, gradient, examples=len(score), size=run.inputs[0].shape[2:]
+                        layout, activation, gradient, examples=len(score), axes=axes, notes=run.notes
                     )
                     activation, gradient = at_least_float32(activation), at_least_float32(gradient)
                     attribution = self.channel_weights(activation, gradient) * activation

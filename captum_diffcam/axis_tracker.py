@@ -1,7 +1,7 @@
 """Follow through one run of a model what the axes of its tensors stand for: examples, channels or positions.
 
-A layout cannot be told from a shape: (N, 16, 16, 16) is a feature map of any kind, or an attention matrix. It can be told
-from what the run did. The axes of the inputs are known, convolutions and pooling put out positions in order, and every
+A shape does not tell the layout: (N, 16, 16, 16) may be a feature map of either kind, or an attention matrix. What the
+run did tells it. The axes of the inputs are known, convolutions and pooling put out positions in order, and every
 reshape, transposition, slice and concatenation of their results is a call that can be followed. A tensor that does not
 depend on the inputs (a table of positions, prompts, learned queries) has no axes here.
 """
@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-Source: TypeAlias = Union[tuple[int, int], Literal["examples", "channels", "unknown"]]
-"""What a part of an axis counts: (input, axis of that input) for positions."""
+Source: TypeAlias = Union[tuple[int, ...], Literal["examples", "channels", "unknown"]]
+"""What a part of an axis counts. For positions: the input, and the axis of that input unless it is flat."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Part:
     source: Source
     size: int
     stride: int = 1
+    is_color: bool = False
+    """Whether it counts the colors of an input: positions only for a convolution along them."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,21 @@ class Axis:
 
     @property
     def size(self) -> int:
+        """The number of entries."""
         return self.before + math.prod(part.size for part in self.parts) + self.after
 
     @property
     def has_positions(self) -> bool:
         """Whether it holds positions, in a known order or not."""
-        return any(part.source not in ("examples", "channels") for part in self.parts)
+        return any(part.source not in ("examples", "channels") and not part.is_color for part in self.parts)
 
     @property
     def grid(self) -> tuple[int, ...] | None:
         """The positions of this axis, row by row; None if it holds none, or not in order."""
         sources = [part.source for part in self.parts]
-        if not sources or any(isinstance(source, str) for source in sources) or len(set(sources)) < len(sources):
+        if not self.has_positions or any(isinstance(source, str) for source in sources):
+            return None
+        if len(set(sources)) < len(sources) or any(part.is_color for part in self.parts):
             return None
         return tuple(part.size for part in self.parts)
 
@@ -82,9 +87,24 @@ _MIX_LAST = {
     *("scaled_dot_product_attention", "multi_head_attention_forward"),
 }
 """Functions whose (first) result has the first argument's axes, but for the last one, which is made of all others."""
-_RESIZE = re.compile(r"(conv|conv_transpose|\w*pool|\w*pool_with_indices)([123])d|interpolate|upsample|pixel_(un)?shuffle")
+_RESIZE = re.compile(
+    r"(?:conv|conv_transpose|\w*pool)([123])d(?:_with_indices)?|interpolate|upsample|pixel_(?:un)?shuffle"
+)
+"""Functions whose result has the positions of the first argument, in order but more or fewer."""
 _MOVE = {
-    *("roll", "flip", "fliplr", "flipud", "rot90", "gather", "take_along_dim", "index_select", "sort", "argsort", "take"),
+    *(
+        "roll",
+        "flip",
+        "fliplr",
+        "flipud",
+        "rot90",
+        "gather",
+        "take_along_dim",
+        "index_select",
+        "sort",
+        "argsort",
+        "take",
+    ),
     *("einsum", "addmm", "baddbmm", "addbmm", "addmv", "tensordot", "scatter", "scatter_add", "index_add", "index_put"),
     *("index_copy", "masked_scatter", "inverse", "rmatmul", "cdist", "grid_sample"),
 }
@@ -110,8 +130,8 @@ class AxisTracker(TorchFunctionMode):
 
     def axes_of(self, tensor: Tensor) -> Axes | None:
         """Return what the tensor's axes stand for; None if it is not known to depend on the inputs."""
-        axes: Axes | None = self._axes.get(tensor)
-        return axes
+        axes: Axes = self._axes.get(tensor, ())  # type: ignore[no-untyped-call]
+        return axes or None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -157,18 +177,20 @@ class AxisTracker(TorchFunctionMode):
                 mixed = len(first) == len(shapes[0]) and _sizes(first)[:-1] == shapes[0][:-1]
                 return [(*first[:-1], _channels(shapes[0][-1])) if mixed else unknown[0], *unknown[1:]]
             if match := _RESIZE.fullmatch(name):
-                spatial = int(match[2] or len(first) - 2)
+                spatial = int(match[1] or len(first) - 2)
                 return [_resized(first, shape, spatial) or self._unknown(shape) for shape in shapes]
             if name in _REDUCE and shapes[0] != _sizes(first):
                 return [_reduced(first, args, kwargs, shape) or self._unknown(shape) for shape in shapes]
-        elif name in _MIX_LAST or name == "stack" or _RESIZE.fullmatch(name):
+        elif name in _MIX_LAST:
+            return [(*unknown[0][:-1], _channels(shapes[0][-1])), *unknown[1:]]
+        elif name == "stack" or _RESIZE.fullmatch(name):
             return unknown
         elif name in _RULES or name in ("to", "type_as"):
             return [None] * len(shapes)  # of the tracked tensor, only the shape or the type was used
         return [self._elementwise(tensors, shape) for shape in shapes]
 
     def _elementwise(self, tensors: list[Tensor], shape: tuple[int, ...]) -> Axes:
-        """Return the axes of the argument that has the result's shape and most is known of, or what broadcasting leaves."""
+        """Return the axes of the best known argument that has the result's shape, or else what broadcasting leaves."""
         tracked = [axes for tensor in tensors if (axes := self.axes_of(tensor)) is not None]
         if alike := [axes for axes in tracked if _sizes(axes) == shape]:
             return max(alike, key=_known)
@@ -187,14 +209,15 @@ class AxisTracker(TorchFunctionMode):
 
 
 def _input_axes(index: int, shape: tuple[int, ...]) -> Axes:
-    """Return the axes of an input: examples, then positions; of images and volumes one axis has the channels."""
-    channels = None
+    """Return the axes of an input: examples, then positions; of images and volumes, one small axis has the colors."""
+    colors = None
     if len(shape) >= 4:
-        channels = next((i for i, size in enumerate(shape) if i and size <= _MOST_COLORS), 1)
-    return tuple(
-        Axis(_parts(Part("examples" if i == 0 else "channels" if i == channels else (index, i), size)))
-        for i, size in enumerate(shape)
-    )
+        colors = next((i for i, size in enumerate(shape) if i and size <= _MOST_COLORS), None)
+    axes = [Axis(_parts(Part("examples", size))) for size in shape[:1]]
+    for i, size in enumerate(shape[1:], 1):
+        source = (index, i) if len(shape) > 2 else (index,)
+        axes.append(Axis(_parts(Part(source, size, is_color=i == colors))))
+    return tuple(axes)
 
 
 def _parts(*parts: Part) -> tuple[Part, ...]:
@@ -204,7 +227,11 @@ def _parts(*parts: Part) -> tuple[Part, ...]:
         if part.size == 1:
             continue
         last = joined[-1] if joined else None
-        if last and last.source == part.source and (isinstance(part.source, str) or last.stride == part.stride * part.size):
+        if (
+            last
+            and last.source == part.source
+            and (isinstance(part.source, str) or last.stride == part.stride * part.size)
+        ):
             joined[-1] = Part(part.source, last.size * part.size, part.stride)
         else:
             joined.append(part)
@@ -287,8 +314,12 @@ def _divided(axes: Sequence[Axis], sizes: Sequence[int]) -> list[Axis]:
                 size //= part.size
             elif part.size % size == 0:
                 inner = part.size // size
-                taken.append(Part(part.source, size, part.stride * inner))
-                waiting.insert(0, replace(part, size=inner))
+                outer, part = replace(part, size=size, stride=part.stride * inner), replace(part, size=inner)
+                if isinstance(part.source, tuple) and len(part.source) == 1:
+                    # If a flat input is reshaped to an image, its rows and columns are axes of their own.
+                    outer = Part((*part.source, part.stride * inner), size)
+                taken.append(outer)
+                waiting.insert(0, part)
                 size = 1
             else:
                 return unknown
@@ -300,9 +331,7 @@ def _expanded(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> lis
     """Copies along an axis have no positions."""
     (shape,) = shapes
     aligned = (*[Axis()] * (len(shape) - len(axes)), *axes)[-len(shape) :] if shape else ()
-    return [
-        tuple(axis if axis.size == size else _channels(size) for axis, size in zip(aligned, shape, strict=True))
-    ]
+    return [tuple(axis if axis.size == size else _channels(size) for axis, size in zip(aligned, shape, strict=True))]
 
 
 def _resize(axis: Axis, size: int) -> Axis:
@@ -321,7 +350,9 @@ def _resized(axes: Axes, shape: tuple[int, ...], spatial: int) -> Axes | None:
     if len(shape) != len(axes) or len(axes) <= spatial:
         return None
     start = len(axes) - spatial
-    inner = [_resize(axis, size) for axis, size in zip(axes[start:], shape[start:], strict=True)]
+    moved = [Axis(tuple(replace(part, is_color=False) for part in axis.parts)) for axis in axes[start:]]
+    moved = [axis if axis.before + axis.after else new for axis, new in zip(axes[start:], moved, strict=True)]
+    inner = [_resize(axis, size) for axis, size in zip(moved, shape[start:], strict=True)]
     return (*axes[: start - 1], _channels(shape[start - 1]), *inner)
 
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
 from functools import partial
 from inspect import signature
 from typing import Any, TypeVar
@@ -35,6 +36,7 @@ from captum_diffcam._internals import (
     version_of,
     without_inference,
 )
+from captum_diffcam.axis_tracker import Axes, AxisTracker
 from captum_diffcam.logits import at_least_float32
 
 _Result = TypeVar("_Result")
@@ -49,6 +51,8 @@ class LayerTensor:
 
     value: Tensor
     point: Tensor | GradientEdge
+    axes: Axes | None = None
+    """What its axes stand for, if they were followed."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,15 @@ class LayerRun:
     tensors: list[list[list[LayerTensor]]]
     """By layer, by device in the order of the batch, the layer's tensors."""
     inputs: tuple[Tensor, ...]
+    at_input: Sequence[bool]
+    """For each layer, whether its input is meant."""
     notes: list[str] = field(default_factory=list)
     """What the caller should know of this run."""
+
+    @property
+    def axes(self) -> list[tuple[Axes | None, ...]]:
+        """What the axes of each layer's tensors stand for, if they were followed."""
+        return [tuple(tensor.axes for tensor in parts[0]) for parts in self.tensors]
 
     @property
     def activations(self) -> list[tuple[Tensor, ...]]:
@@ -165,6 +176,7 @@ def explain_run(
     run: int | None = None,
     device_ids: list[int] | None = None,
     create_graph: bool = False,
+    follow_axes: bool = False,
 ) -> tuple[LayerRun, _Result]:
     """Run the model once and return the run with what ``explain`` makes of it, gradients included.
 
@@ -182,6 +194,7 @@ def explain_run(
         run: which run of a layer is meant that runs several times. None: the last.
         device_ids: the order of the devices of a DataParallel model.
         create_graph: keep everything, so that gradients are differentiable down to the weights.
+        follow_axes: follow what the axes of the run's tensors stand for.
     """
     more = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
     extra = () if additional_forward_args is None else more
@@ -194,7 +207,8 @@ def explain_run(
 
     def attempt(saved_tensors: saved_tensors_hooks | None, normal_tensors: bool = False) -> LayerRun:
         late = saved_tensors if isinstance(saved_tensors, _LateGraph) else None
-        captured = _Capture(layers, at_input, late, create_graph)
+        tracker = AxisTracker() if follow_axes else None
+        captured = _Capture(layers, at_input, late, create_graph, tracker)
         stack.callback(captured.release)
         copies = tuple(_differentiable_copy(tensor, create_graph) for tensor in inputs)
         try:
@@ -204,7 +218,10 @@ def explain_run(
                 preserve_model_state(modules),
                 captured,
                 saved_tensors or nullcontext(),
+                tracker or nullcontext(),
             ):
+                if tracker:
+                    tracker.start(copies)
                 output = call(copies)
         except RuntimeError as error:
             if "nference tensor" in str(error) and not normal_tensors:
@@ -221,7 +238,7 @@ def explain_run(
             if not _are_close(output, without_capture):
                 raise captured.change_in_place()
         tensors, notes = captured.results(forward_func, device_ids, tensor_index, run)
-        return LayerRun(output, tensors, inputs, notes)
+        return LayerRun(output, tensors, inputs, at_input, notes)
 
     layer_run = None
     with recording(), preserve_random_state(inputs) as put_back_random_state, ExitStack() as stack:
@@ -340,9 +357,15 @@ class _Capture:
     """Hooks on the layers for the time of one run, and the tensors that they have seen."""
 
     def __init__(
-        self, layers: Sequence[Module], at_input: Sequence[bool], late: _LateGraph | None, create_graph: bool
+        self,
+        layers: Sequence[Module],
+        at_input: Sequence[bool],
+        late: _LateGraph | None,
+        create_graph: bool,
+        tracker: AxisTracker | None,
     ) -> None:
         self.layers, self.at_input, self.late, self.create_graph = layers, at_input, late, create_graph
+        self.tracker = tracker
         self.thread = threading.get_ident()
         self.runs: list[dict[torch.device, list[list[LayerTensor]]]] = [{} for _ in layers]
         """By layer and device, the layer's tensors in each of its runs."""
@@ -401,7 +424,9 @@ class _Capture:
                 return tensor
             # Once for a tensor that is there twice, as the last of all levels, say: what follows reads either.
             if id(tensor) not in cut:
-                cut[id(tensor)] = self._cut(tensor, self.at_input[i])
+                axes = self.tracker.axes_of(tensor) if self.tracker else None
+                layer_tensor, passed_on = self._cut(tensor, self.at_input[i])
+                cut[id(tensor)] = replace_fields(layer_tensor, axes=axes), passed_on
             layer_tensor, passed_on = cut[id(tensor)]
             tensors.append(layer_tensor)
             return passed_on

@@ -1,4 +1,4 @@
-"""The layers of a model that have positions, found by one run; and the last of them, which is the one to explain."""
+"""Find the layers of a model that have positions, and the last of them, which is usually the one to explain."""
 
 from __future__ import annotations
 
@@ -9,38 +9,59 @@ from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
-from torch.jit import ScriptModule
+from torch import Tensor, nn
 from torch.nn import Linear, Module
 from torch.utils.hooks import RemovableHandle
 
 from captum_diffcam._checks import as_inputs
-from captum_diffcam._internals import differentiable_operations, modules_of, preserve_model_state, without_inference
+from captum_diffcam._internals import (
+    differentiable_operations,
+    map_tensors,
+    modules_of,
+    preserve_model_state,
+    preserve_random_state,
+    without_inference,
+)
+from captum_diffcam.axis_tracker import Axes, Axis, AxisTracker
 from captum_diffcam.forward import recording
-from captum_diffcam.layouts import VitLayout, find_layout, likely_layout
+from captum_diffcam.layouts import (
+    Placement,
+    VitLayout,
+    convolutional,
+    find_layout,
+    find_placement,
+    reaches_positions,
+)
 from captum_diffcam.logits import as_logits
 
-_SHOWN = 12
-"""So many layers are named in an error."""
+_MOST_LISTED = 12
+"""The number of layers that an error lists."""
+
+_CHANNELS_FIRST = tuple(
+    getattr(nn, f"{kind}{dims}d")
+    for kind in ("Conv", "ConvTranspose", "BatchNorm", "InstanceNorm", "MaxPool", "AvgPool", "AdaptiveAvgPool")
+    for dims in (1, 2, 3)
+)
 
 
 class SpatialLayer(NamedTuple):
-    """A layer with positions, ready for :class:`~captum_diffcam.LayerDiffGradCam`.
-
-    The fields are named as the arguments that they are for.
-    """
+    """A layer with positions, as :class:`~captum_diffcam.LayerDiffGradCam` takes it for its argument ``layer``."""
 
     layer: Module
     """The module."""
 
     attribute_to_layer_input: bool
-    """Whether what goes into the module is meant, for ``attribute``; else what it puts out."""
+    """Whether the input of the module is meant instead of its output."""
 
     layout: Literal["vit", "swin"] | None
-    """Where it keeps channels and positions, for the constructor."""
+    """Where the layer keeps channels and positions, as the argument ``layout`` takes it."""
 
     name: str
-    """The module's name as in ``model.named_modules()``, with ``:input`` behind it where its input is meant."""
+    """The module's name as in ``model.named_modules()``, followed by ``:input`` if its input is meant."""
+
+    def __repr__(self) -> str:
+        layout = f", layout={self.layout!r}" if self.layout else ""
+        return f"SpatialLayer({self.name!r}: {type(self.layer).__name__}{layout})"
 
 
 def resolve_layer(forward_func: Callable[..., Any], layer: Module | Tensor | str | SpatialLayer) -> SpatialLayer:
@@ -66,48 +87,108 @@ def resolve_layer(forward_func: Callable[..., Any], layer: Module | Tensor | str
     return SpatialLayer(modules[layer], False, None, layer)
 
 
-class _Seen(NamedTuple):
-    """A tensor of a run, and where it was seen."""
+class _LayerTensor(NamedTuple):
+    """A tensor of a run, the module at which it was seen, and what its axes stand for."""
 
     name: str
     module: Module
     at_input: bool
-    layout: str | None
     tensor: Tensor
+    axes: Axes
 
-    def place(self) -> SpatialLayer:
-        return SpatialLayer(self.module, self.at_input, self.layout, self.name)  # type: ignore[arg-type]
+    @property
+    def placement(self) -> Placement | None:
+        return find_placement(self.axes)
+
+    @property
+    def is_flattened(self) -> bool:
+        """Whether it is a grid with channels first whose positions are one axis, as poolings of tokens take it in."""
+        return not self.axes[1].has_positions and any(len(axis.parts) > 1 for axis in self.axes[2:])
+
+    @property
+    def is_attention(self) -> bool:
+        """Whether it is of a kind that attention makes inside: positions in order, but by heads or in pairs."""
+        known = all(axis.grid is not None for axis in self.axes[1:] if axis.has_positions)
+        heads_apart = any(part.source == "channels" for part in self.axes[0].parts)
+        return heads_apart or (known and len(self.axes) > 3 and self.axes[0].is_examples)
+
+    def spatial_layer(self, placement: Placement) -> SpatialLayer:
+        return SpatialLayer(self.module, self.at_input, placement.layout, self.name)
+
+    def is_reached(self, gradient: Tensor) -> bool:
+        """Return whether the gradient is not zero at more than a few positions."""
+        if placement := self.placement:
+            return reaches_positions(_place(placement, gradient, self.axes))
+        # Of axes whose order is unknown, each by itself.
+        return all(
+            reaches_positions(gradient.movedim(i, -1).flatten(1, -2))
+            for i, axis in enumerate(self.axes)
+            if axis.has_positions
+        )
+
+
+def _place(placement: Placement, tensor: Tensor, axes: Axes) -> Tensor:
+    layout = find_layout(placement.layout)
+    return layout(tensor, axes) if isinstance(layout, VitLayout) else layout(tensor)
+
+
+class _ModelRun(NamedTuple):
+    """What one run of the model has shown."""
+
+    output: Any
+    tensors: list[_LayerTensor]
+    """Tensors with more than one position that modules put out or take in, in the order of execution."""
+    placed_modules: set[str]
+    """The names of modules of whose output the layout is known."""
+    repeated: list[str]
+    """The names of modules that ran more than once."""
+    shapes: list[str]
+    """What modules put out, for errors."""
+
+    def placed(self) -> list[tuple[_LayerTensor, Placement]]:
+        """Return the tensors whose layout is known, but for projections of tokens and flattened grids at an input."""
+        return [
+            (seen, placement)
+            for seen in self.tensors
+            if (placement := seen.placement)
+            and not (placement.layout is not None and isinstance(seen.module, Linear))
+            and not (seen.at_input and seen.is_flattened)
+        ]
 
 
 def last_spatial_layer(
     forward_func: Callable[..., Any], inputs: Any, additional_forward_args: object = None
 ) -> SpatialLayer:
-    """The last layer with positions: the one to explain where nobody knows better.
+    """Return the last layer with positions, which is the one to explain if nothing else is known of the model.
 
-    By one run of the model: the last tensor with more than one position that a module puts out, or else takes in, and
-    on whose positions the logits depend. For convolutional models it is what goes into the pooling. For a ViT that
-    classifies by its class token it is the normalisation before the last attention, because nothing behind that
-    depends on the patches; for one that pools its patches, and for Swin, the last normalisation.
+    The model runs once. Every reshape, transposition and concatenation is followed from the inputs and the convolutions
+    on, so that it is known which axis of a layer's tensor has the positions, and on which grid. The layer is the last
+    tensor with more than one position that a module puts out, or else takes in, if the logits depend on more than a few
+    of its positions. For convolutional models this is the input of the pooling. For a ViT that classifies by its class
+    token, for BERT and GPT-2 it is the normalization before the last attention, because behind it the logits depend on
+    one token only. For Swin, and for a ViT that pools its patches, it is the last normalization.
 
-    Modules that run more than once in a forward do not count, because only their last run would be explained. What
-    goes *into* a module counts where no other module puts it out: a model whose one ReLU serves many layers has its
-    rectified last map only as the input of the pooling. Of tokens, linear projections do not count: each carries only a
-    part of what the tokens say.
+    - If there are several inputs, layers with positions of the first one are preferred. Layers that do not depend on
+      the inputs, such as the text tower of CLIP for fixed prompts, are left out.
+    - Modules that run more than once in a forward are left out. ``LayerDiffGradCam(..., run=0)`` explains them.
+    - The *input* of a module is named if no other module puts it out. A model whose one ReLU serves many layers has its
+      rectified last map only as the input of the pooling.
+    - Linear projections of tokens are left out: each carries only a part of what the tokens say.
 
-    The model is left as it is, its mode, running statistics, hooks and gradients, and so are PyTorch's random numbers.
+    The model is left as it is: its mode, buffers, stored tensors, hooks and gradients, and PyTorch's random numbers.
 
     Args:
         forward_func: a classifier, or a function around one that returns its logits.
-        inputs: what to run it on, one example or more, or a tuple of inputs. The layout is found from its shape.
+        inputs: what to run it on, one example or more, or a tuple of inputs.
         additional_forward_args: further arguments of ``forward_func``, one or a tuple.
 
     Returns:
-        SpatialLayer: ``layer``, ``attribute_to_layer_input`` and ``layout``, for the arguments of that name, and
-        ``name``.
+        SpatialLayer: what :class:`~captum_diffcam.LayerDiffGradCam` takes as its ``layer``.
 
     Raises:
         TypeError: there is no model in ``forward_func``, or it returns no tensor.
-        ValueError: it returns no logits (N, C), or has no such layer; those that it has are named.
+        ValueError: it returns no logits (N, C), it has no such layer, or the grid of the last layer is not known. The
+            error names the layer and the remedy. An earlier layer is never taken instead.
 
     Example:
         >>> import torch
@@ -115,59 +196,94 @@ def last_spatial_layer(
         >>> conv, pool = torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1)
         >>> model = torch.nn.Sequential(conv, torch.nn.ReLU(), pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
         >>> images = torch.rand(2, 3, 32, 32)
-        >>> found = last_spatial_layer(model, images)
-        >>> found.name, found.layout
-        ('1', None)
-        >>> cam = LayerDiffGradCam(model, found.layer, layout=found.layout)
-        >>> maps = cam.attribute(images, 3, attribute_to_layer_input=found.attribute_to_layer_input)
+        >>> layer = last_spatial_layer(model, images)
+        >>> layer
+        SpatialLayer('1': ReLU)
+        >>> maps = LayerDiffGradCam(model, layer).attribute(images, 3)
     """
-    seen, output = _run(forward_func, inputs, additional_forward_args)
-    given = as_inputs(inputs)[0]
-    # Without memory there are no values to check, nor to look at below.
-    logits = output if isinstance(output, Tensor) and output.is_meta else as_logits(output)
+    run = _run(forward_func, inputs, additional_forward_args)
+    # Without memory there are no values to check.
+    logits = run.output if isinstance(run.output, Tensor) and run.output.is_meta else as_logits(run.output)
     if logits.shape[2:].numel() > 1:
         raise ValueError(
-            f"forward_func: returned shape {tuple(logits.shape)}; allowed are classifiers, with logits (N, C)"
+            f"`forward_func` must be a classifier with logits (N, C), got an output of shape {tuple(logits.shape)}. "
+            "Pass a function that returns the logits of one position or query."
         )
-    # What is computed of the input alone, without weights, has no graph.
-    candidates = [each for each in _candidates(seen, given) if each.tensor.requires_grad]
-    # All of one kind: behind the last tokens come no convolutions, and maps of attention only look like theirs.
-    candidates = [each for each in candidates if each.layout == candidates[-1].layout]
-    if candidates and logits.requires_grad:
-        found = _last_that_matters(candidates, logits, given)
-        if found is not None:
-            return found.place()
+    candidates = [seen for seen in _candidates(run) if seen.tensor.requires_grad]
+    if candidates and logits.requires_grad and (layer := _last_reached(candidates, logits)):
+        return layer
+    again = f" Layers that run more than once: {_listed(run.repeated)}; choose one, and its run with `run=0`."
     raise ValueError(
-        "forward_func: the logits depend on the positions of no layer that runs once and keeps them as convolutions, "
-        f"ViT or Swin do; layers with more than two dimensions: {_listed(seen) or 'none'}"
+        "`forward_func` must have a layer that runs once in a forward, and on more than a few of whose positions the "
+        f"logits depend. Layers with more than two dimensions: {_listed(run.shapes) or 'none'}."
+        f"{again * bool(run.repeated)}"
     )
 
 
-def _last_that_matters(candidates: Sequence[_Seen], logits: Tensor, given: Tensor) -> _Seen | None:
-    """The last of them on whose positions the logits depend."""
+def _candidates(run: _ModelRun) -> list[_LayerTensor]:
+    """Return the tensors that may be explained, and those of which the run does not show how."""
+    placed = {seen.name for seen, _ in run.placed()}
+    candidates = []
+    for seen in run.tensors:
+        if seen.placement is None:
+            # The inside of a module, such as attention, is not asked for if it is known what the module puts out.
+            parts = seen.name.removesuffix(":input").split(".")
+            outer = {".".join(parts[:i]) for i in range(1, len(parts))}
+            if seen.is_attention or outer & run.placed_modules:
+                continue
+        elif seen.name not in placed:
+            continue
+        candidates.append(seen)
+    return candidates
+
+
+def _last_reached(candidates: Sequence[_LayerTensor], logits: Tensor) -> SpatialLayer | None:
+    """Return the last layer on whose positions the logits depend, those of the first input before others."""
     # Some sum in which no class has the weight of another. Untrained heads are often zeros, which no finite gradient
-    # passes; of an infinite one they make nan, where it passes at all. A blank image may stop both, and where there is
-    # no memory there are no values: then what has a gradient at all will do.
+    # passes; an infinite one becomes nan wherever it passes at all. A blank image may stop both, and without memory
+    # there are no values: then a tensor counts if it has a gradient at all.
     weights = torch.arange(1, logits.numel() + 1, device=logits.device, dtype=logits.dtype).cos().view_as(logits)
     for scale in (None,) if logits.is_meta else (1.0, torch.inf, None):
         gradients = torch.autograd.grad(
             logits,
-            [each.tensor for each in candidates],
+            [seen.tensor for seen in candidates],
             weights * (scale or 1.0),
             retain_graph=True,
             allow_unused=True,
         )
-        for each, gradient in zip(reversed(candidates), reversed(gradients), strict=True):
-            placed = None if gradient is None else _placed(each, gradient, given)
-            if placed is not None and (scale is None or placed.any()):
-                return each
+        of_other_inputs = None
+        for seen, gradient in zip(reversed(candidates), reversed(gradients), strict=True):
+            if gradient is None or not (scale is None or seen.is_reached(gradient)):
+                continue
+            placement = seen.placement
+            if placement is None:
+                raise _unknown_grid(seen, len(logits))
+            if 0 in placement.inputs:
+                return seen.spatial_layer(placement)
+            of_other_inputs = of_other_inputs or seen.spatial_layer(placement)
+        if of_other_inputs or any(gradient is not None and (gradient != 0).any() for gradient in gradients):
+            return of_other_inputs
     return None
+
+
+def _unknown_grid(seen: _LayerTensor, examples: int) -> ValueError:
+    shape = tuple(seen.tensor.shape)
+    side = "the input" if seen.at_input else "the output"
+    name = seen.name.removesuffix(":input")
+    if seen.tensor.ndim == 3 and len(seen.tensor) == examples and seen.axes[0].is_examples:
+        remedy = f"Pass {name!r} as `layer` with layout=vit_layout(grid=...), if its tokens are a grid of patches"
+    else:
+        remedy = f"Pass {name!r} as `layer`, and as `layout` a callable that returns (N, channels, *positions)"
+    return ValueError(
+        f"`forward_func` must show where the positions of its last layer are, but of {side} of {name!r}, of shape "
+        f"{shape}, the run does not show it. {remedy}. Or choose an earlier layer: spatial_layers lists them."
+    )
 
 
 def spatial_layers(
     forward_func: Callable[..., Any], inputs: Any, additional_forward_args: object = None
 ) -> list[SpatialLayer]:
-    """All layers with positions, in the order of a forward; among them that of :func:`last_spatial_layer`.
+    """Return all layers with positions, in the order of a forward, that of :func:`last_spatial_layer` among them.
 
     Args:
         forward_func: a model, or a function around one.
@@ -175,8 +291,7 @@ def spatial_layers(
         additional_forward_args: further arguments of ``forward_func``.
 
     Returns:
-        list[SpatialLayer]: modules that run once by what they put out, or by what they take in where no module puts it
-        out.
+        list[SpatialLayer]: modules that run once, by their output, or by their input if no module puts it out.
 
     Raises:
         TypeError: there is no model in ``forward_func``.
@@ -186,38 +301,54 @@ def spatial_layers(
         >>> from captum_diffcam import spatial_layers
         >>> conv, pool = torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1)
         >>> model = torch.nn.Sequential(conv, torch.nn.ReLU(), pool, torch.nn.Flatten(), torch.nn.Linear(8, 10))
-        >>> [found.name for found in spatial_layers(model, torch.rand(2, 3, 32, 32))]
+        >>> [layer.name for layer in spatial_layers(model, torch.rand(2, 3, 32, 32))]
         ['0', '1']
     """
-    seen, _ = _run(forward_func, inputs, additional_forward_args)
-    return [each.place() for each in _candidates(seen, as_inputs(inputs)[0])]
+    run = _run(forward_func, inputs, additional_forward_args)
+    return [seen.spatial_layer(placement) for seen, placement in run.placed()]
 
 
-def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args: object) -> tuple[list[_Seen], Any]:
-    """What modules that run once put out or take in, in the order of execution, and what the model returns."""
-    modules = modules_of(forward_func, [])
+def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args: object) -> _ModelRun:
+    """Run the model once with everything recorded, and follow the axes of its tensors."""
+    modules = modules_of(forward_func)
     if not modules:
-        raise TypeError(f"forward_func: got {type(forward_func).__name__}; allowed is a model or a function around one")
-    given = tuple(without_inference(single).detach() for single in as_inputs(inputs))
-    more = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
-    runs, seen = Counter[int](), list[_Seen]()
+        raise TypeError(
+            f"`forward_func` must be a model or a function around one, got {type(forward_func).__name__}. A function "
+            "must refer to its model by name."
+        )
+    tensors = tuple(without_inference(tensor).detach() for tensor in as_inputs(inputs))
+    runs, seen, shapes, placed = Counter[int](), list[_LayerTensor](), list[tuple[Module, str]](), set[str]()
+    tracker = AxisTracker()
 
     def note(name: str, module: Module, value: Any, at_input: bool) -> None:
-        if isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 2 and len(value) == len(given[0]):
-            # Kept alive, so that no two of them share an id.
-            layout = likely_layout(module, value, given[0])
-            seen.append(_Seen(name + ":input" * at_input, module, at_input, layout, value))
+        if isinstance(value, (tuple, list)) and value and isinstance(value[0], Tensor):
+            # No layer that a map can be made of by itself, but it shows what its inside belongs to.
+            axes = tracker.axes_of(value[0])
+            placed.update([name] if axes and find_placement(axes) else [])
+            return
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim < 3:
+            return
+        axes = tracker.axes_of(value)
+        if not at_input:
+            shapes.append((module, f"{name} {tuple(value.shape)}"))
+        if axes and len(value) == len(tensors[0]) and all(part.source == "unknown" for part in axes[0].parts):
+            axes = (Axis(), *axes[1:])
+        if axes and any(axis.has_positions for axis in axes):
+            # Kept alive, so that no two tensors share an id.
+            seen.append(_LayerTensor(name + ":input" * at_input, module, at_input, value, axes))
 
     def hooks(name: str, module: Module) -> Iterator[RemovableHandle]:
+        weights = any(True for _ in module.parameters())
+
         def before(module: Module, args: tuple[Any, ...]) -> None:
             runs[id(module)] += 1
             # The model's own input is no layer.
-            if args and all(args[0] is not single for single in given):
+            if args and all(args[0] is not tensor for tensor in tensors):
                 note(name, module, args[0], at_input=True)
 
         def after(module: Module, args: tuple[Any, ...], output: Any) -> Any:
-            if isinstance(output, Tensor) and output.is_floating_point() and not _has_graph(output):
-                # Frozen weights, or a model that switches the recording off.
+            if isinstance(output, Tensor) and output.is_floating_point() and not _has_graph(output) and weights:
+                # Frozen weights, or a model that switches the recording off. What has no weights is the input itself.
                 output = _start_of_graph(output)
                 torch.set_grad_enabled(True)
             note(name, module, output, at_input=False)
@@ -226,20 +357,39 @@ def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args:
         yield module.register_forward_pre_hook(before)
         yield module.register_forward_hook(after)
 
-    with (
-        torch.random.fork_rng(sorted({single.get_device() for single in given if single.is_cuda})),
-        recording(),
-        differentiable_operations(),
-        preserve_model_state(modules),
-        ExitStack() as stack,
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(preserve_random_state(tensors))
+        stack.enter_context(recording())
+        stack.enter_context(differentiable_operations())
+        stack.enter_context(preserve_model_state(modules))
         for name, module in modules[0].named_modules():
             # TorchScript runs no hooks.
-            if name and not isinstance(module, ScriptModule):
+            if name and not _is_scripted(module):
                 for handle in hooks(name, module):
                     stack.callback(handle.remove)
-        output = forward_func(*given, *more) if additional_forward_args is not None else forward_func(*given)
-    return [each for each in seen if runs[id(each.module)] == 1], output
+        stack.enter_context(tracker)
+        tracker.start(tensors)
+        output = _call(forward_func, tensors, additional_forward_args)
+    names = {id(module): name for name, module in modules[0].named_modules()}
+    repeated = [names[module] for module, count in runs.items() if count > 1]
+    placed.update(tensor.name for tensor in seen if tensor.placement)
+    once = [tensor for tensor in seen if runs[id(tensor.module)] == 1]
+    # What a module takes in is known from the module that puts it out.
+    put_out = {id(tensor.tensor) for tensor in once if not tensor.at_input}
+    once = [tensor for tensor in once if not (tensor.at_input and id(tensor.tensor) in put_out)]
+    return _ModelRun(output, once, placed, repeated, [text for module, text in shapes if runs[id(module)] == 1])
+
+
+def _call(forward_func: Callable[..., Any], tensors: Sequence[Tensor], additional_forward_args: object) -> Any:
+    if additional_forward_args is None:
+        return forward_func(*tensors)
+    more = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+    return forward_func(*tensors, *more)
+
+
+def _is_scripted(module: Module) -> bool:
+    jit = getattr(torch, "jit", None)
+    return jit is not None and isinstance(module, jit.ScriptModule)
 
 
 def _start_of_graph(tensor: Tensor) -> Tensor:
@@ -253,32 +403,107 @@ def _has_graph(tensor: Tensor) -> bool:
     return tensor.requires_grad and torch.is_grad_enabled()
 
 
-def _candidates(seen: Sequence[_Seen], given: Tensor) -> list[_Seen]:
-    """Those whose layout is known, with more than one position."""
-    put_out = {id(each.tensor) for each in seen if not each.at_input}
-    found = []
-    for each in seen:
-        if each.at_input and id(each.tensor) in put_out:
-            continue
-        if each.layout is not None and isinstance(each.module, Linear):
-            continue
-        placed = _placed(each, each.tensor, given)
-        if placed is not None and placed.shape[2:].numel() > 1:
-            found.append(each)
-    return found
+def layer_warning(
+    forward_func: Callable[..., Any],
+    inputs: tuple[Tensor, ...],
+    additional_forward_args: object,
+    layer: Module,
+    at_input: bool,
+    layout: Callable[..., Tensor],
+    tensor: Tensor,
+) -> str | None:
+    """Return a warning if a layer has no positions, or keeps its channels elsewhere than ``layout=None`` takes them.
 
-
-def _placed(seen: _Seen, tensor: Tensor, given: Tensor) -> Tensor | None:
-    """``(N, channels, *positions)``, or None where the layout is unknown."""
-    if seen.layout not in (None, "vit", "swin"):
+    The model runs again, and its axes are followed, only if the shape of the layer's tensor leaves that open.
+    """
+    name = type(layer).__name__
+    if layout is not convolutional or (isinstance(layer, _CHANNELS_FIRST) and tensor[:1, :1].numel() != 1):
         return None
-    layout = find_layout(seen.layout)  # type: ignore[arg-type]
+    if tensor[:1, :1].numel() == 1:
+        better = _better_layer(forward_func, inputs, additional_forward_args)
+        return better and (
+            f"`layer` ({name}) has one position, so its map is one value for each example. Choose a layer with "
+            f"positions, such as {better.name!r}, which last_spatial_layer finds."
+        )
+    if _keeps_channels_first(layer):
+        return None
+    if tensor.ndim == inputs[0].ndim >= 4 and _has_aspect(tensor.shape[2:], inputs[0].shape[2:]):
+        return None
+    axes = _axes_at(forward_func, inputs, additional_forward_args, layer, at_input)
+    if axes is None or not any(axis.has_positions for axis in axes[1:]):
+        return None
+    placement = find_placement(axes)
+    if placement is not None and placement.layout is None:
+        return None
+    remedy = (
+        f"Pass layout={placement.layout!r}."
+        if placement
+        else "Pass layout=vit_layout(grid=...) if it has tokens (N, T, D), or as `layout` a callable that returns "
+        "(N, channels, *positions)."
+    )
+    return (
+        f"`layer` ({name}) has a tensor of shape {tuple(tensor.shape)} that does not keep its channels first. {remedy}"
+    )
+
+
+def _keeps_channels_first(layer: Module) -> bool:
+    """Return whether a module has its channels first by definition, or is a sequence of such and of activations."""
+    if isinstance(layer, nn.Sequential):
+        return any(map(_keeps_channels_first, layer)) and all(
+            _keeps_channels_first(child)
+            or type(child).__module__ in ("torch.nn.modules.activation", "torch.nn.modules.dropout")
+            for child in layer
+        )
+    return isinstance(layer, _CHANNELS_FIRST)
+
+
+def _has_aspect(positions: Sequence[int], size: Sequence[int]) -> bool:
+    """Return whether height and width have shrunk alike; time, before them, may shrink by another factor."""
+    (h, w), (height, width) = positions[-2:], size[-2:]
+    return abs(w * height - h * width) <= height or abs(h * width - w * height) <= width
+
+
+def _better_layer(
+    forward_func: Callable[..., Any], inputs: tuple[Tensor, ...], additional_forward_args: object
+) -> SpatialLayer | None:
     try:
-        return layout(tensor, given.shape[2:]) if isinstance(layout, VitLayout) else layout(tensor)
-    except ValueError:  # no grid of patches
+        return last_spatial_layer(forward_func, inputs, additional_forward_args)
+    except (TypeError, ValueError):
         return None
 
 
-def _listed(seen: Sequence[_Seen]) -> str:
-    shown = [f"{each.name} {tuple(each.tensor.shape)}" for each in seen if not each.at_input]
-    return ", ".join(["..."] * (len(shown) > _SHOWN) + shown[-_SHOWN:])
+def _axes_at(
+    forward_func: Callable[..., Any],
+    inputs: tuple[Tensor, ...],
+    additional_forward_args: object,
+    layer: Module,
+    at_input: bool,
+) -> Axes | None:
+    """Return what the axes of a layer's first tensor stand for, by another run of the model."""
+    axes: list[Axes | None] = []
+    tracker = AxisTracker()
+
+    def note(value: Any) -> None:
+        tensors: list[Tensor] = []
+        map_tensors(lambda tensor: tensors.append(tensor) or tensor, value)  # type: ignore[func-returns-value]
+        axes[:] = [tracker.axes_of(tensor) for tensor in tensors if tensor.is_floating_point()][:1]
+
+    if at_input:
+        handle = layer.register_forward_pre_hook(lambda module, args: note(args))
+    else:
+        handle = layer.register_forward_hook(lambda module, args, output: note(output))
+    tensors = tuple(tensor.detach().clone() for tensor in inputs)
+    with (
+        preserve_random_state(tensors),
+        torch.no_grad(),
+        preserve_model_state(modules_of(forward_func)),
+        handle,
+        tracker,
+    ):
+        tracker.start(tensors)
+        _call(forward_func, tensors, additional_forward_args)
+    return axes[0] if axes else None
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return ", ".join(["..."] * (len(texts) > _MOST_LISTED) + list(texts[-_MOST_LISTED:]))

@@ -1,7 +1,7 @@
-"""Where a layer keeps channels and positions: convolutional, vision transformers, a user's own.
+"""Where a layer keeps channels and positions: convolutions, vision transformers, or a user's own layout.
 
-A layout turns a layer's tensor into ``(N, channels, *positions)``. It may reorder and leave out, but not mix: it is
-applied to activations and to gradients alike.
+A layout turns a layer's tensor into ``(N, channels, *positions)``. It may reorder and leave out, but not mix, because
+it is applied to activations and to gradients alike.
 """
 
 from __future__ import annotations
@@ -9,32 +9,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, Union
+from typing import Any, Literal, NamedTuple, TypeAlias, Union
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from captum_diffcam._checks import as_index
+from captum_diffcam.axis_tracker import Axes, Axis
 
 Layout: TypeAlias = Union[Literal["vit", "swin"], Callable[[Tensor], Tensor]]
 """``"vit"``, ``"swin"``, or a callable from a layer's tensor to ``(N, channels, *positions)``."""
 
-_MOST_PREFIX_TOKENS = 9
-"""A class token, one of distillation or several registers: eight at most in the models that are in use."""
-
-_CHANNELS_LAST = (
-    *(nn.LayerNorm, nn.Linear, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder),
-    *(nn.Embedding, nn.RNN, nn.LSTM, nn.GRU),
-)
-"""Modules of torch that keep channels last whatever they are given; some subclasses do not."""
+_FEW_POSITIONS = 0.05
+"""A score that depends on at most this share of the positions, or on one, reads single tokens and not the map."""
+_FEW_CHANNELS = 0.25
+"""Global maximum pooling, too, reads few positions, but of each a smaller share of the channels than this."""
 
 
 def convolutional(tensor: Tensor) -> Tensor:
-    """``(N, channels, *positions)``: as it is."""
+    """Return ``(N, channels, *positions)`` unchanged."""
     return tensor
 
 
 def swin(tensor: Tensor) -> Tensor:
-    """Channels last, ``(N, *positions, D)``: Swin, MaxViT's attention, ConvNeXt's inner layers, text and audio."""
+    """Return ``(N, *positions, D)`` with channels first: Swin, attention of MaxViT, inner layers of ConvNeXt, text."""
     return tensor.movedim(-1, 1)
 
 
@@ -44,42 +41,53 @@ class VitLayout:
 
     grid: tuple[int, ...] | None = None
 
-    def __call__(self, tensor: Tensor, size: Sequence[int] = ()) -> Tensor:
-        """The tokens on their grid; ``size`` is that of the model's input, from which a grid that is not given follows.
+    def __call__(self, tensor: Tensor, axes: Axes | None = None) -> Tensor:
+        """Return the tokens on their grid. Shape: (N, T, D) -> (N, D, *grid).
 
-        Shape: (N, T, D) -> (N, D, *grid).
+        ``axes`` is what the run has shown of the tensor's axes; the grid is there if it is not given.
         """
         if tensor.ndim != 3:
-            raise ValueError(f"layout: got a tensor of shape {tuple(tensor.shape)}; 'vit' takes tokens (N, T, D)")
+            raise ValueError(f"`layout` 'vit' must get tokens of shape (N, T, D), got {tuple(tensor.shape)}.")
         tokens = tensor.shape[1]
-        grid = self.grid or _grid_of(tokens, size)
-        prefix = tokens - math.prod(grid)
-        if prefix < 0:
-            raise ValueError(
-                f"layout: got {tokens} tokens, fewer than the grid of {_times(grid)} patches has; give the grid's size "
-                "with vit_layout(grid=...)"
-            )
-        return tensor[:, prefix:].transpose(1, 2).reshape(len(tensor), -1, *grid)
+        if self.grid is None:
+            placement = None if axes is None else find_placement(axes)
+            if placement is None or placement.layout is None:
+                raise ValueError(
+                    f"`layout` must be vit_layout(grid=(height, width)) for this layer, or vit_layout(grid=(tokens,)) "
+                    f"for a sequence: the run does not show on which grid its {tokens} tokens are. It shows grids of "
+                    "convolutions, pooling and reshapes, as long as the tokens stay in their order and the operations "
+                    "are called from Python in one thread."
+                )
+            before, grid = placement.before, placement.grid
+        else:
+            before, grid = tokens - math.prod(self.grid), self.grid
+            if before < 0:
+                raise ValueError(
+                    f"`layout` must have a grid of at most {tokens} patches, as many as the layer has tokens, got "
+                    f"{_times(grid)}."
+                )
+        patches = tensor[:, before : before + math.prod(grid)]
+        return patches.transpose(1, 2).reshape(len(tensor), -1, *grid)
 
 
 def vit_layout(grid: tuple[int, ...] | None = None) -> VitLayout:
-    r"""The layout of tokens ``(N, T, D)``, whose last ones are a grid of patches, row by row.
+    r"""Return the layout of tokens ``(N, T, D)`` that are a grid of patches, row by row, and a few further tokens.
 
-    Class and register tokens, which come first, are left out: they have no position.
+    Further tokens, such as class and register tokens, are left out, because they have no position.
 
     Args:
-        grid: height and width in patches; for video or volumes three numbers, for sequences one. None, for images:
-            height and width of the model's input divided by the side of a square patch. Sides are tried that divide
-            both; the grid is the one that leaves at most 9 tokens for class and registers, fewer than it has patches.
-            Where none does, or several do, an error asks for the grid. A model that resizes its input itself, or
-            whose patches are no squares, needs it given.
+        grid: height and width in patches; for video or volumes three numbers, for sequences one. The patches are then
+            the last tokens. None: the grid that the run itself made. Whatever a patch embedding, a pooling or a
+            reshape put out in the same forward is followed to the layer's tokens, with the number of tokens before and
+            behind them. This holds for any input size, padded or resized images, patches of any shape, and video.
 
     Returns:
         What the argument ``layout`` takes, a callable from ``(N, T, D)`` to ``(N, D, *grid)``.
 
     Raises:
-        TypeError, ValueError: the grid is not of integers from 1 on. Raised when the layout is applied: the tokens do
-            not fit the grid, or do not tell it.
+        TypeError, ValueError: ``grid`` is not of integers >= 1. When the layout is applied, a ValueError if the tokens
+            do not fit the grid, or if the run does not show the grid, as with TorchScript or in the threads of
+            DataParallel.
 
     Example:
         >>> import torch
@@ -91,134 +99,131 @@ def vit_layout(grid: tuple[int, ...] | None = None) -> VitLayout:
         return VitLayout()
     must_be = "None or a tuple of integers >= 1, such as (height, width)"
     if not isinstance(grid, (tuple, list)) or not grid:
-        raise TypeError(f"`grid` must be {must_be}, got {grid!r}")
+        raise TypeError(f"`grid` must be {must_be}, got {grid!r}.")
     sides = tuple(as_index("grid", side, must_be) for side in grid)
     if min(sides) < 1:
-        raise ValueError(f"`grid` must be {must_be}, got {grid!r}")
+        raise ValueError(f"`grid` must be {must_be}, got {grid!r}.")
     return VitLayout(sides)
 
 
-def _grid_of(tokens: int, size: Sequence[int]) -> tuple[int, ...]:
-    """The only grid of square patches over an image of that size that the tokens can be."""
-    give = "give it with vit_layout(grid=(height, width)), or vit_layout(grid=(tokens,)) for a sequence"
-    if len(size) != 2:
-        got = f"of size {_times(size)}" if size else "without a size"
-        raise ValueError(f"layout: got {tokens} tokens of an input {got}, which does not tell their grid; {give}")
-    common = math.gcd(*size)
-    grids = [(size[0] // side, size[1] // side) for side in range(1, common + 1) if common % side == 0]
-    fitting = [grid for grid in grids if 0 <= tokens - math.prod(grid) < min(_MOST_PREFIX_TOKENS + 1, math.prod(grid))]
-    if len(fitting) != 1:
-        found = " and ".join(map(_times, fitting)) if fitting else "no grid"
-        raise ValueError(
-            f"layout: got {tokens} tokens of an image of {_times(size)}, which fit {found} of square patches behind "
-            f"class and register tokens; {give}"
-        )
-    return fitting[0]
-
-
-def _times(sides: Sequence[int]) -> str:
-    return " x ".join(map(str, sides))
-
-
-def find_layout(layout: Layout | None) -> Callable[..., Tensor]:
-    """The callable of a layout by name; None is convolutional."""
+def find_layout(layout: Any) -> Callable[..., Tensor]:
+    """Return the callable of a layout by name; None is convolutional."""
     if callable(layout):
-        return layout
+        return layout  # type: ignore[no-any-return]
     presets: dict[Any, Callable[..., Tensor]] = {None: convolutional, "vit": VitLayout(), "swin": swin}
     if not isinstance(layout, (str, type(None))) or layout not in presets:
-        raise ValueError(f"layout: got {layout!r}; allowed are None, 'vit', 'swin' and a callable")
+        raise ValueError(f"`layout` must be None, 'vit', 'swin' or a callable, got {layout!r}.")
     return presets[layout]
 
 
-def to_positions(
-    layout: Callable[..., Tensor], activations: Tensor, gradients: Tensor, *, examples: int, size: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """Both as ``(N, channels, *positions)``, after a check that the score depends on what has a position.
+class Placement(NamedTuple):
+    """Where a tensor keeps channels and positions, as the run has shown."""
 
-    ``examples`` is N, as many as the model returned logits for, and ``size`` that of the model's input.
+    layout: Literal["vit", "swin"] | None
+    grid: tuple[int, ...]
+    before: int
+    """Tokens before those of the grid."""
+    inputs: frozenset[int]
+    """The inputs of the model to which the positions belong."""
+
+
+def find_placement(axes: Axes) -> Placement | None:
+    """Return the layout that fits a tensor's axes; None if it has no positions or if none fits."""
+    if len(axes) < 3 or not axes[0].is_examples:
+        return None
+    inner = axes[1:]
+    if not inner[0].has_positions and all(axis.grid if axis.size > 1 else True for axis in inner[1:]):
+        layout: Literal["vit", "swin"] | None = None
+        positions: Sequence[Axis] = inner[1:]
+        grid = tuple(axis.size for axis in positions)
+    elif not inner[-1].has_positions and all(axis.grid for axis in inner[:-1]):
+        positions = inner[:-1]
+        single = all(len(axis.parts) == 1 and not axis.before + axis.after for axis in positions)
+        if not single and len(positions) > 1:
+            return None
+        layout = "swin" if single else "vit"
+        grid = tuple(axis.size for axis in positions) if single else positions[0].grid or ()
+    else:
+        return None
+    sources = [part.source for axis in positions for part in axis.parts]
+    further = layout is None and any(axis.before + axis.after for axis in positions)
+    if not sources or further or len(set(sources)) < len(sources):
+        return None
+    inputs = frozenset(source[0] for source in sources if isinstance(source, tuple))
+    return Placement(layout, grid, positions[0].before, inputs)
+
+
+def to_positions(
+    layout: Callable[..., Tensor],
+    activations: Tensor,
+    gradients: Tensor,
+    *,
+    examples: int,
+    axes: Axes | None,
+    notes: list[str],
+) -> tuple[Tensor, Tensor]:
+    """Return activations and gradients as ``(N, channels, *positions)``.
+
+    Args:
+        layout: the layout as a callable.
+        activations: a tensor of the layer.
+        gradients: the score's gradients, of the same shape.
+        examples: N, as many as the model returned logits for.
+        axes: what the run has shown of the tensor's axes.
+        notes: gets a warning if the score depends on single positions only.
+
+    Raises:
+        ValueError: the layout does not fit, there are no positions, or the score does not depend on them.
     """
-    placed, placed_gradients = (_place(layout, tensor, size) for tensor in (activations, gradients))
+    preset = layout in (convolutional, swin) or isinstance(layout, VitLayout)
+    must_be = f"a tensor ({examples}, channels, *positions)"
+    if preset and activations.ndim and len(activations) != examples:
+        raise ValueError(
+            f"`layer` must have one row for each of {examples} example(s), got a tensor of shape "
+            f"{tuple(activations.shape)}. If its tokens come before its examples, or its windows are apart, pass a "
+            f"callable as `layout` that returns {must_be}."
+        )
+    placed, placed_gradients = (
+        layout(tensor, axes) if isinstance(layout, VitLayout) else layout(tensor) for tensor in (activations, gradients)
+    )
     if not isinstance(placed, Tensor) or placed.ndim < 2 or len(placed) != examples:
-        allowed = f"allowed is a tensor ({examples}, channels, *positions)"
-        if layout in (convolutional, swin) or isinstance(layout, VitLayout):
-            raise ValueError(
-                f"layer: has {len(placed)} rows for {examples} example(s), in a tensor of shape "
-                f"{tuple(activations.shape)}; {allowed}, which a callable for layout makes of tokens before examples "
-                "or of windows apart"
-            )
         got = f"shape {tuple(placed.shape)}" if isinstance(placed, Tensor) else type(placed).__name__
-        raise ValueError(f"layout: the callable returned {got}; {allowed}")
+        raise ValueError(f"`layout` must return {must_be}, got {got}.")
+    if examples and not placed.numel():
+        raise ValueError(
+            f"`layer` must have positions and channels, got a tensor of shape {tuple(activations.shape)}. If the "
+            "inputs are too small for the model, pass larger ones."
+        )
     if placed_gradients.numel() < gradients.numel() and gradients.any() and not placed_gradients.any():
         raise ValueError(
-            "layer: the score does not depend on its positions, only on tokens that have none (as behind the attention "
-            "of the last block of a ViT); allowed is an earlier layer, such as the normalisation before that attention"
+            "`layer` must have positions that the score depends on, but the score depends on its further tokens only, "
+            "as behind the attention of the last block of a ViT. Choose an earlier layer, such as the normalization "
+            "before that attention; last_spatial_layer finds it."
+        )
+    if placed_gradients.any() and not reaches_positions(placed_gradients):
+        reached = int(_reached(placed_gradients).sum(1).max())
+        notes.append(
+            f"`layer` has {placed[0, 0].numel()} positions, and the score depends on {reached} of them only, as behind "
+            "the attention of the last block of a model that reads one token. The map's other values say nothing. "
+            "Choose an earlier layer, such as the normalization before that attention; last_spatial_layer finds it."
         )
     return placed, placed_gradients
 
 
-def _place(layout: Callable[..., Tensor], tensor: Tensor, size: Sequence[int]) -> Tensor:
-    return layout(tensor, size) if isinstance(layout, VitLayout) else layout(tensor)
+def reaches_positions(gradients: Tensor) -> bool:
+    """Return whether a score with these gradients (N, channels, *positions) reads more than a few tokens."""
+    reached = _reached(gradients)
+    positions = reached.shape[1]
+    many = reached.sum(1) > max(1, _FEW_POSITIONS * positions)
+    channels = (gradients != 0).flatten(1).sum(1) / (reached.sum(1) * gradients.shape[1])
+    # Without any gradient the share of channels is not a number.
+    return positions == 1 or bool((many | ((reached.sum(1) > 1) & (channels < _FEW_CHANNELS))).any())
 
 
-_HINTS = {
-    "vit": "layout='vit' takes them so",
-    "grid": "layout=vit_layout(grid=...) takes them so",
-    "swin": "layout='swin' takes them so",
-    "callable": "a callable for layout brings them to (N, channels, *positions)",
-}
+def _reached(gradients: Tensor) -> Tensor:
+    """Return at which positions a gradient is not zero: (N, positions)."""
+    return (gradients != 0).any(dim=1).reshape(len(gradients), -1)
 
 
-def doubt_about_layout(layer: nn.Module, tensor: Tensor, given: Tensor) -> str | None:
-    """Why a layer's tensor, taken as a convolution's, seems to keep its channels elsewhere."""
-    likely = likely_layout(layer, tensor, given)
-    if likely is None:
-        return None
-    return f"layer: {tuple(tensor.shape)} looks like tokens, whose channels come last; {_HINTS[likely]}"
-
-
-def likely_layout(layer: nn.Module, tensor: Tensor, given: Tensor) -> Literal["vit", "swin", "grid", "callable"] | None:
-    """Where a layer's tensor seems to keep its channels; None is convolutional.
-
-    ``given`` is the model's input: an image or a volume ``(N, channels, *size)``, a series ``(N, channels, length)``,
-    or ids or samples ``(N, length)``. ``"grid"`` are tokens whose grid has to be told, ``"callable"`` is none of these.
-    """
-    if tensor.ndim < 3:
-        return None
-    size, positions, inner = given.shape[2:], tensor.shape[2:], tensor.shape[1:-1]
-    alike = tensor.ndim == given.ndim >= 4
-    if given.ndim >= 4 and tensor.ndim == 3:
-        return "vit" if len(size) == 2 else "grid"
-    if type(layer) in _CHANNELS_LAST:
-        return "swin"
-    if alike and _same_aspect(positions, size):
-        return None
-    if alike and _same_aspect(inner, size):
-        return "swin"
-    if alike and not all(map(_is_strided, positions, size)):
-        return "callable"
-    if tensor.ndim == 3 and given.ndim in (2, 3) and tensor.shape[1] == given.shape[-1] < tensor.shape[2]:
-        # A sequence that keeps its length; a convolution has no more positions than its input.
-        return "swin"
-    if tensor.ndim == 3 and given.ndim in (2, 3) and _normalises_last(layer, *tensor.shape[1:]):
-        return "swin"
-    return None
-
-
-def _normalises_last(layer: nn.Module, tokens: int, channels: int) -> bool:
-    """Whether a normalisation within the layer has as many channels as the last dimension, and not as the other one."""
-    norms = (module for module in layer.modules() if type(module).__name__.endswith(("LayerNorm", "RMSNorm")))
-    return tokens != channels and any(
-        getattr(norm, "weight", None) is not None and norm.weight.shape == (channels,) for norm in norms
-    )
-
-
-def _same_aspect(positions: Sequence[int], size: Sequence[int]) -> bool:
-    """Whether height and width shrank alike; time, before them, may shrink by another factor."""
-    (h, w), (height, width) = positions[-2:], size[-2:]
-    return abs(w - h * width / height) <= 1 or abs(h - w * height / width) <= 1
-
-
-def _is_strided(positions: int, size: int) -> bool:
-    """Whether a convolution of some stride leaves so many positions, but for a border without padding."""
-    expected = size / max(round(size / positions), 1)
-    return expected - 2 - 0.1 * expected <= positions <= expected + 1
+def _times(sides: Sequence[int]) -> str:
+    return " x ".join(map(str, sides))

@@ -11,6 +11,9 @@ from torch import nn
 
 from captum_diffcam import LayerDiffGradCam
 
+# At this size the last layer of AlexNet has one position.
+pytestmark = pytest.mark.filterwarnings("ignore:.*has one position")
+
 LAYERS = {
     "alexnet": "features",
     "densenet121": "features",
