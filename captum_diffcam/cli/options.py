@@ -1,0 +1,145 @@
+"""The options of the command line, and the error that a wrong one ends in."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, NoReturn
+
+PROGRAM = "captum-diffcam"
+
+EXIT_CODES = """exit codes:
+  0 every image was explained           1 no image could be read
+  2 an option, model or file is wrong   3 done, but some files could not be read
+  130 stopped by Ctrl-C: the page and the manifest hold what was finished"""
+
+
+class UsageError(Exception):
+    """What the user asked for cannot be done; the message is one sentence that says why, and what to do."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that answers a wrong option with one sentence instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}. See `{self.prog} --help`.")
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Return the options.
+
+    Raises:
+        UsageError: An option is unknown or has a wrong value.
+        SystemExit: ``--help`` was printed.
+    """
+    layout = {"formatter_class": lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=24)}
+    parser = _Parser(PROGRAM, description="Class activation maps that say why one class and not another.")
+    commands = parser.add_subparsers(required=True, metavar="command", title="commands", parser_class=_Parser)
+    explain = commands.add_parser(
+        "explain",
+        help="explain a folder of images and write one page to look at",
+        description="Explain what a classifier sees in each image: a page to look at, overlays and maps.\n"
+        "Without any option: a small ImageNet model and six photographs that can be installed with pip.",
+        epilog=EXIT_CODES,
+        usage=f"{PROGRAM} explain [options]",
+        **layout,  # type: ignore[arg-type]
+    )
+    explain.set_defaults(command="explain")
+    _add_model_options(explain.add_argument_group("model and images"))
+    _add_question_options(explain.add_argument_group("question"))
+    _add_run_options(explain.add_argument_group("run"))
+    return parser.parse_args(argv)
+
+
+def _add_model_options(group: Any) -> None:
+    group.add_argument("--images", nargs="+", type=Path, metavar="PATH", help="image files, and folders of them")
+    group.add_argument(
+        "--model",
+        metavar="NAME",
+        help="resnet50 (torchvision), timm/NAME, hf/FOLDER or hf/ID, or package.module:function that returns the model",
+    )
+    group.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="state dict, Lightning checkpoint or safetensors; without it the library's own weights are downloaded",
+    )
+    group.add_argument("--classes", type=Path, metavar="FILE", help="the names of the classes, one a line")
+    group.add_argument(
+        "--size", type=_size, metavar="N|HxW", help="resize the shorter side to N, then cut out the centre"
+    )
+    group.add_argument("--mean", type=_numbers, metavar="R,G,B", help="mean that the model's images are normalised by")
+    group.add_argument("--std", type=_numbers, metavar="R,G,B", help="standard deviation, likewise")
+    group.add_argument("--layer", metavar="NAME", help="layer to explain (default: the last one with positions)")
+
+
+def _add_question_options(group: Any) -> None:
+    group.add_argument("--target", metavar="CLASS", help="number or name of a class (default: what the model predicts)")
+    group.add_argument(
+        "--contrast",
+        action="append",
+        metavar="CLASSES",
+        help='explain against 285, "Egyptian cat", 281,285 together, top5, all (default) or none (plain Grad-CAM); '
+        "each further --contrast adds a map",
+    )
+    group.add_argument(
+        "--reduction",
+        choices=("logsumexp", "mean", "max"),
+        default="logsumexp",
+        help="how several rivals count: logsumexp (default), mean or max",
+        metavar="NAME",
+    )
+    group.add_argument(
+        "--method",
+        choices=("diffgradcam", "plusplus"),
+        default="diffgradcam",
+        help="diffgradcam (default) or plusplus",
+        metavar="NAME",
+    )
+
+
+def _add_run_options(group: Any) -> None:
+    group.add_argument("--out", type=Path, default=Path("report"), metavar="FOLDER", help="default: report")
+    group.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
+    group.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="images at a time (default: 16)")
+    group.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: a GPU if there is one)")
+    group.add_argument(
+        "--workers", type=_natural, metavar="N", help="processes that read images (default: 2; 0: none)", default=2
+    )
+
+
+def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _natural(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"must be an integer >= {least}, got {text!r}")
+    return number
+
+
+def _size(text: str) -> tuple[int, int]:
+    """``224`` or ``160x240`` as height and width."""
+    numbers = [int(part) for part in text.lower().split("x") if part.isascii() and part.isdigit()]
+    if len(numbers) != text.lower().count("x") + 1 or len(numbers) > 2 or not all(numbers):
+        raise argparse.ArgumentTypeError(f"must be a number of pixels such as 224 or 160x240, got {text!r}")
+    return numbers[0], numbers[-1]
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """``0.5`` or ``0.485,0.456,0.406``, one for each channel."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 3):
+        raise argparse.ArgumentTypeError(f"must be one number or three with commas between them, got {text!r}")
+    return numbers * (3 // len(numbers))
