@@ -114,11 +114,14 @@ def _device(name: str | None) -> torch.device:
 
 def _first_readable(images: Images, device: torch.device) -> Tensor | None:
     """Return the first image that can be read, as a batch; if there is none, say so."""
+    reasons = []
     for index in range(len(images)):
         batch = as_batch([images[index]])
         if batch.inputs is not None:
             return batch.inputs.to(device)
-    print(f"{PROGRAM}: no image can be read: {batch.skipped[0][1]} ({images.files[-1].name}).", file=sys.stderr)
+        reasons.append(f"{images.files[index].name} cannot be read: {batch.skipped[0][1]}")
+    print("\n".join(reasons), file=sys.stderr)
+    print(f"{PROGRAM}: none of {len(images)} images can be read.", file=sys.stderr)
     return None
 
 

@@ -108,7 +108,7 @@ def _load_torchvision(name: str, weights: Path | None, normalization: Normalizat
         if name not in known:
             raise UsageError(
                 "`--model` must be a classifier of torchvision, timm/NAME, hf/FOLDER or package.module:function, got "
-                f"{name!r}{nearest(name, [LITE0, *known])}."
+                f"{name!r}{nearest(name, [LITE0, *known])}"
             )
         preset = models.get_model_weights(name).DEFAULT
         source = str(preset)
@@ -152,7 +152,7 @@ def _pretrained_lite0() -> nn.Module:
 def _load_timm(name: str, weights: Path | None, normalization: Normalization) -> Classifier:
     timm = _import("timm", f"`--model timm/{name}`")
     if ":" not in name and not timm.is_model(name):
-        raise UsageError(f"`--model` must name a model of timm, got {name!r}{nearest(name, timm.list_models())}.")
+        raise UsageError(f"`--model` must name a model of timm, got {name!r}{nearest(name, timm.list_models())}")
 
     def build(classes: int | None) -> nn.Module:
         size = {} if classes is None else {"num_classes": classes}
@@ -297,7 +297,7 @@ def _download(name: str, load: Callable[[], nn.Module]) -> nn.Module:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Return a question that offers the nearest of the known names, or nothing if none is near."""
+    """Return the end of an error: a question that offers the nearest of the known names, or a full stop."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     close = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower)]
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    return f"; did you mean {' or '.join(close)}?" if close else "."

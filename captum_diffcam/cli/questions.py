@@ -101,8 +101,10 @@ def find_layer(model: LogitsOf, images: Tensor, name: str | None) -> SpatialLaye
     if name and name in modules:
         # One that runs several times, or whose positions are not laid out in a known way: the library will say so.
         return SpatialLayer(modules[name], False, None, name)
-    examples = nearest(name, [*layers, *modules]) or f"; layers with positions are {', '.join(list(layers)[-6:])}"
-    raise UsageError(f"`--layer` must name a layer of the model, got {name!r}{examples}")
+    raise UsageError(
+        f"`--layer` must name a layer of the model, got {name!r}{nearest(name, [*layers, *modules])} The last layers "
+        f"with positions are {', '.join(list(layers)[-6:])}."
+    )
 
 
 def _without_wrapper(layer: SpatialLayer) -> SpatialLayer:
@@ -152,7 +154,7 @@ def parse_class(option: str, text: str, classes: Sequence[str]) -> int:
     if not matches:
         raise UsageError(
             f"`{option}` must be the number or the name of one of {len(classes)} classes, got {text!r}"
-            f"{nearest(text, classes) or '.'}"
+            f"{nearest(text, classes)}"
         )
     return matches[0]
 
@@ -200,7 +202,10 @@ class Explainer:
         method: str,
     ) -> None:
         self.model = model
+        self.n_classes = n_classes
         self.n_rivals = min(RIVALS, n_classes - 1)
+        kinds = [False] + [True] * (len(questions) + self.n_rivals) + [False] * n_classes
+        self.is_score = torch.tensor(kinds)
         self.questions = questions
         self.target = target
         self.reduction = reduction
@@ -224,23 +229,24 @@ class Explainer:
         logits = self.model(images)
         target = self._targets(logits)
         own = logits.gather(1, target[:, None])
-        scores = [own - logits.gather(1, self._rivals(logits, target))]
-        for question in reversed(self.questions):
-            by_class = ContrastScore(_identity, question.mask(logits.detach(), target), self.reduction)(logits)
-            scores.insert(0, by_class.gather(1, target[:, None]))
-        return torch.cat([torch.zeros_like(own), *(-score for score in scores), logits.detach()], dim=1)
+        margins = own - logits.gather(1, self._rivals(logits, target))
+        by_class = [
+            ContrastScore(_identity, question.mask(logits.detach(), target), self.reduction)(logits)
+            for question in self.questions
+        ]
+        scores = torch.cat([*(scores.gather(1, target[:, None]) for scores in by_class), margins], dim=1)
+        return torch.cat([torch.zeros_like(own), -scores, logits.detach()], dim=1)
 
     def __call__(self, images: Tensor) -> Answers:
         """Return the maps of the images, (N, channels, H, W), and what belongs to them."""
         n_questions = len(self.questions)
-        columns = range(1, 1 + n_questions + self.n_rivals)
-        ranked = self.cam.attribute_rivals(images, 0, list(columns), attribute_to_layer_input=self.at_input)
-        logits = ranked.logits[:, 1 + len(columns) :]
+        ranked = self.cam.attribute_rivals(images, 0, self.is_score, attribute_to_layer_input=self.at_input)
+        _, all_scores, logits = ranked.logits.split_with_sizes([1, int(self.is_score.sum()), self.n_classes], dim=1)
         # The columns come in the order of their values; a column that is ruled out is missing, and its map stays zero.
         maps = torch.zeros_like(ranked.maps[:, :, 0])
         example, place = (ranked.rivals > 0).nonzero(as_tuple=True)
         maps[example, ranked.rivals[example, place] - 1] = ranked.maps[example, place, 0]
-        scores = -ranked.logits[:, columns.start : columns.stop]
+        scores = -all_scores
         target = self._targets(logits)
         return Answers(
             maps[:, :n_questions].cpu(),

@@ -1,8 +1,8 @@
 """Write what was found: files for each image as soon as it is explained, then a page and a manifest of all of them.
 
 Each process appends a line for each of its images to a file of its own. At the end the lines of all processes are put
-in order and become ``index.html`` and ``manifest.json``. So memory does not grow with the number of images, and what was
-finished is kept, whatever interrupts a run.
+in order and become ``index.html`` and ``manifest.json``. So memory does not grow with the number of images, and what
+was finished is kept, whatever interrupts a run.
 """
 
 from __future__ import annotations

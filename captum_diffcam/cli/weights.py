@@ -70,8 +70,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling raises errors of any type for broken files
         raise UsageError(
-            f"`--weights` {path.name} must contain tensors alone, as torch.save(model.state_dict(), file) writes them: "
-            f"{one_line(error)}"
+            f"`--weights` {path.name} must be a file of tensors alone, as torch.save(model.state_dict(), file) writes "
+            f"it, and no whole model ({type(error).__name__})."
         ) from error
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(stored, Mapping) and isinstance(stored.get(key), Mapping):
