@@ -183,27 +183,26 @@ class RegionFinder:
         ramps[..., 1] = np.rint(255 * (np.arange(height)[:, None] + 0.5) / height)
         inputs = self.preprocess(Image.fromarray(ramps))
         colours = ((inputs - self.low) / (self.high - self.low)).double().numpy()
+        # The blue of the ramps is full everywhere, and padding is darker.
+        inside = colours.max(axis=0) > 0.75
+        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        seen = colours[:, rows][:, :, columns]
         # A preprocessing may change the order of the channels.
-        across = int(colours.mean(axis=1).std(axis=1).argmax())
-        down = int(colours.mean(axis=2).std(axis=1).argmax())
-        inside = colours[({0, 1, 2} - {across, down}).pop()] > 0.5
-        left, right = _ends(colours[across], inside)
-        top, bottom = _ends(colours[down].T, inside.T)
+        by_column, by_row = seen.mean(axis=1), seen.mean(axis=2)
+        left, right = _ends(by_column[by_column.std(axis=1).argmax()], columns, inside.shape[1])
+        top, bottom = _ends(by_row[by_row.std(axis=1).argmax()], rows, inside.shape[0])
         return left * width, top * height, right * width, bottom * height
 
 
-def _ends(values: np.ndarray[Any, Any], inside: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """Return what linearly growing values reach at the outer edges of the first and the last column."""
-    rows = inside.any(axis=1)
-    columns = np.flatnonzero(inside[rows].all(axis=0))
-    means = values[rows][:, columns].mean(axis=0)
+def _ends(values: np.ndarray[Any, Any], pixels: np.ndarray[Any, Any], count: int) -> tuple[float, float]:
+    """Return what values that grow linearly over pixels would reach at the outer edges of ``count`` pixels."""
     # At the border of the image values stay as they are for half a pixel.
-    margin = (means.max() - means.min()) / 10
-    linear = (means > means.min() + margin) & (means < means.max() - margin)
+    margin = (values.max() - values.min()) / 10
+    linear = (values > values.min() + margin) & (values < values.max() - margin)
     if linear.sum() < 2:  # an image of one pixel
         return 0.0, 1.0
-    slope, offset = np.polyfit(columns[linear] + 0.5, means[linear], 1)
-    return float(offset), float(offset + slope * values.shape[1])
+    slope, offset = np.polyfit(pixels[linear] + 0.5, values[linear], 1)
+    return float(offset), float(offset + slope * count)
 
 
 def one_line(error: BaseException, width: int = 200) -> str:
