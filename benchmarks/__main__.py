@@ -16,25 +16,25 @@ from benchmarks.common.options import Parser, UsageError, add_common_arguments
 from benchmarks.common.result_folders import add_output_arguments, settle_output, without_output
 
 BENCHMARKS: dict[str, ModuleType] = {
+    "attacks": attacks,
     "audit": audit,
     "compare": compare,
     "cost": cost,
     "faithfulness": faithfulness,
-    "attacks": attacks,
     "zoo": zoo,
 }
-"""Packages whose docstring is their help, with ``options.add_arguments`` and ``run.run``.
+"""Each package has ``options.add_arguments`` and ``run.run``, and its docstring is its help.
 
-``options.UNPUBLISHED`` names the options that make it another run than the one that the documentation shows.
+``options.UNPUBLISHED`` names the options with which a run differs from the published one.
 """
 DEFAULT = "compare"
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The options of the benchmark that ``argv`` names, or of the default one where it begins with an option."""
+    """Return the options of the benchmark that ``argv`` names, or of the default one if it names none."""
     parser = Parser(
         prog="python -m benchmarks",
-        description=f"Without a NAME: {DEFAULT}. Options of a benchmark: python -m benchmarks NAME --help",
+        description=f"Without a NAME, {DEFAULT} runs. For the options of a benchmark: python -m benchmarks NAME --help",
     )
     names = parser.add_subparsers(metavar="NAME", dest="benchmark", required=True, title="benchmarks")
     for name, package in BENCHMARKS.items():
@@ -44,7 +44,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             help=summary,
             description=f"{summary}\n{details}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            # An abbreviation would stay in the command that is recorded.
+            # The recorded command leaves out some options by their full names.
             allow_abbrev=False,
         )
         _options(name).add_arguments(benchmark)
@@ -64,35 +64,35 @@ def _options(name: str) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a benchmark. Returns the exit code: 2 where it cannot be done as asked, 130 where it was interrupted."""
+    """Run a benchmark and return the exit code: 2 for a wrong command, 130 for an interrupted run."""
     if quiet := "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0":
-        # Of several processes one speaks. Read when tqdm is imported, which nothing here does.
+        # Only the first of several processes prints. Tqdm reads this when it is imported, which happens later.
         os.environ["TQDM_DISABLE"] = "1"
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
     except UsageError as error:
-        return _say(f"error: {error}", 2, quiet)
+        return _exit(f"error: {error}", 2, quiet)
     try:
         _run(args)
     except UsageError as error:
-        # Which may be that of one process alone.
-        return _say(f"error: {error}", 2)
+        # The error may be that of a single process, so none is quiet.
+        return _exit(f"error: {error}", 2)
     except KeyboardInterrupt:
-        return _say("interrupted", 130, quiet)
+        return _exit("interrupted", 130, quiet)
     return 0
 
 
-def _say(line: str, code: int, quiet: bool = False) -> int:
+def _exit(line: str, code: int, quiet: bool = False) -> int:
     if not quiet:
         print(line, file=sys.stderr)
     return code
 
 
 def _run(args: argparse.Namespace) -> None:
-    # Imported only now: PyTorch takes seconds, for which help and a misspelt option need not wait.
+    # Imported late, because importing PyTorch takes seconds and --help should answer at once.
     import torch
 
-    from benchmarks.common.device import available_device
+    from benchmarks.common.distributed import available_device
 
     run = import_module(f"benchmarks.{args.benchmark}.run").run
     args.device = available_device(args.device)

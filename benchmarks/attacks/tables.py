@@ -1,4 +1,4 @@
-"""The tables of the attacks: a file with every point, and what is printed."""
+"""The tables of the benchmark of attacks: a file with every point, and what is printed."""
 
 from __future__ import annotations
 
@@ -6,35 +6,38 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.attacks.methods import FEW_WINDOWS, GRAD_CAM, LOGSUMEXP, MEAN, MOVING, OCCLUSION
+from benchmarks.attacks.methods import OCCLUSION, OCCLUSION_9, PLUS_PLUS_LOGSUMEXP
+from benchmarks.common.manipulated_models import EQUIVARIANT, LOGSUMEXP, MEAN, PLAIN
 from benchmarks.common.reporting import table, write_csv
 
-_PRINTED = (GRAD_CAM, LOGSUMEXP, MEAN, "++ logsumexp", MOVING[LOGSUMEXP], FEW_WINDOWS, OCCLUSION)
-_HEADINGS = ("Grad-CAM", "lse", "mean", "++ lse", "moving", "occl. 9", "occl.")
-_MAPS = ("hoax", "clean", "own_occlusion", "mask", "grad_cam")
+_PRINTED = {
+    PLAIN: "Grad-CAM",
+    LOGSUMEXP: "lse",
+    MEAN: "mean",
+    PLUS_PLUS_LOGSUMEXP: "++ lse",
+    EQUIVARIANT[LOGSUMEXP]: "equivar.",
+    OCCLUSION_9: "occl. 9",
+    OCCLUSION: "occl.",
+}
+_MEASURES = ("hoax", "clean", "own_occlusion", "mask", "grad_cam")
 
 
 def write_points(path: Path, points: Sequence[dict[str, Any]]) -> None:
-    """A row for every point and method."""
+    """Write a row for every point and method."""
     rows = []
     for point in points:
-        decided = point["predictions"]
+        predictions = point["predictions"]
         case = [point[key] for key in ("setting", "seed", "trained", "attack")] + [f"{point['weight']:g}"]
-        case += [f"{decided[key]:.4f}" for key in ("kept", "kl")]
+        case += [f"{predictions[key]:.4f}" for key in ("kept", "kl")]
         for name, numbers in point["methods"].items():
-            rows.append([*case, name, *(f"{numbers[key]:.3f}" if key in numbers else "" for key in _MAPS)])
-    write_csv(
-        path,
-        ["setting", "seed", "trained", "attack", "weight", "predictions kept", "KL (nats)", "method", *_MAPS],
-        rows,
-    )
+            rows.append([*case, name, *(f"{numbers[key]:.3f}" if key in numbers else "" for key in _MEASURES)])
+    header = ["setting", "seed", "trained", "attack", "weight", "predictions kept", "KL (nats)", "method", *_MEASURES]
+    write_csv(path, header, rows)
 
 
 def print_tables(record: dict[str, Any]) -> None:
-    """What every map shows at equal damage, the rule, and what was to be reached."""
-    print(
-        "\nCorrelation with the hoax / with the own honest map, where so large a share of confident decisions is lost"
-    )
+    """Print the maps within each budget, the rule, and the targets."""
+    print("\nBest attack within an accuracy budget: correlation with the hoax map / with the clean map")
     rows: list[list[str | float]] = []
     for row in record["frontier"]:
         cells = [
@@ -42,15 +45,14 @@ def print_tables(record: dict[str, Any]) -> None:
         ]
         rows.append([row["setting"], row["attack"], row["trained"], row["budget"], *cells])
     if rows:
-        print(
-            table(["setting", "attack", "what", "lost", *_HEADINGS], rows, limits=(14, 20, 5, 4, *[11] * len(_PRINTED)))
-        )
+        header = ["setting", "attack", "trained", "budget", *_PRINTED.values()]
+        print(table(header, rows, limits=(14, 20, 7, 6, *[11] * len(_PRINTED))))
     rule = record["rule"]
-    verdict = "stays" if rule["chosen"] == rule["default"] else f"becomes {rule['chosen']}"
+    result = "stays" if rule["chosen"] == rule["default"] else f"becomes {rule['chosen']}"
     enough = "" if rule["enough"] else ", too few to decide"
-    print(f"\nThe default, {rule['default']}, {verdict} by the rule; {rule['pairs']} pairs{enough}\n")
-    targeted: list[list[str | float]] = [
+    print(f"\nBy the rule, the default, {rule['default']}, {result}; {rule['pairs']} pairs{enough}\n")
+    targets: list[list[str | float]] = [
         [t["figure"], t["setting"], t["value"], t["bound"], "yes" if t["reached"] else "no"] for t in record["targets"]
     ]
-    if targeted:
-        print(table(["target", "setting", "value", "bound", "reached"], targeted, limits=(50, 32, 0, 8, 8)))
+    if targets:
+        print(table(["target", "setting", "value", "bound", "reached"], targets, limits=(50, 32, 0, 8, 8)))

@@ -1,4 +1,4 @@
-"""What was to be reached, and what was."""
+"""The targets of the benchmark of attacks, whether they are reached, and the conclusion in words."""
 
 from __future__ import annotations
 
@@ -7,66 +7,71 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.attacks.methods import FEW_WINDOWS, GRAD_CAM, LOGSUMEXP, MEAN, MOVING, NINE, OCCLUSION
-from benchmarks.common.forging import SHAM
+from benchmarks.attacks.methods import EQUIVARIANT_9, OCCLUSION, OCCLUSION_9, PLUS_PLUS_LOGSUMEXP
+from benchmarks.common.manipulated_models import EQUIVARIANT, LOGSUMEXP, MEAN, PLAIN, SHAM
 from benchmarks.common.names import CLOTHES, CUTOUTS
 
-_SAID = (CUTOUTS, CLOTHES)
-_GROUNDED, _HONEST, _SHOWN = 0.8, 0.95, 0.5
-CANDIDATES = (LOGSUMEXP, "++ logsumexp", MOVING[LOGSUMEXP], NINE, FEW_WINDOWS, OCCLUSION)
-"""What might stay grounded, and the default."""
+_IN_WORDS = (CUTOUTS, CLOTHES)
+_FOOLED, _WITHSTANDS, _SAME = 0.5, 0.8, 0.95
+ROBUST_CANDIDATES = (LOGSUMEXP, PLUS_PLUS_LOGSUMEXP, EQUIVARIANT[LOGSUMEXP], EQUIVARIANT_9, OCCLUSION_9, OCCLUSION)
+"""The default, and the methods that may withstand an attack better."""
 
 
-def reached(rows: Sequence[dict[str, Any]], honest: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means over seeds at 5 % of the confident decisions, under SHAM of the true class.
+def reached(rows: Sequence[dict[str, Any]], clean: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the targets, for SHAM on the true class with an accuracy budget of 5 %. Values are means over seeds.
 
     Args:
-        rows: of :func:`benchmarks.attacks.frontier.at_equal_damage`.
-        honest: points of honest models.
+        rows: of :func:`benchmarks.attacks.frontier.frontier_rows`.
+        clean: points of clean models.
     """
-    found = []
+    targets = []
     for row in rows:
         if row["attack"] == SHAM and row["budget"] == "5 %":
-            methods, where = row["methods"], f"{row['setting']}, {row['trained']}"
-            value = methods[GRAD_CAM]["hoax"]["mean"]
-            found.append(_target("Grad-CAM: correlation with the hoax map", where, value, _SHOWN))
-            for name in CANDIDATES:
-                found.append(
-                    _target(f"{name}: correlation with its clean map", where, methods[name]["clean"]["mean"], _GROUNDED)
-                )
-    for setting in dict.fromkeys(point["setting"] for point in honest):
-        of = [point["methods"] for point in honest if point["setting"] == setting]
-        for name, plain in ((MOVING[each], each) for each in MOVING):
-            agreed = [methods[name]["plain"] for methods in of if "plain" in methods[name]]
-            if agreed:
-                what = f"{name}: correlation with {plain} of the clean model"
-                found.append(_target(what, setting, float(np.mean(agreed)), _HONEST))
-    return found
-
-
-def verdict(record: dict[str, Any]) -> list[str]:
-    """What the numbers say, in words: the real settings at 5 %, and the rule."""
-    said = []
-    told: set[str] = set()
-    for row in record["frontier"]:
-        # What is trained usually comes first.
-        if row["attack"] == SHAM and row["budget"] == "5 %" and row["setting"] in _SAID and row["setting"] not in told:
-            told.add(row["setting"])
-            numbers = {name: row["methods"][name] for name in (GRAD_CAM, LOGSUMEXP, MEAN, MOVING[LOGSUMEXP])}
-            shown = ", ".join(
-                f"{name} {each['hoax']['mean']:.2f} ({each['clean']['mean']:.2f})" for name, each in numbers.items()
-            )
-            said.append(
-                f"{row['setting']}, at most 5 % of confident decisions lost to SHAM against Grad-CAM: correlation with "
-                f"the hoax (and with the own honest map) {shown}."
-            )
-    rule = record["rule"]
-    stays = f"stays {rule['default']}" if rule["chosen"] == rule["default"] else f"becomes {rule['chosen']}"
-    said.append(f"The default {stays} by the rule, from {rule['pairs']} pairs.")
-    return said
+            methods, setting = row["methods"], f"{row['setting']}, {row['trained']}"
+            value = methods[PLAIN]["hoax"]["mean"]
+            targets.append(_target(f"{PLAIN}: correlation with the hoax map", setting, value, _FOOLED))
+            for name in ROBUST_CANDIDATES:
+                figure = f"{name}: correlation with its clean map"
+                targets.append(_target(figure, setting, methods[name]["clean"]["mean"], _WITHSTANDS))
+    for setting in dict.fromkeys(point["setting"] for point in clean):
+        points = [point["methods"] for point in clean if point["setting"] == setting]
+        for plain, name in EQUIVARIANT.items():
+            values = [methods[name]["plain"] for methods in points if "plain" in methods[name]]
+            if values:
+                figure = f"{name}: correlation with {plain} of the clean model"
+                targets.append(_target(figure, setting, float(np.mean(values)), _SAME))
+    return targets
 
 
 def _target(figure: str, setting: str, value: float, least: float) -> dict[str, Any]:
     return {
         "figure": figure, "setting": setting, "value": value, "bound": f">= {least:g}", "reached": bool(value >= least)
     }  # fmt: skip
+
+
+def verdict(record: dict[str, Any]) -> list[str]:
+    """Return the conclusion in sentences: the real settings with a budget of 5 %, and the rule."""
+    sentences = []
+    done: set[str] = set()
+    for row in record["frontier"]:
+        # The usual trained part comes first.
+        if (
+            row["attack"] == SHAM
+            and row["budget"] == "5 %"
+            and row["setting"] in _IN_WORDS
+            and row["setting"] not in done
+        ):
+            done.add(row["setting"])
+            numbers = {name: row["methods"][name] for name in (PLAIN, LOGSUMEXP, MEAN, EQUIVARIANT[LOGSUMEXP])}
+            values = "; ".join(
+                f"{name} {method['hoax']['mean']:.2f} ({method['clean']['mean']:.2f})"
+                for name, method in numbers.items()
+            )
+            sentences.append(
+                f"{row['setting']}, SHAM against Grad-CAM with an accuracy budget of 5 %: correlation with the hoax "
+                f"map (and with the clean map) {values}."
+            )
+    rule = record["rule"]
+    result = f"stays {rule['default']}" if rule["chosen"] == rule["default"] else f"becomes {rule['chosen']}"
+    sentences.append(f"By the rule, the default {result}, from {rule['pairs']} pairs.")
+    return sentences

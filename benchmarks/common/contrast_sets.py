@@ -1,4 +1,4 @@
-"""Contrast sets as options name them: why this class, and rather than which others."""
+"""Contrast sets as the command line names them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOP = "top:"
 
 @dataclass(frozen=True)
 class ContrastSet:
-    """The classes to explain a target against: those named, or the highest scoring others, or all others."""
+    """The classes to explain a target against: classes by number, or the ``highest`` scoring rivals, or all others."""
 
     label: str
     classes: tuple[int, ...] | None = None
@@ -24,63 +24,65 @@ class ContrastSet:
 
     @property
     def argument(self) -> tuple[int, ...] | Callable[[Tensor, Tensor], Tensor] | None:
-        """The set as captum_diffcam takes it."""
+        """The set as the library takes it."""
         return top_rivals(self.highest) if self.highest else self.classes
 
     def names(self, target: int) -> bool:
-        """Whether the target is named as its own rival."""
+        """Return whether the target is among the classes."""
         return self.classes is not None and target in self.classes
 
     def ranked(self, logits: Tensor, target: int) -> list[int]:
-        """The members, the highest scoring first. Shape: logits (C,)."""
+        """Return the classes of the set, the highest scoring first. Shape: logits (C,)."""
         order = logits.argsort(descending=True, stable=True).tolist()
-        members = [index for index in order if index != target and (self.classes is None or index in self.classes)]
-        return members[: self.highest]
+        rivals = [index for index in order if index != target and (self.classes is None or index in self.classes)]
+        return rivals[: self.highest]
 
 
 EVERY_OTHER = ContrastSet("every other class")
 
 
 def top(count: int) -> ContrastSet:
+    """Return the set of the highest scoring rivals."""
     return ContrastSet(f"top {count} rivals", highest=count)
 
 
 def class_index(option: str, text: str, names: Sequence[str]) -> int:
-    """The class that a number or a name means.
+    """Return the class of a number or a name.
 
     Raises:
-        UsageError: there is no such class, or several have this name.
+        UsageError: there is no such class, or several classes have this name.
     """
     if text.lstrip("-").isdecimal():
         if not 0 <= int(text) < len(names):
-            raise UsageError(f"{option}: there is no class {text}; allowed are 0 to {len(names) - 1} and names")
+            raise UsageError(f"{option} must be a class from 0 to {len(names) - 1} or a name, got {text}")
         return int(text)
-    found = [index for index, name in enumerate(names) if name == text]
-    found = found or [index for index, name in enumerate(names) if name.casefold() == text.casefold()]
-    if len(found) > 1:
-        raise UsageError(f"{option}: several classes are named {text!r}; give one of {', '.join(map(str, found))}")
-    if not found:
+    matches = [index for index, name in enumerate(names) if name == text]
+    matches = matches or [index for index, name in enumerate(names) if name.casefold() == text.casefold()]
+    if len(matches) > 1:
+        numbers = ", ".join(map(str, matches))
+        raise UsageError(f"{option} must be one class, got {text!r}, the name of several; use one of {numbers}")
+    if not matches:
         close = difflib.get_close_matches(text, names)
         hint = (
             f"did you mean {' or '.join(map(repr, close))}?"
             if close
-            else f"allowed are 0 to {len(names) - 1} and names"
+            else f"use a number from 0 to {len(names) - 1} or a name"
         )
-        raise UsageError(f"{option}: there is no class {text!r}; {hint}")
-    return found[0]
+        raise UsageError(f"{option} must be a class, got {text!r}; {hint}")
+    return matches[0]
 
 
-def contrast_set(option: str, given: Sequence[str], names: Sequence[str]) -> ContrastSet:
-    """The contrast set that the words of an option mean: classes, or "top:K".
+def contrast_set(option: str, words: Sequence[str], names: Sequence[str]) -> ContrastSet:
+    """Return the contrast set of an option: classes, or "top:K" for the K strongest rivals.
 
     Raises:
         UsageError: there is no such class, or K is not a number of at least 1.
     """
-    if any(text.startswith(TOP) for text in given):
-        count = given[0].removeprefix(TOP)
-        if len(given) > 1 or not count.isdecimal() or int(count) < 1:
-            raise UsageError(f"{option}: got {' '.join(given)!r}; allowed is {TOP}K on its own, with K of at least 1")
+    if any(text.startswith(TOP) for text in words):
+        count = words[0].removeprefix(TOP)
+        if len(words) > 1 or not count.isdecimal() or int(count) < 1:
+            raise UsageError(f"{option} must be classes, or {TOP}K alone with K >= 1, got {' '.join(words)!r}")
         return top(int(count))
-    classes = tuple(dict.fromkeys(class_index(option, text, names) for text in given))
+    classes = tuple(dict.fromkeys(class_index(option, text, names) for text in words))
     label = ", ".join(names[index] for index in classes) if len(classes) < 3 else f"{len(classes)} classes"
     return ContrastSet(label, classes=classes)

@@ -1,8 +1,8 @@
-"""Scenes of real objects: photographs that were cut out, over photographs, with masks that are known.
+"""Scenes of real objects: cut-out photographs over photographs, with known masks.
 
-Any folder of PNGs with transparency and any folder of pictures will do. Where Debian's packages are installed they are
-found: tuxpaint-stamps-default for the objects; mate-backgrounds, plasma-workspace-wallpapers and ukui-wallpapers for
-what they lie on. Their pictures are under the GPL, the LGPL and CC BY-SA, so no figure of ours shows them.
+Any folder of PNGs with transparency and any folder of pictures can be used. By default those of Debian's packages are:
+tuxpaint-stamps-default for the objects; mate-backgrounds, plasma-workspace-wallpapers and ukui-wallpapers for the
+backgrounds. Their licences are the GPL, the LGPL and CC BY-SA, so no published figure shows them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ SIZE = 224
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 WALLPAPERS = (Path("/usr/share/backgrounds"), Path("/usr/share/wallpapers"))
 MISSING = (
-    "no cut-outs are installed, so their scenes are left out: apt install tuxpaint-stamps-default mate-backgrounds "
+    "scenes of cut-outs are left out, because none are installed: apt install tuxpaint-stamps-default mate-backgrounds "
     "plasma-workspace-wallpapers ukui-wallpapers, or give --cutouts and --backgrounds"
 )
 
-# Drawings and signs; the rest are photographs, but for a few.
+# Folders of drawings and signs. Nearly all other stamps are photographs.
 _NO_PHOTOGRAPHS = frozenset(
     ("symbols", "cartoon", "toys", "flags", "roadsigns", "plastic", "easter", "newyears", "hats", "clothes")
 )
@@ -36,18 +36,18 @@ _NO_BACKGROUNDS = frozenset(("abstract", "desktop", "images_dark"))
 _MIRRORED = re.compile("mirror|flip")
 _FEWEST_COLOURS, _ATTEMPTS = 256, 20
 _BACKGROUND = 320
-"""The shorter side of a background when it is kept, in pixels."""
+"""The shorter side of a loaded background, in pixels."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """What scenes are made of."""
+    """The files that scenes are made of."""
 
     cutouts: tuple[Path, ...]
     backgrounds: tuple[Path, ...]
 
     def halves(self, seed: int) -> tuple[Material, Material]:
-        """Two parts that share no object and no background: the attacker's, and the one that is reported."""
+        """Return two parts without common objects or backgrounds: for the attacker, and for the reported results."""
         order = np.random.default_rng(seed)
         parts = []
         for files in (self.cutouts, self.backgrounds):
@@ -59,34 +59,33 @@ class Material:
 
 @dataclass(frozen=True)
 class CutoutScenes:
-    """Composed images. Shapes: images (N, 3, H, W) in 0 to 1, masks (N, K, H, W), objects (N, K), of at most K each."""
+    """Composed images with K objects at most. Shapes: images (N, 3, H, W), masks (N, K, H, W), objects (N, K)."""
 
     images: Tensor
+    """Values from 0 to 1."""
     masks: Tensor
-    """What can be seen of each object: later ones lie over earlier ones. Empty where there is none."""
+    """The visible part of each object; later objects cover earlier ones. Empty if there is no object."""
     objects: Tensor
-    """Which of the material's cut-outs it is, -1 where there is none."""
+    """The index of the cut-out in the material, -1 if there is no object."""
 
 
 def find_material(cutouts: Path | None = None, backgrounds: Path | None = None) -> Material | None:
-    """The files in the folders that were given, or in those of Debian's packages. None where there are too few.
+    """Return the files in these folders, or in those of Debian's packages. None if there are too few.
 
     Raises:
-        UsageError: a folder that was given has none.
+        UsageError: a folder that was given has fewer than 2 pictures.
     """
     objects = _files(cutouts or STAMPS, (".png",))
     objects = [file for file in objects if not _NO_PHOTOGRAPHS & set(file.parts) and not _MIRRORED.search(file.stem)]
     roots = [backgrounds] if backgrounds else WALLPAPERS
     behind = [file for root in roots for file in _files(root, (".jpg", ".jpeg", ".png"))]
     behind = [file for file in behind if not _NO_BACKGROUNDS & set(file.parts) and file.stem != "screenshot"]
-    for option, given, found in (("--cutouts", cutouts, objects), ("--backgrounds", backgrounds, behind)):
-        if given is not None and len(found) < 2:
-            raise UsageError(
-                f"{option}: there are {len(found)} fitting pictures in {str(given)!r}; allowed are 2 and more"
-            )
+    for option, folder, files in (("--cutouts", cutouts, objects), ("--backgrounds", backgrounds, behind)):
+        if folder is not None and len(files) < 2:
+            raise UsageError(f"{option} must have at least 2 suitable pictures, got {len(files)} in {str(folder)!r}")
     if len(objects) < 2 or len(behind) < 2:
         return None
-    # Wallpapers come in several sizes, in a folder of their own.
+    # The sizes of one wallpaper share a folder.
     largest: dict[Path, Path] = {}
     for file in behind:
         picture = file.parent if file.parent.name == "images" else file
@@ -108,15 +107,15 @@ def compose(
     objects: tuple[int, int] = (0, 3),
     side: tuple[float, float] = (0.25, 0.7),
 ) -> CutoutScenes:
-    """Scenes of random objects at random places over a part of a random background.
+    """Return scenes of random objects at random positions over a part of a random background.
 
     Args:
-        material: what to take them from.
-        count: how many scenes.
-        seed: of all that is random.
+        material: the files.
+        count: the number of scenes.
+        seed: of all random choices.
         size: height and width in pixels.
-        objects: at least and at most so many in a scene.
-        side: the longer side of an object, at least and at most, as a share of the scene's.
+        objects: the least and the largest number of objects in a scene.
+        side: the range of the longer side of an object, as a share of the scene's.
     """
     rng = np.random.default_rng(seed)
     most = max(objects[1], 1)
@@ -140,7 +139,7 @@ def compose(
 
 
 def alone(file: Path, size: int = SIZE) -> Tensor:
-    """A cut-out in the middle of grey, its longer side 0.7 of the image's. Shape: (3, size, size), in 0 to 1."""
+    """Return a cut-out in the middle of grey, its longer side 0.7 of the image's. Shape: (3, size, size), in 0 to 1."""
     cut = _scaled(file, round(0.7 * size))
     canvas = Image.new("RGB", (size, size), (128, 128, 128))
     canvas.paste(cut, ((size - cut.width) // 2, (size - cut.height) // 2), cut)
@@ -148,7 +147,7 @@ def alone(file: Path, size: int = SIZE) -> Tensor:
 
 
 def _object(rng: np.random.Generator, file: Path, side: int) -> Image.Image:
-    """The cut-out, at that length of its longer side, mirrored half of the time."""
+    """Return the cut-out with this length of its longer side, mirrored half of the time."""
     cut = _scaled(file, side)
     return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else cut
 
@@ -160,7 +159,7 @@ def _scaled(file: Path, side: int) -> Image.Image:
 
 
 def _background(rng: np.random.Generator, material: Material, size: int) -> Image.Image:
-    """A square of at least 0.6 of the shorter side of a background, in many colours unless there seem to be none."""
+    """Return a square part of a background, with at least 0.6 of its shorter side and many colours if possible."""
     for _ in range(_ATTEMPTS):
         picture = Image.fromarray(_behind(material.backgrounds[rng.integers(len(material.backgrounds))]))
         side = int(rng.uniform(0.6, 1) * min(picture.size))

@@ -1,12 +1,13 @@
-"""One process or several: who takes which part of the work, and how they meet.
+"""Where to run: the device, and one process or several.
 
-Under torchrun they meet through torch.distributed, by gloo on CPUs and by NCCL on GPUs; what they have found they leave
-in files, see :mod:`benchmarks.common.pieces`.
+Under torchrun the processes synchronise through torch.distributed, with gloo on CPUs and NCCL on GPUs. They exchange
+results through files, see :mod:`benchmarks.common.pieces`.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,29 +20,29 @@ import torch.distributed as dist
 from benchmarks.common.options import UsageError
 
 T = TypeVar("T")
-_PATIENCE = timedelta(days=2)
-"""A process that dies is noticed at once; this is for those that have more to do than others."""
+_TIMEOUT = timedelta(days=2)
+"""The timeout. A process that dies is noticed at once; this is for processes that have more work than others."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among all of them."""
+    """This process among all processes of a run."""
 
     rank: int = 0
     count: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
-    def speaks(self) -> bool:
-        """Whether it is the one that prints, draws and writes results."""
+    def reports(self) -> bool:
+        """Whether this process prints, draws and writes the results."""
         return self.rank == 0
 
     def share(self, work: Sequence[T]) -> Sequence[T]:
-        """What this process takes: every piece is somebody's, and nobody else's."""
+        """Return the part of the work of this process. Each piece belongs to exactly one process."""
         return work[self.rank :: self.count]
 
-    def meet(self) -> None:
-        """Go on when all have come here.
+    def synchronize(self) -> None:
+        """Wait until all processes are here.
 
         Raises:
             UsageError: another process has ended.
@@ -52,14 +53,14 @@ class Ranks:
             dist.barrier(device_ids=[self.device.index] if self.device.type == "cuda" else None)
         except RuntimeError as error:
             raise UsageError(
-                f"another process of this run has ended, so process {self.rank} stops too; what is done is kept, and "
-                "--resume goes on from there"
+                f"another process of this run has ended, so process {self.rank} stops too; finished work is kept, and "
+                "--resume continues from there"
             ) from error
 
 
 @contextmanager
 def ranks(device: torch.device) -> Iterator[Ranks]:
-    """This process among those of the run; alone where nobody else was started.
+    """Yield this process among those of the run, or alone without torchrun.
 
     Raises:
         UsageError: there are fewer GPUs than processes on this machine.
@@ -71,10 +72,27 @@ def ranks(device: torch.device) -> Iterator[Ranks]:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         if device.index >= torch.cuda.device_count():
             raise UsageError(
-                f"--nproc-per-node: allowed here are at most {torch.cuda.device_count()}, one for each GPU"
+                f"--nproc-per-node must be at most {torch.cuda.device_count()} on this machine, one process per GPU"
             )
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     yield Ranks(dist.get_rank(), dist.get_world_size(), device)
-    # Not after an error: the others may wait for this process, and its end is what tells them.
+    # Not after an error: other processes that wait for this one learn of it from its end.
     dist.destroy_process_group()
+
+
+def available_device(text: str) -> torch.device:
+    """Return the device of that name.
+
+    Raises:
+        UsageError: this machine has no such device.
+    """
+    try:
+        with warnings.catch_warnings():
+            # A missing driver gives a warning too; the error below is enough.
+            warnings.simplefilter("ignore")
+            device = torch.device(text)
+            torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device must be available on this machine, got {text!r}; cpu always is") from error
+    return device

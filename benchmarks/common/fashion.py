@@ -1,4 +1,4 @@
-"""Fashion-MNIST: photographs of clothes that fill the image, of 10 classes or of two."""
+"""Fashion-MNIST: photographs of clothes that fill the image, with 10 classes or with two."""
 
 from __future__ import annotations
 
@@ -15,38 +15,40 @@ from benchmarks.common.glyphs import SIZE, Scenes
 from benchmarks.common.options import UsageError
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-MISSING = "no Fashion-MNIST is installed, so it is left out: apt install dataset-fashion-mnist, or give --fashion"
+MISSING = "Fashion-MNIST is left out, because it is not installed: apt install dataset-fashion-mnist, or give --fashion"
 TWO = (7, 9)
-"""Sneaker and ankle boot, of which it takes a look to tell them apart."""
+"""Sneaker and ankle boot, which are similar."""
 _INSIDE = ("", "FashionMNIST/raw")
 _LIT = 0.1
 
 
 def find_fashion(root: Path | None = None) -> Path | None:
-    """The folder of its files, as torchvision, Debian and their authors lay them; None where it is not installed.
+    """Return the folder with the files, as torchvision, Debian and the authors arrange them; None if there is none.
 
     Raises:
-        UsageError: the folder that was given has none.
+        UsageError: ``root`` has no such files.
     """
     for folder in [Path(root or DEBIAN) / inside for inside in _INSIDE]:
         if any((folder / f"t10k-labels-idx1-ubyte{end}").exists() for end in ("", ".gz")):
             return folder
     if root is not None:
-        raise UsageError(f"--fashion: there is no t10k-labels-idx1-ubyte in {str(root)!r}, nor in {_INSIDE[1]} of it")
+        raise UsageError(
+            f"--fashion must have t10k-labels-idx1-ubyte, in the folder or its {_INSIDE[1]}, got {str(root)!r}"
+        )
     return None
 
 
 def fashion_scenes(
     folder: Path, *, train: bool, count: int, seed: int, classes: tuple[int, ...] | None = None
 ) -> Scenes:
-    """So many images at random, enlarged to the size of our drawings; the mask is what is not background.
+    """Return random images, enlarged to the size of the drawn glyphs; the mask is everything but the background.
 
     Args:
         folder: of :func:`find_fashion`.
-        train: of the training or of the test images.
-        count: at most so many; of few classes there may be fewer.
-        seed: of the choice. Different parts of one order are ``count`` of a larger number.
-        classes: those to keep, which are then numbered from 0.
+        train: take training images instead of test images.
+        count: the number of images, at most.
+        seed: of the random order.
+        classes: the classes to keep, which are then numbered from 0.
     """
     pixels, labels = _read(folder, "train" if train else "t10k")
     if classes is not None:
@@ -72,14 +74,14 @@ def _bytes(file: Path) -> np.ndarray:
 
 
 def split(scenes: Scenes, first: int) -> tuple[Scenes, Scenes]:
-    """The first so many, and the rest."""
+    """Return the first scenes, and the rest."""
 
-    def part(each: slice) -> Scenes:
-        return Scenes(scenes.images[each], scenes.labels[each], scenes.masks[each])
+    def part(indices: slice) -> Scenes:
+        return Scenes(scenes.images[indices], scenes.labels[indices], scenes.masks[indices])
 
     return part(slice(first)), part(slice(first, None))
 
 
 def labels_of(scenes: Scenes) -> Tensor:
-    """Of the one object of each image. Shape: (N,)."""
+    """Return the label of the only object of each image. Shape: (N,)."""
     return scenes.labels[:, 0]

@@ -1,7 +1,7 @@
-"""Images of our own drawing: glyphs on clutter, whose classes and masks are known.
+"""Drawn images of glyphs on clutter, whose classes and masks are known.
 
 A class is a character of DejaVu Sans, the typeface that comes with matplotlib. It is drawn in a random colour, size,
-turn and place over a background of coloured noise, strokes and fragments of characters.
+rotation and position over a background of coloured noise, strokes and fragments of characters.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Scenes:
 def draw_scenes(
     classes: int, count: int, seed: int, objects: int = 1, *, side: tuple[float, float] = (20, 26)
 ) -> Scenes:
-    """Draw images of random classes; the objects of an image differ in class and do not overlap.
+    """Return drawn images of random classes. The objects of an image have different classes and do not overlap.
 
-    The longer side of an object is within ``side``, in pixels.
+    ``side`` is the range of the longer side of an object, in pixels.
     """
     rng = np.random.default_rng(seed)
     characters = alphabet(classes)
@@ -59,7 +59,7 @@ def draw_scenes(
             if image_masks.sum(axis=0).max() == 1:
                 break
         for mask in image_masks:
-            # Brighter or darker than what it lies on, whatever its hue.
+            # Dark on a bright background, bright on a dark one.
             colour = rng.uniform(0.0, 0.25, 3) if canvas[:, mask].mean() > 0.5 else rng.uniform(0.75, 1.0, 3)
             canvas[:, mask] = colour[:, None]
         image[:] = (canvas + rng.normal(0, 0.02, canvas.shape)).clip(0, 1)
@@ -68,7 +68,7 @@ def draw_scenes(
 
 @cache
 def alphabet(classes: int) -> tuple[str, ...]:
-    """The first so many characters of the typeface of which no two look alike."""
+    """Return the first characters of the typeface such that no two look alike."""
     chosen: list[str] = []
     shapes = np.empty((0, _SHAPE * _SHAPE), dtype=bool)
     missing = _stretched("\uffff")
@@ -80,12 +80,12 @@ def alphabet(classes: int) -> tuple[str, ...]:
             chosen.append(character)
         if len(chosen) == classes:
             return tuple(chosen)
-    raise ValueError(f"classes: got {classes}; allowed are at most {len(chosen)}, more would look alike")
+    raise ValueError(f"`classes` must be at most {len(chosen)}, because more glyphs would look alike, got {classes}.")
 
 
 @cache
 def _glyph(character: str) -> Image.Image:
-    """The character, cut out, as large as it can be drawn without loss."""
+    """Return the character, cropped to its shape."""
     font = ImageFont.truetype(str(_FONT), 64)
     left, top, right, bottom = font.getbbox(character)
     drawn = Image.new("L", (int(right - left) or 1, int(bottom - top) or 1))
@@ -94,19 +94,19 @@ def _glyph(character: str) -> Image.Image:
 
 
 def _stretched(character: str) -> NDArray[np.bool_]:
-    """The character's shape in a square, to compare with others."""
+    """Return the character's shape stretched to a square, to compare it with others."""
     return np.asarray(_glyph(character).resize((_SHAPE, _SHAPE))).ravel() > 127
 
 
 def _fitted(rng: np.random.Generator, glyph: Image.Image, low: float, high: float) -> Image.Image:
-    """The glyph, turned a little, at a random size: its longer side in pixels."""
+    """Return the glyph rotated a little, with a random length of its longer side, in pixels."""
     turned = glyph.rotate(rng.uniform(-12, 12), expand=True)
     scale = rng.uniform(low, high) / max(turned.size)
     return turned.resize((max(round(turned.width * scale), 4), max(round(turned.height * scale), 4)))
 
 
 def _place(rng: np.random.Generator, glyph: Image.Image, side: tuple[float, float]) -> NDArray[np.bool_]:
-    """The mask of the glyph at a random place."""
+    """Return the mask of the glyph at a random position."""
     drawn = _fitted(rng, glyph, *side)
     left, top = rng.integers(1, SIZE - drawn.width), rng.integers(1, SIZE - drawn.height)
     mask = np.zeros((SIZE, SIZE), dtype=bool)
@@ -115,7 +115,7 @@ def _place(rng: np.random.Generator, glyph: Image.Image, side: tuple[float, floa
 
 
 def _background(rng: np.random.Generator, characters: tuple[str, ...]) -> NDArray[np.float64]:
-    """Coloured patches of noise, strokes, and parts of characters that are too small to be one."""
+    """Return coloured patches of noise with strokes and fragments of characters."""
     coarse = (rng.uniform(0.3, 0.7, (7, 7, 3)) * 255).astype(np.uint8)
     canvas = Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(canvas)

@@ -1,4 +1,4 @@
-"""The photographs: real ones that two installed packages carry, or the user's own."""
+"""Photographs: those of two installed packages, or the user's own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from benchmarks.common.options import SkippedError, UsageError
 
-# Those that an ImageNet classifier has something to say of; the rest are textures, diagrams and microscopy.
+# Photographs of objects that ImageNet has. The other files are textures, diagrams and microscopy.
 PHOTOGRAPHS = {
     "skimage": [f"data/{name}" for name in ("chelsea.png", "coffee.png", "rocket.jpg", "camera.png")]
     + [f"data/{name}" for name in ("motorcycle_left.png", "astronaut.png")],
@@ -19,36 +19,40 @@ PHOTOGRAPHS = {
 
 
 def packaged_photographs() -> list[Path]:
-    """The files themselves, because scikit-image's loaders would ask for a downloader."""
-    found = []
-    for package, files in PHOTOGRAPHS.items():
+    """Return the files. Scikit-image's own loaders would need a downloader."""
+    files = []
+    for package, names in PHOTOGRAPHS.items():
         spec = find_spec(package)
         if spec is None or spec.origin is None:
-            raise UsageError(f"the photographs need the package {package}; install the extra 'benchmarks'")
-        found += [Path(spec.origin).parent / file for file in files]
-    return found
+            raise UsageError(
+                f"the photographs need the package {package}, which is not installed; pip install -e .[benchmarks]"
+            )
+        files += [Path(spec.origin).parent / name for name in names]
+    return files
 
 
-def find_images(given: Iterable[str]) -> list[Path]:
-    """The files among ``given``, and of each folder the images that lie in it."""
+def find_images(paths: Iterable[str]) -> list[Path]:
+    """Return the files among ``paths``, and the images in each folder among them."""
     suffixes = Image.registered_extensions()
-    found = []
-    for text in given:
+    files = []
+    for text in paths:
         path = Path(text)
         if path.is_dir():
             inside = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes and file.is_file())
             if not inside:
-                raise UsageError(f"--images: there is no image in the folder {text!r}")
-            found += inside
+                raise UsageError(
+                    f"--images must be image files or folders of them, got the folder {text!r} without an image"
+                )
+            files += inside
         elif path.is_file():
-            found.append(path)
+            files.append(path)
         else:
-            raise UsageError(f"--images: there is no file or folder {text!r}")
-    return found
+            raise UsageError(f"--images must be files or folders that exist, got {text!r}")
+    return files
 
 
 def load_image(path: Path) -> Image.Image:
-    """The image, upright and in RGB.
+    """Return the image, upright and in RGB.
 
     Raises:
         SkippedError: Pillow cannot read the file.
@@ -59,3 +63,15 @@ def load_image(path: Path) -> Image.Image:
     # Pillow's readers raise all of these for broken files.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SkippedError("no readable image") from error
+
+
+def load_required_image(option: str, path: Path) -> Image.Image:
+    """Return the image, upright and in RGB.
+
+    Raises:
+        UsageError: Pillow cannot read the file; the message names the option.
+    """
+    try:
+        return load_image(path)
+    except SkippedError as error:
+        raise UsageError(f"{option} must be readable images, got {str(path)!r}: {error}") from error

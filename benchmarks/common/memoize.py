@@ -1,4 +1,4 @@
-"""Running once what many ask for."""
+"""Compute once what several callers need."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 def memoized(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The same, run once for the same images."""
-    seen: dict[bytes, Tensor] = {}
+    """Return a function that runs ``run`` once for the same images."""
+    results: dict[bytes, Tensor] = {}
 
     def run_once(images: Tensor) -> Tensor:
         key = hashlib.blake2b(images.detach().cpu().contiguous().numpy().tobytes()).digest()
-        if key not in seen:
-            seen[key] = run(images)
-        return seen[key]
+        if key not in results:
+            results[key] = run(images)
+        return results[key]
 
     return run_once

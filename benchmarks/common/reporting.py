@@ -1,4 +1,4 @@
-"""What every benchmark leaves behind: numbers with what they were measured on, and tables that fit a terminal."""
+"""What every benchmark writes and prints: records with versions and machine, tables, and the conclusion."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ PACKAGES = (
 )
 
 
-QUICK = "quick run: that it works is all it says, the numbers mean nothing"
-"""Stands with every number of a quick run."""
+QUICK = "quick run: it shows only that the benchmark works; the numbers mean nothing"
+"""Accompanies every number of a quick run."""
 _WIDTH = 100
 
 
 def environment(args: argparse.Namespace) -> dict[str, Any]:
-    """The command, the seed, the versions and the machine, without anything that names its owner."""
+    """Return the command, the seed, the versions and the machine, without anything that identifies its owner."""
     device = torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else _cpu_name()
     return {
         **({"note": QUICK} if args.quick else {}),
@@ -49,14 +49,14 @@ def environment(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of every package that numbers may depend on."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of every package that results may depend on."""
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            installed[package] = "not installed"
+    return installed
 
 
 def _cpu_name() -> str:
@@ -68,7 +68,7 @@ def _cpu_name() -> str:
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write the record, a line for each member of its lists, with six digits; not a number becomes null."""
+    """Write a record with six digits and a line for each member of its lists. NaN and infinity become null."""
     members = (f"{_json(key)}: {_lines(value)}" for key, value in _nulls(rounded(record)).items())
     path.write_text("{{\n{}\n}}\n".format(",\n".join(members)), encoding="utf-8")
 
@@ -84,7 +84,7 @@ def _json(value: Any) -> str:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], *, quick: bool = False) -> None:
-    """Write a table that the documentation shows, or one of a quick run that says so in every row."""
+    """Write a table. In a quick run every row says so."""
     if quick:
         header, rows = ["note", *header], [[QUICK, *row] for row in rows]
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -92,7 +92,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def rounded(record: Any) -> Any:
-    """With six digits, more than repeats on another machine: what tables are made of, so that they fit the record."""
+    """Return the record with six digits. Tables are made from this, so that they match the written record."""
     return _mapped(record, lambda number: float(f"{number:.6g}"))
 
 
@@ -109,7 +109,7 @@ def _mapped(value: Any, change: Callable[[float], float | None]) -> Any:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str | float]], limits: Sequence[int], digits: int = 2) -> str:
-    """Rows below a header: texts to the left and cut to their column's limit, numbers to the right."""
+    """Return a table as text: texts aligned left and cut to their column's limit, numbers aligned right."""
     texts = [[_cell(cell, limit, digits) for cell, limit in zip(row, limits, strict=True)] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *texts, strict=True)]
     is_number = [not isinstance(cell, str) for cell in rows[0]]
@@ -127,29 +127,29 @@ def _cell(cell: str | float, limit: int, digits: int) -> str:
 
 
 def show(text: str, *, quick: bool) -> None:
-    """Print a table with what is said under it, apart from what is above."""
+    """Print text after an empty line, with a note for a quick run."""
     print(f"\n{text}")
     if quick:
         print(f"({QUICK})")
 
 
 def conclude(args: argparse.Namespace, verdict: Sequence[str], files: Sequence[str], *, complete: bool = True) -> None:
-    """The end of every command: what its numbers say, in words, and where all of them are; then publication.
+    """Print the conclusion and the names of the files, and publish them with ``--publish``.
 
     Args:
         args: the options.
-        verdict: two or three sentences. Of a quick run they are left out.
-        files: what was written to the output folder, and is to be published.
-        complete: whether all was measured that was asked for.
+        verdict: two or three sentences. A quick run leaves them out.
+        files: the files in the output folder that are published.
+        complete: whether everything was measured.
 
     Raises:
-        UsageError: the run is to be published and is not complete.
+        UsageError: ``--publish`` was given and the run is not complete.
     """
-    said = ["No verdict: the numbers of a quick run mean nothing."] if args.quick else verdict
-    print(f"\n{textwrap.fill(' '.join(said), _WIDTH)}")
+    sentences = ["No conclusion: the numbers of a quick run mean nothing."] if args.quick else verdict
+    print(f"\n{textwrap.fill(' '.join(sentences), _WIDTH)}")
     print(f"\nWritten to {args.output}: {', '.join(files)}")
     if not args.publish:
         return
     if args.quick or not complete:
-        raise UsageError("--publish: the run is not complete, so it is not published")
+        raise UsageError("--publish needs a complete run, and this one is not complete")
     print(f"Published in {publish(args, files)}")

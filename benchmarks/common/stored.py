@@ -1,7 +1,7 @@
-"""What takes long to make and is needed again: trained models, forgeries, scenes. Made once, kept in files.
+"""A store for what takes long to compute: trained models, manipulated models, scenes.
 
-A file is named after all that determines what is in it: the arguments, the code that made it, and the versions of
-packages. So a file that is there is right, and one that is not is made.
+A file is named after everything that determines its content: the arguments, the code and the versions of packages. So a
+file that exists is up to date.
 """
 
 from __future__ import annotations
@@ -16,53 +16,57 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import captum_diffcam
+from benchmarks.common.options import MODELS
 from benchmarks.common.reporting import versions
 
-MODELS = Path("captum-diffcam-results/models")
-"""Where they are kept, seen from where the command runs."""
+_CODE_ELSEWHERE = ("audit/occlusion_attack.py", "attacks/reason.py")
+"""Files outside of ``common`` that make models."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A folder of things made before. None: nothing is kept, all is made."""
+    """A folder of results that were computed before. With None, nothing is kept."""
 
     folder: Path | None = MODELS
 
     def get(self, name: str, make: Callable[[], Any], **depends_on: Any) -> Any:
-        """What ``make`` makes: tensors, and lists and dicts of them; from the file where it is there.
+        """Return the result of ``make``, from a file if there is one.
 
         Args:
-            name: what it is, for the name of the file.
-            make: is called where there is no file.
-            depends_on: what ``make`` was given, in forms that JSON knows.
+            name: the beginning of the file's name.
+            make: computes tensors, or lists and dicts of them, if there is no file.
+            depends_on: what the result depends on, as values that JSON can hold.
         """
         if self.folder is None:
             return make()
-        told = json.dumps({**depends_on, "versions": versions(), "code": _code()}, sort_keys=True, default=str)
-        file = self.folder / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.pt"
+        key = json.dumps({**depends_on, "versions": versions(), "code": _code()}, sort_keys=True, default=str)
+        file = self.folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
         if file.exists():
             return torch.load(file, weights_only=True)
-        made = make()
+        result = make()
         self.folder.mkdir(parents=True, exist_ok=True)
-        # There as a whole or not at all, whoever else makes the same.
+        # The file appears complete or not at all, even if another process makes the same.
         unfinished = file.with_name(f"{file.name}.{os.getpid()}")
-        torch.save(made, unfinished)
+        torch.save(result, unfinished)
         unfinished.replace(file)
-        return made
+        return result
+
+
+def fingerprint(module: nn.Module) -> float:
+    """Return a number that differs between modules with different weights."""
+    return sum(value.double().sum().item() for value in module.state_dict().values())
 
 
 @cache
 def _code() -> str:
-    """Of all files that may take part: the library, what benchmarks share, and what makes models elsewhere."""
+    """Return a hash of all code that may determine a result."""
     here = Path(__file__).parent
     files = [
         *Path(captum_diffcam.__file__).parent.rglob("*.py"),
         *here.glob("*.py"),
-        *map(here.parent.joinpath, _ELSEWHERE),
+        *map(here.parent.joinpath, _CODE_ELSEWHERE),
     ]
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
-
-
-_ELSEWHERE = ("audit/witness_attack.py", "attacks/why.py")

@@ -1,4 +1,4 @@
-"""The figures: what each method lights up, and why this class rather than that one."""
+"""The figures: the maps of each method, and the maps against each rival."""
 
 from __future__ import annotations
 
@@ -19,64 +19,62 @@ _RIVALS = 3
 
 @dataclass(frozen=True)
 class _Row:
-    """A photograph with its maps. Shapes: photograph (H, W, 3) in 0 to 1, each map (h, w), signed."""
+    """A photograph with its maps. Shapes: photograph (H, W, 3) in 0 to 1, maps (h, w), signed."""
 
     photograph: Tensor
     title: str
     text: str
     maps: Sequence[Tensor]
     notes: Sequence[str]
-    """One for each map."""
+    """A text for each map."""
 
 
 FILES = ("maps.png", "maps-plus-plus.png")
-"""Of each family of methods."""
-QUESTIONS = "pairwise.png"
-
-
+"""A file for each family of methods."""
+PAIRWISE = "pairwise.png"
 PER_PAGE = 12
 
 
-def draw_figures(folder: Path, task: Task, drawn: Sequence[Explanation], before: int, of: int) -> list[str]:
-    """A figure for each family of methods and one for the rivals, of some of all ``of`` photographs.
+def draw_figures(folder: Path, task: Task, drawn: Sequence[Explanation], before: int, total: int) -> list[str]:
+    """Draw a figure for each family of methods and one for the rivals, with a page of all photographs.
 
-    They are as wide as a column of text of the documentation. Behind the first page a number stands in their names.
+    Figures are as wide as a column of text in the documentation. From the second page on, file names have a number.
 
     Args:
-        folder: where they go.
-        task: what was asked.
+        folder: where the figures go.
+        task: the model, layer and methods.
         drawn: the photographs of this page.
-        before: how many stand on the pages before.
-        of: how many there are.
+        before: the number of photographs on earlier pages.
+        total: the number of all photographs.
 
     Returns:
         The names of the files.
     """
-    where = f" Photographs {before + 1} to {before + len(drawn)} of {of}." if len(drawn) < of else ""
+    where = f" Photographs {before + 1} to {before + len(drawn)} of {total}." if len(drawn) < total else ""
     source = f"{task.classifier.name}, layer {task.layer.name}.{where}"
-    *files, questions = of_page(before)
+    *files, pairwise = page_files(before)
     for (plain, family), name in zip(FAMILIES.items(), files, strict=True):
         methods = [method for method in task.methods if method.family in (plain, family)]
         _draw_methods(
             folder / name,
-            f"Why this class? What {family} lights up",
+            f"Why this class? Maps of {family}",
             f"{source} r: Pearson correlation of the signed map with the plain one, on the left.",
             [_column(method) for method in methods],
             [_method_row(methods, result) for result in drawn],
         )
-    _draw_questions(
-        folder / questions,
+    _draw_pairwise(
+        folder / pairwise,
         "Why this class rather than that one?",
-        f"Red speaks for the class, blue for the rival. DiffGradCAM against a single rival; {source}",
-        [_question_row(result) for result in drawn],
+        f"Red: evidence for the class; blue: for the rival. DiffGradCAM against a single rival; {source}",
+        [_pairwise_row(result) for result in drawn],
     )
-    return [*files, questions]
+    return [*files, pairwise]
 
 
-def of_page(before: int) -> list[str]:
-    """The names of the figures behind so many photographs."""
+def page_files(before: int) -> list[str]:
+    """Return the names of the figures of the page after so many photographs."""
     page = f"-{before // PER_PAGE + 1}" if before else ""
-    return [name.replace(".png", f"{page}.png") for name in (*FILES, QUESTIONS)]
+    return [name.replace(".png", f"{page}.png") for name in (*FILES, PAIRWISE)]
 
 
 def _column(method: Method) -> str:
@@ -101,7 +99,7 @@ def _method_row(methods: Sequence[Method], result: Explanation) -> _Row:
     )
 
 
-def _question_row(result: Explanation) -> _Row:
+def _pairwise_row(result: Explanation) -> _Row:
     rivals = [rival["name"] for rival in result.numbers["rivals"][:_RIVALS]]
     return _Row(
         result.photograph,
@@ -117,7 +115,7 @@ def _percent(probability: float) -> str:
 
 
 def _draw_methods(path: Path, title: str, explanation: str, columns: Sequence[str], rows: Sequence[_Row]) -> None:
-    """A row for each photograph: what the model says, the photograph, then the maps, in named columns."""
+    """Draw a row for each photograph: prediction, photograph, then the maps in named columns."""
     cell, step, row_height, left_of_cells, header = 1.1, 1.16, 1.36, 1.75, 1.3
     first = left_of_cells + step + 0.1
     canvas = Canvas(max(first + len(columns) * step + 0.06, 6), header + len(rows) * row_height + 0.4)
@@ -140,8 +138,8 @@ def _draw_methods(path: Path, title: str, explanation: str, columns: Sequence[st
     canvas.save(path)
 
 
-def _draw_questions(path: Path, title: str, explanation: str, rows: Sequence[_Row]) -> None:
-    """A photograph a line, with its signed map for one rival after another, both named in their colours."""
+def _draw_pairwise(path: Path, title: str, explanation: str, rows: Sequence[_Row]) -> None:
+    """Draw a row for each photograph with its signed map against each rival; both classes have their colours."""
     cell, step, row_height, header = 1.8, 1.92, 2.36, 0.85
     columns = 1 + max(len(row.maps) for row in rows)
     canvas = Canvas(max(0.2 + columns * step, 6), header + len(rows) * row_height + 0.4)
@@ -155,5 +153,5 @@ def _draw_questions(path: Path, title: str, explanation: str, rows: Sequence[_Ro
             canvas.text(left, top - 0.28, row.title, cell, va="baseline", color=FOR, fontweight="bold")
             canvas.text(left, top - 0.1, f"rather than {rival}", cell, va="baseline", color=AGAINST)
             draw_map(canvas.axes(left, top, cell, cell), row.photograph, map_, signed=True)
-    canvas.colour_bar(("speaks for the rival", "speaks for the class"), "neither", signed=True)
+    canvas.colour_bar(("evidence for the rival", "evidence for the class"), "neither", signed=True)
     canvas.save(path)

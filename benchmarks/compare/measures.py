@@ -1,29 +1,30 @@
-"""One photograph explained by every method: its maps, and every number about them."""
+"""Explain one photograph by every method: its maps, and every number about them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
 from benchmarks.common.contrast_sets import ContrastSet
-from benchmarks.common.layers import Layer
+from benchmarks.common.localization import correlation
 from benchmarks.common.models import Classifier
 from benchmarks.common.names import GRAD_CAM, GRAD_CAM_PLUS_PLUS
 from benchmarks.common.options import SkippedError
 from benchmarks.compare.methods import Method
 from captum_diffcam import LayerDiffGradCam
+from captum_diffcam.layers import SpatialLayer
 from captum_diffcam.metrics import cam_entropy
 
 Numbers: TypeAlias = dict[str, Any]
-"""What JSON can hold, by name."""
+"""Values that JSON can hold, by name."""
 
 ROUNDS = 5
 RIVALS = 5
@@ -31,10 +32,10 @@ RIVALS = 5
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of every photograph. Without a target: why its prediction."""
+    """How to explain every photograph. Without a target its prediction is explained."""
 
     classifier: Classifier
-    layer: Layer
+    layer: SpatialLayer
     methods: Sequence[Method]
     target: int | None
     contrast: ContrastSet
@@ -42,7 +43,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The photograph as the model sees it, signed maps by method and by rival, and the numbers, ready for JSON."""
+    """The photograph as the model sees it, signed maps by method and by rival, and the numbers for the record."""
 
     photograph: Tensor
     maps: dict[str, Tensor]
@@ -54,7 +55,7 @@ def explain(task: Task, name: str, inputs: Tensor) -> Explanation:
     """Explain one photograph. Shape: inputs (1, 3, H, W).
 
     Raises:
-        SkippedError: what the model predicts is in the contrast set.
+        SkippedError: the prediction is in the contrast set.
     """
     model, classes = task.classifier.model, task.classifier.classes
     with torch.no_grad():
@@ -64,16 +65,14 @@ def explain(task: Task, name: str, inputs: Tensor) -> Explanation:
     target = prediction if task.target is None else task.target
     if task.contrast.names(target):
         raise SkippedError(f"the prediction {classes[target]!r} is in the contrast set")
-    members = task.contrast.ranked(logits, target)
+    ranked = task.contrast.ranked(logits, target)
 
     def named(index: int) -> Numbers:
         return {"class": index, "name": classes[index], "probability": float(probabilities[index])}
 
     maps = {method.name: method.maps(inputs, target)[0].cpu() for method in task.methods}
-    # Why the target and not this one, for one strong rival after another, from a single forward.
-    pairwise = LayerDiffGradCam(model, task.layer.module, layout=task.layer.layout).attribute_rivals(
-        inputs, target, members[:RIVALS], attribute_to_layer_input=task.layer.at_input
-    )
+    # A map against each strong rival, from a single forward pass.
+    pairwise = LayerDiffGradCam(model, task.layer).attribute_rivals(inputs, target, ranked[:RIVALS])
     rival_maps = pairwise.maps[0, :, 0].cpu()
     rivals, weights = pairwise.rivals[0].tolist(), pairwise.weights[0].tolist()
     seconds = _interleaved_times(task.methods, inputs, target)
@@ -83,7 +82,7 @@ def explain(task: Task, name: str, inputs: Tensor) -> Explanation:
         "prediction": named(prediction),
         "target": named(target),
         "margin": float(logits[target] - logits[rivals[0]]),
-        "log_odds": float(logits[target] - logits[members].logsumexp(dim=0)),
+        "log_odds": float(logits[target] - logits[ranked].logsumexp(dim=0)),
         "rivals": [
             {
                 **named(rival),
@@ -96,7 +95,7 @@ def explain(task: Task, name: str, inputs: Tensor) -> Explanation:
         "methods": {
             method: {
                 "agreement": {family: _agreement(map_, other) for family, other in plain.items()},
-                "entropy": abs(float(cam_entropy(map_[None]))),  # an empty map has minus zero
+                "entropy": abs(float(cam_entropy(map_[None]))),  # that of an empty map is minus zero
                 "milliseconds": 1000 * seconds[method],
                 "time_ratio": seconds[method] / seconds[GRAD_CAM],
             }
@@ -107,15 +106,15 @@ def explain(task: Task, name: str, inputs: Tensor) -> Explanation:
 
 
 def _agreement(one: Tensor, other: Tensor) -> dict[str, float]:
-    """Correlations of two signed maps over positions; not a number where one of them is constant."""
-    a, b = one.flatten().double().numpy(), other.flatten().double().numpy()
-    if not np.ptp(a) or not np.ptp(b):
-        return {"pearson": float("nan"), "spearman": float("nan")}
-    return {"pearson": float(np.corrcoef(a, b)[0, 1]), "spearman": float(spearmanr(a, b).statistic)}
+    """Return the correlations of two signed maps over positions; NaN if one of them is constant."""
+    pearson = float(correlation(one[None], other[None]))
+    if math.isnan(pearson):
+        return {"pearson": math.nan, "spearman": math.nan}
+    return {"pearson": pearson, "spearman": float(spearmanr(one.flatten(), other.flatten()).statistic)}
 
 
 def _interleaved_times(methods: Sequence[Method], inputs: Tensor, target: int) -> dict[str, float]:
-    """Median seconds of each method. They take turns, so that whatever else the machine does slows all alike."""
+    """Return the median seconds of each method. Methods take turns, so that a busy machine slows all of them alike."""
     seconds: dict[str, list[float]] = {method.name: [] for method in methods}
     for _ in range(ROUNDS):
         for method in methods:

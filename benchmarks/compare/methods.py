@@ -1,4 +1,4 @@
-"""The methods under comparison: Captum's Grad-CAM, plain Grad-CAM++, and the contrastive variants of both."""
+"""The compared methods: Captum's Grad-CAM, plain Grad-CAM++, and the contrastive variants of both."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from captum.attr import LayerAttribution, LayerGradCam
 from torch import Tensor, nn
 
 from benchmarks.common.contrast_sets import ContrastSet
-from benchmarks.common.layers import Layer
 from benchmarks.common.names import FAMILIES, GRAD_CAM, GRAD_CAM_PLUS_PLUS
 from benchmarks.common.options import UsageError
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
+from captum_diffcam.layers import SpatialLayer
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Method:
 
     family: str
     compared_with: str
-    """The method to measure its maps against: the one that it changes in one respect."""
+    """The plain method that its maps are compared with."""
     attribution: LayerAttribution
     keywords: dict[str, Any] = field(default_factory=dict)
     contrast: ContrastSet | None = None
@@ -30,30 +30,30 @@ class Method:
 
     @property
     def name(self) -> str:
-        """Unique among methods that are compared."""
+        """A unique name."""
         return f"{self.family} {self.reduction}, {self.contrast.label}" if self.contrast else self.family
 
     def maps(self, inputs: Tensor, target: int) -> Tensor:
-        """Signed maps, before any ReLU. Shapes: (N, 3, H, W) -> (N, h, w)."""
+        """Return signed maps. Shapes: (N, 3, H, W) -> (N, h, w)."""
         try:
             maps: Tensor = self.attribution.attribute(inputs, target=target, **self.keywords)
         except ValueError as error:
-            # The layer is of no use, or the logits are not finite: the library's message names which.
+            # The layer cannot be explained, or the logits are not finite: the message says which.
             raise UsageError(str(error)) from error
-        # Captum's maps come with their graph.
+        # LayerGradCam returns maps with their graph.
         return maps.detach()[:, 0]
 
 
-def compared_methods(model: nn.Module, layer: Layer, variants: Sequence[tuple[ContrastSet, str]]) -> list[Method]:
-    """Plain Grad-CAM with its contrastive variants, then Grad-CAM++ with its own."""
-    side = {"attribute_to_layer_input": layer.at_input}
-    diff, diff_plus_plus = (
-        method(model, layer.module, layout=layer.layout) for method in (LayerDiffGradCam, LayerDiffGradCamPlusPlus)
-    )
-    # Captum's takes tokens for channels; with an empty contrast set ours is what it would be.
-    plain = Method(GRAD_CAM, GRAD_CAM, diff, {**side, "contrast": []})
+def compared_methods(
+    model: nn.Module, layer: SpatialLayer, variants: Sequence[tuple[ContrastSet, str]]
+) -> list[Method]:
+    """Return plain Grad-CAM with its contrastive variants, then Grad-CAM++ with its own."""
+    diff, diff_plus_plus = (method(model, layer) for method in (LayerDiffGradCam, LayerDiffGradCamPlusPlus))
+    # LayerGradCam takes tokens for channels. With an empty contrast set, LayerDiffGradCam is the same method.
+    plain = Method(GRAD_CAM, GRAD_CAM, diff, {"contrast": []})
     if layer.layout is None:
-        plain = Method(GRAD_CAM, GRAD_CAM, LayerGradCam(model, layer.module), side)
+        side = {"attribute_to_layer_input": layer.attribute_to_layer_input}
+        plain = Method(GRAD_CAM, GRAD_CAM, LayerGradCam(model, layer.layer), side)
 
     def contrastive(family: str, attribution: LayerAttribution) -> list[Method]:
         return [
@@ -61,7 +61,7 @@ def compared_methods(model: nn.Module, layer: Layer, variants: Sequence[tuple[Co
                 FAMILIES[family],
                 family,
                 attribution,
-                {**side, "contrast": contrast.argument, "reduction": reduction},
+                {"contrast": contrast.argument, "reduction": reduction},
                 contrast,
                 reduction,
             )
@@ -71,7 +71,7 @@ def compared_methods(model: nn.Module, layer: Layer, variants: Sequence[tuple[Co
     return [
         plain,
         *contrastive(GRAD_CAM, diff),
-        # Captum lacks Grad-CAM++; ours is just that with an empty contrast set.
-        Method(GRAD_CAM_PLUS_PLUS, GRAD_CAM, diff_plus_plus, {**side, "contrast": []}),
+        # Captum has no Grad-CAM++; with an empty contrast set, LayerDiffGradCamPlusPlus is that.
+        Method(GRAD_CAM_PLUS_PLUS, GRAD_CAM, diff_plus_plus, {"contrast": []}),
         *contrastive(GRAD_CAM_PLUS_PLUS, diff_plus_plus),
     ]

@@ -1,4 +1,4 @@
-"""A line for each photograph, which is written, and one for each method, which is printed."""
+"""The tables of the comparison: of photographs, which is written, and of methods, which is printed."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ MEASURES = ("pearson", "spearman", "entropy", "milliseconds", "time_ratio")
 
 
 def medians(method: Method, results: Sequence[Numbers]) -> dict[str, float]:
-    """Over the photographs, without those where a number is undefined."""
+    """Return medians over the photographs, without undefined numbers."""
     values: dict[str, list[float]] = {measure: [] for measure in MEASURES}
     for result in results:
         numbers = result["methods"][method.name]
         for measure in MEASURES:
             value = {**numbers, **numbers["agreement"][method.compared_with]}[measure]
             values[measure] += [value] if math.isfinite(value) else []
-    return {measure: median(found) if found else math.nan for measure, found in values.items()}
+    return {measure: median(numbers) if numbers else math.nan for measure, numbers in values.items()}
 
 
 def write_photographs(path: Path, results: Sequence[Numbers]) -> None:
-    """What the model says of each, how sure it is, and how far the contrast moves the map."""
+    """Write prediction, probability, margins and rivals of each photograph."""
     rows = []
     for result in results:
         target, rivals = result["target"], result["rivals"]
@@ -38,7 +38,7 @@ def write_photographs(path: Path, results: Sequence[Numbers]) -> None:
 
 
 def methods_table(task: Task, results: Sequence[Numbers]) -> str:
-    """How much each method's maps differ from the plain ones, and what they take."""
+    """Return as text how far each method's maps differ from the plain ones, and their time."""
     rows: list[list[str | float]] = []
     for method in task.methods:
         middle = medians(method, results)
@@ -49,7 +49,7 @@ def methods_table(task: Task, results: Sequence[Numbers]) -> str:
     return "\n".join(
         [
             table(header, rows, limits=(26, 26, 0, 0, 0, 0, 0)),
-            "Medians over the photographs. Pearson, Spearman: signed map against that of LayerGradCam, for",
-            "DiffGradCAM++ against that of Grad-CAM++; entropy in nats; time as a multiple of LayerGradCam's",
+            "Medians over photographs. Pearson, Spearman: correlation of the signed map with LayerGradCam's, for",
+            "DiffGradCAM++ with Grad-CAM++'s; entropy in nats; time as a multiple of LayerGradCam's",
         ]
     )

@@ -1,4 +1,4 @@
-"""Confidence intervals by resampling images, within each trained model and with all views of a photograph together."""
+"""Bootstrapped intervals over images, within each trained model and with all views of a photograph together."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ DRAWS = 1000
 _BLOCK = 50
 _LEVEL = 0.95
 _FEWEST = 5
-"""Fewer clusters than this are no sample to draw from: no interval."""
+"""With fewer clusters there is no interval."""
 
 
 class Estimate(NamedTuple):
-    """A number with its 95 % interval. What cannot be estimated is not a number."""
+    """A number with its 95 % interval. NaN stands for what cannot be estimated."""
 
     value: float
     lower: float
@@ -29,14 +29,15 @@ class Estimate(NamedTuple):
 
 
 class Bootstrap:
-    """The percentile bootstrap, with the same draws for whatever is estimated from one set of images.
+    """The percentile bootstrap, with the same draws for everything that is estimated from one set of images.
 
-    Clusters are drawn with replacement within their stratum, as many as it has. Strata are the trained models, so that
-    an interval speaks of further images for these models; a cluster is an image, or all views of one photograph.
+    Clusters are drawn with replacement within their stratum. Strata are the trained models, so an interval is for
+    further images of these models. A cluster is an image, or all views of one photograph. ``scipy.stats.bootstrap``
+    has neither strata nor clusters, and draws anew for each statistic.
 
     Args:
-        strata: (N,), the stratum of each image.
-        clusters: (N,), its cluster, of that name within its stratum.
+        strata: the stratum of each image, (N,).
+        clusters: the cluster of each image within its stratum, (N,).
         seed: of the draws.
     """
 
@@ -44,7 +45,7 @@ class Bootstrap:
         rng = np.random.default_rng(seed)
         self.clusters = np.unique(np.stack([strata, clusters]), axis=1, return_inverse=True)[1].reshape(-1)
         self.weights = np.zeros((DRAWS, len(strata)), dtype=np.uint16)
-        """How often each image is in each draw."""
+        """How often each draw contains each image."""
         for stratum in np.unique(strata):
             rows = np.flatnonzero(strata == stratum)
             names, cluster = np.unique(clusters[rows], return_inverse=True)
@@ -53,7 +54,7 @@ class Bootstrap:
                 draw[rows] = np.bincount(drawn, minlength=len(names))[cluster]
 
     def mean(self, values: NDArray[np.float64]) -> Estimate:
-        """The mean of the values (N,) that are numbers."""
+        """Estimate the mean of values (N,). NaNs are left out."""
         known = np.isfinite(values)
         if not known.any():
             return Estimate(np.nan, np.nan, np.nan)
@@ -61,7 +62,7 @@ class Bootstrap:
         return _estimate(float(values[known].mean()), draws)
 
     def median(self, values: NDArray[np.float64]) -> Estimate:
-        """The median of the values (N,) that are numbers: the smallest that at least half of them do not exceed."""
+        """Estimate the lower median of values (N,). NaNs are left out."""
         known = np.isfinite(values)
         if not known.any():
             return Estimate(np.nan, np.nan, np.nan)
@@ -72,12 +73,12 @@ class Bootstrap:
         return _estimate(float(ranked[(len(ranked) - 1) // 2]), draws)
 
     def _blocks(self, known: NDArray[np.bool_]) -> Iterator[NDArray[np.float64]]:
-        """The weights of the images that a number is known of, a few draws at a time; none for too few clusters."""
+        """Yield the weights of the images with a known value, a few draws at a time; nothing for too few clusters."""
         if len(np.unique(self.clusters[known])) < _FEWEST:
             return
         for start in range(0, DRAWS, _BLOCK):
             block = self.weights[start : start + _BLOCK, known].astype(np.float64)
-            # A draw may have left out all of them.
+            # A draw may contain none of them.
             yield block[block.any(axis=1)]
 
 

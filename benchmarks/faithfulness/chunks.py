@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-LOCALIZATION, DECISION = "localization", "prediction"
+LOCALIZATION, PREDICTION = "localization", "prediction"
 
 
 class Explained(NamedTuple):
-    """A model in eval mode, the module whose output is explained, and the colour of nothing, (3, 1, 1)."""
+    """A model in eval mode, the module whose output is explained, and the colour of a blank image, (3, 1, 1)."""
 
     model: nn.Module
     layer: nn.Module
@@ -20,38 +20,38 @@ class Explained(NamedTuple):
 
 
 class Images(NamedTuple):
-    """Some images of a subject. Shapes: inputs (N, 3, H, W); of K objects labels (N, K) and masks (N, K, H, W)."""
+    """Some images of a subject with K objects. Shapes: inputs (N, 3, H, W), labels (N, K), masks (N, K, H, W)."""
 
     inputs: Tensor
     clusters: list[int]
-    """What is resampled together."""
+    """Images of one cluster are resampled together."""
     labels: Tensor | None = None
     masks: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, what it is shown, and which study it is for."""
+    """A model with its images, for one study."""
 
     study: str
     name: str
     stratum: int
-    """The model's seed."""
+    """The seed of the model."""
     count: int
     chunk: int
     load: Callable[[], Explained]
     images: Callable[[int, int], Images]
-    """Those from one index up to another."""
+    """Returns the images from one index up to another."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Images of a subject that are examined together."""
+    """Images of a subject that are measured together."""
 
     subject: Subject
     start: int
     key: str = field(init=False)
-    """Unique."""
+    """A unique name."""
 
     def __post_init__(self) -> None:
         subject = self.subject
@@ -59,12 +59,12 @@ class Chunk:
 
     @property
     def images(self) -> Images:
-        """Its images."""
+        """The images of the chunk."""
         return self.subject.images(self.start, min(self.start + self.subject.chunk, self.subject.count))
 
 
 def chunks(subjects: list[Subject]) -> Iterator[Chunk]:
-    """Every chunk of every subject, in a fixed order."""
+    """Return every chunk of every subject, in a fixed order."""
     for subject in subjects:
         for start in range(0, subject.count, subject.chunk):
             yield Chunk(subject, start)

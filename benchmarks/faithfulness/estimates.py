@@ -1,4 +1,4 @@
-"""From the numbers of single images to what a run has found: estimates, paired differences, agreement."""
+"""From the numbers of single images to results: estimates, paired differences, agreement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from benchmarks.common.names import GRAD_CAM, GRAD_CAM_PLUS_PLUS
-from benchmarks.faithfulness.chunks import DECISION, LOCALIZATION
+from benchmarks.faithfulness.chunks import LOCALIZATION, PREDICTION
 from benchmarks.faithfulness.methods import FINER, PAIRWISE
 from benchmarks.faithfulness.perturbation import shares
 from benchmarks.faithfulness.sample import Among, Array, Sample, kept
@@ -18,27 +18,27 @@ Row: TypeAlias = dict[str, Any]
 
 MEASURES = {
     LOCALIZATION: (*("energy on A", "energy on B", "energy on clutter", "pointing", "AUROC", "AUROC rectified"),),
-    DECISION: (
+    PREDICTION: (
         *("deletion of margin", "insertion of margin", "deletion of log-odds", "insertion of log-odds"),
         *("deleted until overtaken", "infidelity, own score", "infidelity, log-odds", "sensitivity"),
     ),
 }
-HEADLINE = {LOCALIZATION: "AUROC", DECISION: "deletion of margin"}
-"""The measure of each study that is looked at first."""
+HEADLINE = {LOCALIZATION: "AUROC", PREDICTION: "deletion of margin"}
+"""The main measure of each study."""
 AGAINST = (GRAD_CAM, *FINER.values())
-"""What every method is compared with, image by image."""
+"""The methods that every method is compared with, image by image."""
 CONFIDENCE = (0, 0.5, 0.9, 0.99, np.inf)
 RIVALS = (0, 1, 2, 5, np.inf)
-"""The last range has no end, and null in the record."""
+"""Limits of the bins. The last bin has no upper limit, which is null in the record."""
 
 
 def estimates(samples: Sequence[Sample]) -> list[Row]:
-    """Every measure of every method, and by how much it differs from those that it is compared with."""
+    """Return every measure of every method, and its difference from the methods that it is compared with."""
     rows = []
     for sample in samples:
         subsets: dict[str, Among] = {"all": None}
         if sample.study == LOCALIZATION:
-            # The question makes most sense where the model sees both objects.
+            # "A rather than B" makes most sense if the model recognises both objects.
             subsets["A and B are the top two"] = sample.numbers["both on top"] > 0
         for subset, among in subsets.items():
             for measure in MEASURES[sample.study]:
@@ -62,7 +62,7 @@ def estimates(samples: Sequence[Sample]) -> list[Row]:
 
 
 def agreement(samples: Sequence[Sample]) -> list[Row]:
-    """How the signed maps of each method correlate with the plain ones, and on which images."""
+    """Return correlations of the signed maps of each method with the plain ones, by confidence and rivals."""
     rows = []
     for sample in samples:
         for plain in (GRAD_CAM, GRAD_CAM_PLUS_PLUS):
@@ -86,18 +86,18 @@ def agreement(samples: Sequence[Sample]) -> list[Row]:
 
 
 def _binned(sample: Sample, values: Array, by: str, edges: Sequence[float]) -> list[Row]:
-    found = []
+    bins = []
     for low, high in pairwise(edges):
         among = (sample.numbers[by] >= low) & (sample.numbers[by] < high)
         median = sample.bootstrap.median(kept(values, among))._asdict()
-        found.append({"from": low, "below": high, "count": int(among.sum()), **median})
-    return found
+        bins.append({"from": low, "below": high, "count": int(among.sum()), **median})
+    return bins
 
 
 def differing(samples: Sequence[Sample]) -> list[Row]:
-    """Whether the contrast does better just where its map differs: in the quarter of images that agree least.
+    """Return the gain of the contrast on the quarter of images whose maps agree least, and on the others.
 
-    If the difference between the maps were noise, it would gain nothing there.
+    If the difference between the maps were noise, the contrast would gain nothing where they differ most.
     """
     rows = []
     for sample in samples:
@@ -118,9 +118,9 @@ def differing(samples: Sequence[Sample]) -> list[Row]:
 
 
 def deletion_curves(samples: Sequence[Sample]) -> list[Row]:
-    """The mean margin at every step of deletion, for the figure."""
+    """Return the mean margin after every step of deletion, for the figure."""
     rows = []
-    for sample in (sample for sample in samples if sample.study == DECISION):
+    for sample in (sample for sample in samples if sample.study == PREDICTION):
         steps = sorted(
             {
                 int(key.partition("|")[0].removeprefix("margin at "))

@@ -1,7 +1,7 @@
-"""Which models are explained: classifiers of glyphs on scenes of our own drawing, and a classifier of photographs.
+"""The explained models: classifiers of drawn glyphs, and a classifier of photographs.
 
-Images come in chunks of a fixed size, each drawn from seeds of its own, so that it does not matter which process takes
-it, or when.
+Images come in chunks of a fixed size. Each chunk has its own seeds, so it does not matter which process takes it, or
+when.
 """
 
 from __future__ import annotations
@@ -17,35 +17,36 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.datasets import ImageFolder
 
-from benchmarks.common.glyph_classifier import LAYER, GlyphClassifier
 from benchmarks.common.glyphs import draw_scenes
 from benchmarks.common.images import load_image, packaged_photographs
-from benchmarks.common.layers import Layer, choose_layer
-from benchmarks.common.models import RANDOM, Classifier, blank_input, load_classifier
+from benchmarks.common.layers import choose_layer
+from benchmarks.common.models import Classifier, blank_input, load_classifier, warn_of_random_weights
 from benchmarks.common.names import LITE0
 from benchmarks.common.options import SkippedError, UsageError, warn
-from benchmarks.faithfulness.chunks import DECISION, LOCALIZATION, Explained, Images, Subject
+from benchmarks.common.small_nets import GlyphClassifier
+from benchmarks.faithfulness.chunks import LOCALIZATION, PREDICTION, Explained, Images, Subject
+from captum_diffcam.layers import SpatialLayer
 
 GLYPH_CHUNK, IMAGE_CHUNK = 25, 4
 _GREY = 0.5
 _HELD_OUT = 1_000_000
-"""Seeds below train."""
+"""Seeds from here on are not used for training."""
 _UNKNOWN = -1
-_SEEDS = {LOCALIZATION: 12, DECISION: 8}
+_SEEDS = {LOCALIZATION: 12, PREDICTION: 8}
 """Part of the seed of the images of each study."""
 
 
 def glyph_subjects(
     classes: int, seed: int, counts: tuple[int, int], weights: Callable[[], dict[str, Tensor]], device: torch.device
 ) -> list[Subject]:
-    """A trained classifier: asked for one of two objects, and for its decision where it sees one object and two."""
+    """Return the subjects of a trained classifier: localization of two objects, and predictions with one and two."""
 
     @cache
     def load() -> Explained:
         model = GlyphClassifier(classes)
         model.load_state_dict(weights())
         model.eval().to(device)
-        return Explained(model, model.get_submodule(LAYER), torch.full((3, 1, 1), _GREY, device=device))
+        return Explained(model, model.features, torch.full((3, 1, 1), _GREY, device=device))
 
     def scenes(study: str, objects: int) -> Callable[[int, int], Images]:
         def images(start: int, stop: int) -> Images:
@@ -56,8 +57,8 @@ def glyph_subjects(
 
         return images
 
-    located, decided = counts
-    asked = [(LOCALIZATION, 2, located), (DECISION, 1, decided), (DECISION, 2, decided)]
+    localization, prediction = counts
+    studies = [(LOCALIZATION, 2, localization), (PREDICTION, 1, prediction), (PREDICTION, 2, prediction)]
     return [
         Subject(
             study,
@@ -68,24 +69,24 @@ def glyph_subjects(
             load,
             scenes(study, objects),
         )
-        for study, objects, count in asked
+        for study, objects, count in studies
     ]
 
 
-def image_subject(args: argparse.Namespace, count: int, device: torch.device, speak: bool) -> Subject:
-    """EfficientNet-Lite0, or the user's model, on ``count`` views of the packaged photographs or on the user's folder.
+def image_subject(args: argparse.Namespace, count: int, device: torch.device, warns: bool) -> Subject:
+    """Return the subject of photographs, or of the user's model and images.
+
+    Without ``--data`` it has ``count`` views of the packaged photographs.
 
     Raises:
         UsageError: the model, its weights or the folder cannot be used.
     """
     classifier = load_classifier(args.model or LITE0, args.weights, device)
-    if classifier.weights == RANDOM and speak:
-        warn(
-            f"{classifier.name} has random weights, so its decisions mean nothing; --weights DEFAULT loads trained ones"
-        )
+    if warns:
+        warn_of_random_weights(classifier)
     blank = blank_input(classifier.preprocess).to(device)
-    layer = put_out(classifier.model, choose_layer(classifier.model, blank))
-    # Zero is the mean of what the model was trained on.
+    layer = as_output(classifier.model, choose_layer(classifier.model, blank, args.layer))
+    # Zero is the mean of the training images.
     explained = Explained(classifier.model, layer, torch.zeros(3, 1, 1, device=device))
     if args.data:
         samples = _samples(args.data, args.images, len(classifier.classes))
@@ -95,27 +96,27 @@ def image_subject(args: argparse.Namespace, count: int, device: torch.device, sp
         photographs = packaged_photographs()
         images = _views(classifier, photographs, args.seed, device)
         name = f"{classifier.name}, photographs"
-    return Subject(DECISION, name, 0, count, IMAGE_CHUNK, lambda: explained, images)
+    return Subject(PREDICTION, name, 0, count, IMAGE_CHUNK, lambda: explained, images)
 
 
 def _samples(data: str, limit: int | None, classes: int) -> list[tuple[str, int]]:
-    """The files with their labels, which mean nothing to a model that has other classes."""
+    """Return the files with their labels, which are unknown if the model has other classes."""
     if not Path(data).is_dir():
-        raise UsageError(f"--data: there is no folder {data!r}")
+        raise UsageError(f"--data must be a folder with a folder of images for each class, got {data!r}")
     try:
         folder = ImageFolder(data)
     except OSError as error:
         raise UsageError(f"--data: {' '.join(str(error).split())}") from error
-    found = [(path, label if len(folder.classes) == classes else _UNKNOWN) for path, label in folder.samples]
-    if limit is not None and limit < len(found):
-        found = [found[index * len(found) // limit] for index in range(limit)]
-    return found
+    samples = [(path, label if len(folder.classes) == classes else _UNKNOWN) for path, label in folder.samples]
+    if limit is not None and limit < len(samples):
+        samples = [samples[index * len(samples) // limit] for index in range(limit)]
+    return samples
 
 
 def _from_folder(
     classifier: Classifier, samples: list[tuple[str, int]], device: torch.device
 ) -> Callable[[int, int], Images]:
-    """Images that are read when they are needed, without those that cannot be read."""
+    """Return a function that reads images when they are needed and leaves out unreadable ones."""
 
     def images(start: int, stop: int) -> Images:
         inputs, kept = [], []
@@ -136,7 +137,7 @@ def _from_folder(
 def _views(
     classifier: Classifier, photographs: list[Path], seed: int, device: torch.device
 ) -> Callable[[int, int], Images]:
-    """The photographs as the model takes them, then random square crops of half to all of their shorter side."""
+    """Return a function that gives the photographs, then random square crops of half to all of their shorter side."""
 
     def images(start: int, stop: int) -> Images:
         inputs = []
@@ -156,11 +157,11 @@ def _crop(image: Image.Image, seed: list[int]) -> Image.Image:
     return image.crop((left, top, left + side, top + side))
 
 
-def put_out(model: nn.Module, layer: Layer) -> nn.Module:
-    """The module that puts the layer out, made where there was none: other libraries do not see what goes in."""
-    if not layer.at_input:
-        return layer.module
+def as_output(model: nn.Module, layer: SpatialLayer) -> nn.Module:
+    """Return a module whose output is the layer. One is inserted if needed: other libraries explain outputs only."""
+    if not layer.attribute_to_layer_input:
+        return layer.layer
     parent, _, name = layer.name.removesuffix(":input").rpartition(".")
-    passing = nn.Identity()
-    setattr(model.get_submodule(parent), name, nn.Sequential(passing, layer.module))
-    return passing
+    identity = nn.Identity()
+    setattr(model.get_submodule(parent), name, nn.Sequential(identity, layer.layer))
+    return identity

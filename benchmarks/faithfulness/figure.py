@@ -1,4 +1,4 @@
-"""The figure of the faithfulness benchmark: localization, deletion and its curves, agreement."""
+"""The figure of the faithfulness benchmark: localization, deletion with its curves, and agreement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from benchmarks.common.canvas import wrap
 from benchmarks.common.names import DIFF, DIFF_PLUS_PLUS, GRAD_CAM, GRAD_CAM_PLUS_PLUS
-from benchmarks.faithfulness.chunks import DECISION, LOCALIZATION
+from benchmarks.faithfulness.chunks import LOCALIZATION, PREDICTION
 from benchmarks.faithfulness.methods import FINER, ODDS, PAIRWISE, RANDOM
 
 Row: TypeAlias = dict[str, Any]
@@ -26,14 +26,14 @@ COLOURS = {
     RANDOM: "#9a9a9a",
 }
 Markers: TypeAlias = dict[str, str]
-"""Of each subject, in all panels."""
+"""The marker of each subject."""
 _MARKERS = "osD^vPX*"
 
 
 def draw_faithfulness(path: Path, record: Row) -> None:
-    """Above what is estimated, below the deletion curves of every subject. What was not studied is left out.
+    """Draw the estimates above, and the deletion curves of every subject below.
 
-    Two panels a line: the documentation shows it as wide as a column of text, where the labels are to be read.
+    Two panels per line, so that labels are legible at the width of a column of text.
     """
     located = any(row["study"] == LOCALIZATION for row in record["estimates"])
     panels = [*[_localization] * located, _deletion, _agreement]
@@ -41,7 +41,7 @@ def draw_faithfulness(path: Path, record: Row) -> None:
     lines = (-(-len(panels) // 2), -(-len(subjects) // 2))
     figure = Figure(figsize=(8, 0.9 + 3.9 * lines[0] + 2.4 * lines[1]), dpi=160, layout="constrained")
     note = f"\n{record['note']}" if "note" in record else ""
-    figure.suptitle(f"Is it the better map?   Bars are 95 % intervals, bootstrapped over images{note}", fontsize=11)
+    figure.suptitle(f"Which map is better?   Bars are 95 % intervals, bootstrapped over images{note}", fontsize=11)
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(4.2 * lines[0], 0.5 + 2.4 * lines[1]))[:, 0]
     places = above.subplots(lines[0], 2, squeeze=False).flatten()
     names = list(dict.fromkeys(row["subject"] for row in record["estimates"]))
@@ -63,7 +63,7 @@ def draw_faithfulness(path: Path, record: Row) -> None:
 
 
 def _legend(figure: SubFigure, places: Sequence[Axes], used: int) -> None:
-    """In the place that is left, or below where none is."""
+    """Draw the legend in a free panel, or below if there is none."""
     handles, labels = places[0].get_legend_handles_labels()
     if used < len(places):
         places[used].set_axis_off()
@@ -83,16 +83,16 @@ def _rows(record: Row, study: str, measure: str) -> dict[tuple[str, str], Row]:
 def _localization(axes: Axes, record: Row, markers: Markers) -> None:
     _dots(axes, _rows(record, LOCALIZATION, "AUROC"), markers)
     axes.axvline(0.5, color="0.6", linewidth=1)
-    _describe(axes, '"A rather than B": lights A, darkens B?', "AUROC of A's pixels against B's\n[right is better]")
+    _describe(axes, '"A rather than B": high on A, low on B?', "AUROC of A's pixels against B's\n[right is better]")
 
 
 def _deletion(axes: Axes, record: Row, markers: Markers) -> None:
-    found = _rows(record, DECISION, "deletion of margin")
-    _dots(axes, {key: row["minus"][GRAD_CAM] for key, row in found.items() if GRAD_CAM in row["minus"]}, markers)
+    rows = _rows(record, PREDICTION, "deletion of margin")
+    _dots(axes, {key: row["minus"][GRAD_CAM] for key, row in rows.items() if GRAD_CAM in row["minus"]}, markers)
     axes.axvline(0, color="0.6", linewidth=1)
     _describe(
         axes,
-        "Deletion: does the class fall behind?",
+        "Deletion: how fast does the margin fall?",
         "area under the margin's curve, minus that\nof LayerGradCam  [logit; left is better]",
     )
 
@@ -104,13 +104,13 @@ def _describe(axes: Axes, title: str, label: str) -> None:
     axes.grid(axis="x", alpha=0.3)
 
 
-def _dots(axes: Axes, found: dict[tuple[str, str], Row], markers: Markers) -> None:
-    """Methods from top to bottom, subjects beside each other."""
-    subjects = list(dict.fromkeys(subject for subject, _ in found))
-    methods = [method for method in COLOURS if any(name == method for _, name in found)]
+def _dots(axes: Axes, rows: dict[tuple[str, str], Row], markers: Markers) -> None:
+    """Draw methods from top to bottom, with the subjects of each close together."""
+    subjects = list(dict.fromkeys(subject for subject, _ in rows))
+    methods = [method for method in COLOURS if any(name == method for _, name in rows)]
     for i, subject in enumerate(subjects):
         for line, method in enumerate(methods):
-            row = found.get((subject, method))
+            row = rows.get((subject, method))
             if row is None:
                 continue
             place = line + 0.6 * ((i + 0.5) / len(subjects) - 0.5)
@@ -140,7 +140,7 @@ def _curves(axes: Axes, rows: Sequence[Row], subject: str) -> None:
 
 
 def _agreement(axes: Axes, record: Row, markers: Markers) -> None:
-    rows = [row for row in record["agreement"] if row["study"] == DECISION and row["with"] == GRAD_CAM]
+    rows = [row for row in record["agreement"] if row["study"] == PREDICTION and row["with"] == GRAD_CAM]
     rows = [row for row in rows if row["method"].startswith(DIFF) and not row["method"].startswith(DIFF_PLUS_PLUS)]
     methods, subjects = (list(dict.fromkeys(row[key] for row in rows)) for key in ("method", "subject"))
     for row in rows:

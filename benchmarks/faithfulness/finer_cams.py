@@ -1,8 +1,8 @@
-"""The two FinerCAMs (arXiv:2501.11309), as their libraries make them: rectified, and scaled or not as they come.
+"""The FinerCAMs (arXiv:2501.11309) of two libraries, as they return them: rectified, and scaled by their own rules.
 
-Asked for a rival, each gets it as its only reference; left to itself, each takes the three classes whose logits are
-closest to the target's. pytorch-grad-cam takes the full difference (alpha 1), torchcam six tenths of the reference
-(gamma 0.6): their defaults.
+For a single rival, this is the only reference; otherwise references are the three classes whose logits are closest to
+the target's. pytorch-grad-cam subtracts the whole reference (alpha 1) and torchcam six tenths of it (gamma 0.6), which
+are their defaults.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ GAMMA = 0.6
 def finer_cam(
     library: str, model: nn.Module, layer: nn.Module, images: Tensor, targets: Tensor, references: Tensor
 ) -> Tensor:
-    """The library's maps. Shapes: images (N, 3, H, W), targets (N,), references (N, R) -> (N, h, w)."""
+    """Return the library's maps. Shapes: images (N, 3, H, W), targets (N,), references (N, R) -> (N, h, w)."""
     make = {"pytorch-grad-cam": _pytorch_grad_cam, "torchcam": _torchcam}[library]
     return make(model, layer, images, targets.tolist(), references.tolist())
 
 
 def finer_score(library: str, logits: Tensor, targets: Tensor, references: Tensor) -> Tensor:
-    """The score that the library's map explains. Shapes: (N, C), (N,), (N, R) -> (N,)."""
+    """Return the score that the library's map explains. Shapes: (N, C), (N,), (N, R) -> (N,)."""
     target, others = logits.gather(1, targets[:, None]).squeeze(1), logits.gather(1, references)
     if library == "torchcam":
         return target - GAMMA * others.mean(dim=1)
@@ -36,10 +36,10 @@ def _pytorch_grad_cam(
     from pytorch_grad_cam import FinerCAM
     from pytorch_grad_cam.utils.model_targets import FinerWeightedTarget
 
-    asked = [FinerWeightedTarget(target, others, 1) for target, others in zip(targets, references, strict=True)]
+    weighted = [FinerWeightedTarget(target, others, 1) for target, others in zip(targets, references, strict=True)]
     with FinerCAM(model, [layer]) as cam, torch.enable_grad():
-        maps = torch.from_numpy(cam(images, asked))
-    # It leaves a gradient in every parameter.
+        maps = torch.from_numpy(cam(images, weighted))
+    # This library leaves a gradient in every parameter.
     model.zero_grad(set_to_none=True)
     return maps.to(images.device)
 
@@ -51,5 +51,5 @@ def _torchcam(
 
     with FinerCAM(model, layer, gamma=GAMMA) as cam, torch.enable_grad():
         (maps,) = cam(targets, model(images), comparison_idx=references, normalized=False)
-    found: Tensor = maps.detach()
-    return found
+    detached: Tensor = maps.detach()
+    return detached

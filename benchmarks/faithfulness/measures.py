@@ -1,4 +1,4 @@
-"""One chunk of images put to every explainer: numbers for each image, by measure and method."""
+"""Measure one chunk of images with every method: a number for each image, by measure and method."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.common.localization import auroc, energy, pointing, regions, upsample
+from benchmarks.common.localization import auroc, correlation, energy, pointing, regions, upsample
 from benchmarks.common.memoize import memoized
 from benchmarks.common.names import FAMILIES, GRAD_CAM, GRAD_CAM_PLUS_PLUS
 from benchmarks.faithfulness.chunks import LOCALIZATION, Chunk, Explained, Images
@@ -28,15 +28,15 @@ Numbers: TypeAlias = dict[str, NDArray[np.float64]]
 """A number for each image, (N,), by "measure" or "measure|method"."""
 
 STEPS, SAMPLES, REPEATS = 8, 8, 3
-"""Of the curves, of infidelity's squares and of sensitivity's noise."""
+"""The number of steps of the curves, of squares for infidelity, and of noisy images for sensitivity."""
 SIGNED = (*FAMILIES, *FAMILIES.values())
-"""Families whose maps are not rectified: the claim is about those."""
+"""Families whose maps are signed, for which agreement is measured."""
 CLOSE = 0.1
-"""A rival is close where it has at least this share of the target's probability."""
+"""A rival is close if its probability is at least this share of the target's."""
 
 
 def examine(chunk: Chunk) -> Numbers:
-    """Every measure of the chunk's study. Depends on nothing but the chunk."""
+    """Return every measure of the chunk's study. They depend on the chunk alone."""
     explained, images = chunk.subject.load(), chunk.images
     if not len(images.inputs):
         return {"cluster": np.empty(0)}
@@ -54,27 +54,27 @@ def examine(chunk: Chunk) -> Numbers:
     maps = {method.name: method.maps(images.inputs, question) for method in methods}
     numbers = {
         "cluster": torch.tensor(images.clusters),
-        **_right(images, ranking),
-        **_described(logits, ranking, question),
+        **_correct(images, ranking),
+        **_description(logits, ranking, question),
         **_agreement(maps),
     }
     if chunk.subject.study == LOCALIZATION:
-        numbers |= _located(images, maps)
+        numbers |= _localization(images, maps)
     else:
         heavy = [method for method in methods if method.heavy]
         numbers |= _curves(explained, images.inputs, question, {m.name: maps[m.name] for m in heavy}, seed)
-        numbers |= _followed(explained, images.inputs, question, heavy, maps, seed)
+        numbers |= _infidelity_and_sensitivity(explained, images.inputs, question, heavy, maps, seed)
     return {name: values.double().cpu().numpy() for name, values in numbers.items()}
 
 
-def _right(images: Images, ranking: Tensor) -> dict[str, Tensor]:
-    """Whether the prediction is one of the image's objects, where these are known."""
+def _correct(images: Images, ranking: Tensor) -> dict[str, Tensor]:
+    """Return whether the prediction is one of the image's objects, if these are known."""
     if images.labels is None or (images.labels < 0).any():
         return {}
     return {"right": (ranking[:, :1] == images.labels).any(dim=1)}
 
 
-def _described(logits: Tensor, ranking: Tensor, question: Question) -> dict[str, Tensor]:
+def _description(logits: Tensor, ranking: Tensor, question: Question) -> dict[str, Tensor]:
     probabilities = logits.softmax(dim=1)
     of_target = probabilities.gather(1, question.targets[:, None])
     pair = torch.stack([question.targets, question.rivals], dim=1)
@@ -86,42 +86,34 @@ def _described(logits: Tensor, ranking: Tensor, question: Question) -> dict[str,
 
 
 def _agreement(maps: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Pearson correlation of the signed maps, as the layer has them, with those of both plain methods."""
-    found: dict[str, Tensor] = {}
+    """Return the correlation of the signed maps, at the layer's resolution, with those of both plain methods."""
+    numbers: dict[str, Tensor] = {}
     for plain in (GRAD_CAM, GRAD_CAM_PLUS_PLUS):
         for name, map_ in maps.items():
             if name.startswith(SIGNED) and name != plain:
-                found[f"agreement with {plain}|{name}"] = correlation(map_, maps[plain])
-    return found
+                numbers[f"agreement with {plain}|{name}"] = correlation(map_, maps[plain])
+    return numbers
 
 
-def correlation(one: Tensor, other: Tensor) -> Tensor:
-    """Of each map with its counterpart; not a number where one is constant. Shapes: (N, h, w) twice -> (N,)."""
-    one, other = (maps.flatten(1).double() for maps in (one, other))
-    one, other = (maps - maps.mean(dim=1, keepdim=True) for maps in (one, other))
-    found: Tensor = (one * other).sum(dim=1) / (one.norm(dim=1) * other.norm(dim=1))
-    return found
-
-
-def _located(images: Images, maps: dict[str, Tensor]) -> dict[str, Tensor]:
+def _localization(images: Images, maps: dict[str, Tensor]) -> dict[str, Tensor]:
     assert images.masks is not None
     size = images.masks.shape[2:]
-    # Half a cell of the coarsest map: none can be finer.
+    # Half a cell of the coarsest map, because no map can be finer.
     parts = regions(images.masks, size[0] // min(map_.shape[1] for map_ in maps.values()) // 2)
-    found: dict[str, Tensor] = {}
+    numbers: dict[str, Tensor] = {}
     for name, map_ in maps.items():
-        # Rectified first, as those are that some libraries give; enlarged alike.
-        lit = upsample(map_.relu(), *size)
-        shares = energy(lit, parts)
-        found |= {
+        # Rectified before upsampling, as the maps of some libraries are.
+        positive = upsample(map_.relu(), *size)
+        shares = energy(positive, parts)
+        numbers |= {
             f"energy on A|{name}": shares[:, 0],
             f"energy on B|{name}": shares[:, 1],
             f"energy on clutter|{name}": shares[:, 2],
-            f"pointing|{name}": pointing(lit, parts[:, 0]),
+            f"pointing|{name}": pointing(positive, parts[:, 0]),
             f"AUROC|{name}": auroc(upsample(map_, *size), images.masks[:, 0], images.masks[:, 1]),
-            f"AUROC rectified|{name}": auroc(lit, images.masks[:, 0], images.masks[:, 1]),
+            f"AUROC rectified|{name}": auroc(positive, images.masks[:, 0], images.masks[:, 1]),
         }
-    return found
+    return numbers
 
 
 def _curves(
@@ -133,19 +125,19 @@ def _curves(
     size = inputs.shape[2:]
     ranks = torch.stack([pixel_ranks(upsample(map_, *size), seed) for map_ in maps.values()])
     blank = explained.blank.expand_as(inputs)
-    found: dict[str, Tensor] = {}
+    numbers: dict[str, Tensor] = {}
     for kind, before, after in (("deletion", inputs, blank), ("insertion", blurred(inputs), inputs)):
         curves = replacement_curves(score, before, after, ranks, STEPS)
         for name, curve in zip(maps, curves, strict=True):
             odds, margin = area(curve).unbind(dim=-1)
-            found |= {f"{kind} of log-odds|{name}": odds, f"{kind} of margin|{name}": margin}
+            numbers |= {f"{kind} of log-odds|{name}": odds, f"{kind} of margin|{name}": margin}
             if kind == "deletion":
-                found[f"deleted until overtaken|{name}"] = crossing(curve[..., 1])
-                found |= {f"margin at {step}|{name}": curve[:, step, 1] for step in range(STEPS + 1)}
-    return found
+                numbers[f"deleted until overtaken|{name}"] = crossing(curve[..., 1])
+                numbers |= {f"margin at {step}|{name}": curve[:, step, 1] for step in range(STEPS + 1)}
+    return numbers
 
 
-def _followed(
+def _infidelity_and_sensitivity(
     explained: Explained,
     inputs: Tensor,
     question: Question,
@@ -154,25 +146,25 @@ def _followed(
     seed: int,
 ) -> dict[str, Tensor]:
     size, logits_of = inputs.shape[2:], memoized(explained.model)
-    found: dict[str, Tensor] = {}
+    numbers: dict[str, Tensor] = {}
 
-    def log_odds(logits: Tensor, asked: Question) -> Tensor:
-        return log_odds_and_margin(logits, asked)[:, 0]
+    def log_odds(logits: Tensor, question: Question) -> Tensor:
+        return log_odds_and_margin(logits, question)[:, 0]
 
     for method in methods:
         map_ = upsample(maps[method.name], *size)
         for against, explained_score in (("own score", method.score), ("log-odds", log_odds)):
 
             def score(images: Tensor, of: object = explained_score) -> Tensor:
-                asked = question.repeated(len(images) // len(inputs))
-                return of(logits_of(images), asked)  # type: ignore[operator, no-any-return]
+                repeated = question.repeated(len(images) // len(inputs))
+                return of(logits_of(images), repeated)  # type: ignore[operator, no-any-return]
 
             measured = unexplained(score, inputs, map_, explained.blank, SAMPLES, seed)
-            found[f"infidelity, {against}|{method.name}"] = measured
+            numbers[f"infidelity, {against}|{method.name}"] = measured
 
         def explain(images: Tensor, method: Explainer = method) -> Tensor:
-            asked = question.repeated(len(images) // len(inputs))
-            return upsample(method.maps(images, asked), *size)
+            repeated = question.repeated(len(images) // len(inputs))
+            return upsample(method.maps(images, repeated), *size)
 
-        found[f"sensitivity|{method.name}"] = sensitivity(explain, inputs, REPEATS, seed)
-    return found
+        numbers[f"sensitivity|{method.name}"] = sensitivity(explain, inputs, REPEATS, seed)
+    return numbers

@@ -1,4 +1,4 @@
-"""Who answers "why this class rather than that one", and the score that each of their maps explains."""
+"""The methods that explain "this class rather than that one", and the score that each of their maps explains."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETS = (EVERY_OTHER, top(5))
 
 
 class Question(NamedTuple):
-    """Why the target rather than the rival, for each image. Shapes: (N,), (N,), and (N, R), the nearest classes."""
+    """Target and rival of each image, (N,), and the classes nearest to the target, (N, R)."""
 
     targets: Tensor
     rivals: Tensor
@@ -32,30 +32,30 @@ class Question(NamedTuple):
 
     @classmethod
     def of(cls, logits: Tensor, targets: Tensor, rivals: Tensor) -> Question:
-        """With the classes whose logits are nearest to the target's. Shape: logits (N, C)."""
+        """Return the question with the classes whose logits are nearest to the target's. Shape: logits (N, C)."""
         distance = (logits - logits.gather(1, targets[:, None])).abs().scatter(1, targets[:, None], torch.inf)
         count = min(REFERENCES, logits.shape[1] - 1)
         return cls(targets, rivals, distance.topk(count, dim=1, largest=False).indices)
 
     def repeated(self, times: int) -> Question:
-        """The question of images that were repeated in place."""
-        return Question(*(answer.repeat_interleave(times, dim=0) for answer in self))
+        """Return the question for images that were repeated in place."""
+        return Question(*(classes.repeat_interleave(times, dim=0) for classes in self))
 
 
 @dataclass(frozen=True)
 class Explainer:
-    """One way to answer. Maps are as the library gives them, signed or rectified: (N, h, w) of images (N, 3, H, W)."""
+    """A method. Its maps are signed or rectified, as the library returns them: (N, h, w) for images (N, 3, H, W)."""
 
     name: str
     maps: Callable[[Tensor, Question], Tensor]
     score: Callable[[Tensor, Question], Tensor]
-    """What the map explains, as a function of the logits: (N, C) -> (N,)."""
+    """The explained score as a function of the logits: (N, C) -> (N,)."""
     heavy: bool = True
-    """Whether it is also put to the measures that run the model hundreds of times."""
+    """Whether the method is included in measures that run the model hundreds of times."""
 
 
 def explainers(model: nn.Module, layer: nn.Module, seed: int) -> list[Explainer]:
-    """Everybody who can be imported; the seed is that of the random maps, which show what chance reaches."""
+    """Return all methods that are installed. ``seed`` is for random maps, which show the chance level."""
     grad_cam, diff, plus = (
         LayerGradCam(model, layer),
         LayerDiffGradCam(model, layer),
@@ -64,23 +64,23 @@ def explainers(model: nn.Module, layer: nn.Module, seed: int) -> list[Explainer]
 
     def contrastive(family: str, cam: LayerDiffGradCam) -> list[Explainer]:
         def maps(images: Tensor, question: Question) -> Tensor:
-            found: Tensor = cam.attribute(images, question.targets, contrast=question.rivals[:, None])
-            return found[:, 0]
+            maps_: Tensor = cam.attribute(images, question.targets, contrast=question.rivals[:, None])
+            return maps_[:, 0]
 
-        found = [Explainer(f"{family}, rival", maps, _margin)]
+        explainers = [Explainer(f"{family}, rival", maps, _margin)]
         for contrast in SETS:
             for reduction in REDUCTIONS if contrast is EVERY_OTHER else REDUCTIONS[:1]:
-                found.append(_against(family, cam, contrast, reduction))
-        return found
+                explainers.append(_against(family, cam, contrast, reduction))
+        return explainers
 
     def plain(images: Tensor, question: Question) -> Tensor:
-        found: Tensor = grad_cam.attribute(images, question.targets)
-        return found.detach()[:, 0]
+        maps_: Tensor = grad_cam.attribute(images, question.targets)
+        return maps_.detach()[:, 0]
 
     def plain_plus_plus(images: Tensor, question: Question) -> Tensor:
-        # Captum lacks Grad-CAM++; ours is just that with an empty contrast set.
-        found: Tensor = plus.attribute(images, question.targets, contrast=[])
-        return found[:, 0]
+        # Captum has no Grad-CAM++; with an empty contrast set, LayerDiffGradCamPlusPlus is that.
+        maps_: Tensor = plus.attribute(images, question.targets, contrast=[])
+        return maps_[:, 0]
 
     generator = torch.Generator().manual_seed(seed)
 
@@ -99,21 +99,21 @@ def explainers(model: nn.Module, layer: nn.Module, seed: int) -> list[Explainer]
 
 def _against(family: str, cam: LayerDiffGradCam, contrast: ContrastSet, reduction: Reduction) -> Explainer:
     def maps(images: Tensor, question: Question) -> Tensor:
-        found: Tensor = cam.attribute(
+        maps_: Tensor = cam.attribute(
             images,
             question.targets,
             contrast=contrast.argument,
             reduction=reduction,
         )
-        return found[:, 0]
+        return maps_[:, 0]
 
     scores = ContrastScore(lambda logits: logits, contrast.argument, reduction)
 
     def score(logits: Tensor, question: Question) -> Tensor:
-        found: Tensor = scores(logits)
-        return found.gather(1, question.targets[:, None]).squeeze(1)
+        values: Tensor = scores(logits)
+        return values.gather(1, question.targets[:, None]).squeeze(1)
 
-    # The strongest of all others is the rival of every decision, so the maximum would be measured twice.
+    # The rival of every prediction is the strongest other class, so the maximum would be measured twice.
     heavy = contrast is EVERY_OTHER and reduction != "max"
     return Explainer(f"{family} {reduction}, {contrast.label}", maps, score, heavy)
 
@@ -141,6 +141,6 @@ def _margin(logits: Tensor, question: Question) -> Tensor:
 
 
 def log_odds_and_margin(logits: Tensor, question: Question) -> Tensor:
-    """What the decision rests on. Shapes: (N, C) -> (N, 2)."""
-    odds: Tensor = ContrastScore(lambda given: given)(logits)
+    """Return log-odds and margin of the target. Shapes: (N, C) -> (N, 2)."""
+    odds: Tensor = ContrastScore(lambda values: values)(logits)
     return torch.stack([odds.gather(1, question.targets[:, None]).squeeze(1), _margin(logits, question)], dim=1)

@@ -1,4 +1,4 @@
-"""Training, examination and report, on one process or several."""
+"""Run the faithfulness benchmark: train, measure and report, with one process or several."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 from benchmarks.common.cutouts import MISSING, find_material
-from benchmarks.common.glyph_classifier import train_classifier
 from benchmarks.common.models import load_classifier
 from benchmarks.common.names import LITE0
 from benchmarks.common.options import UsageError, warn
 from benchmarks.common.peers import installed_peers, warn_of_missing_peers
 from benchmarks.common.pieces import Work, in_pieces
 from benchmarks.common.reporting import conclude, environment, rounded, show, write_json
+from benchmarks.common.small_nets import train_classifier
 from benchmarks.faithfulness.chunks import Chunk, Subject, chunks
 from benchmarks.faithfulness.cutout_scenes import cutout_subject
 from benchmarks.faithfulness.estimates import agreement, deletion_curves, differing, estimates
@@ -31,59 +31,59 @@ from benchmarks.faithfulness.verdict import verdict
 
 CLASSES, SEEDS = (10, 200), 3
 IMAGES, QUICK_IMAGES = (300, 75), (50, 25)
-"""Scenes for each trained classifier: for localization, and for the decision with one object and with two."""
+"""Scenes for each trained classifier: for localization, and for predictions with one object and with two."""
 PHOTOGRAPHS, QUICK_TRAINING = 40, 3000
 SCENES = 120
-"""Of two cut-outs."""
+"""Scenes of two cut-outs."""
 _SECONDS = "seconds"
 Kind: TypeAlias = tuple[str, str]
 """Study and name of a subject."""
 
 
 class Training(NamedTuple):
-    """A classifier of our own that has to be trained first."""
+    """A classifier of glyphs to train."""
 
     classes: int
     seed: int
 
     @property
     def key(self) -> str:
-        """Unique."""
+        """A unique name."""
         return f"train, {self.classes} classes, {self.seed}"
 
 
 def run(args: argparse.Namespace) -> None:
     if args.images and not args.data:
-        raise UsageError("--images: limits the images of --data, which is not given")
+        raise UsageError("--images needs --data, whose images it limits")
     with in_pieces(args, peers=installed_peers()) as work:
-        if work.speaks:
+        if work.reports:
             warn_of_missing_peers()
             if args.quick:
                 warn("--quick trains one classifier on few images; the targets are for a full run")
-        subjects, found = _examine(args, work)
-        if work.speaks:
-            _report(args, subjects, found, work.processes.count)
+        subjects, results = _measure(args, work)
+        if work.reports:
+            _report(args, subjects, results, work.processes.count)
 
 
-def _examine(args: argparse.Namespace, work: Work) -> tuple[list[Subject], Mapping[str, dict[str, Any]]]:
-    """All subjects, and by chunk what was found."""
+def _measure(args: argparse.Namespace, work: Work) -> tuple[list[Subject], Mapping[str, dict[str, Any]]]:
+    """Return all subjects, and the results by chunk."""
 
     def do(piece: Training | Chunk) -> dict[str, Any]:
-        return _examined(piece) if isinstance(piece, Chunk) else _trained(piece, args.quick, work.speaks)
+        return _measured(piece) if isinstance(piece, Chunk) else _trained(piece, args.quick, work.reports)
 
-    shown = image_subject(args, 2 if args.quick else PHOTOGRAPHS, args.device, work.speaks)
+    shown = image_subject(args, 2 if args.quick else PHOTOGRAPHS, args.device, work.reports)
     jobs: list[Training] = []
     ready = [shown]
-    # Some model or folder of the user's takes the place of all that we have trained ourselves.
-    if not (args.model or args.weights or args.data):
+    # The user's model or images replace the models that are trained here.
+    if not (args.model or args.weights or args.layer or args.data):
         classes, seeds = (CLASSES[:1], 1) if args.quick else (CLASSES, SEEDS)
-        # Those that take longest come first, so that processes end at about the same time.
+        # The longest trainings come first, so that processes end at about the same time.
         jobs = [Training(count, args.seed + seed) for count in reversed(classes) for seed in range(seeds)]
-        # Scenes that the classifier recognises have to be looked for, which takes longer than all of a quick run.
+        # Finding scenes that the classifier recognises takes longer than a whole quick run.
         material = None if args.quick else find_material(args.cutouts, args.backgrounds)
         if material is not None:
             ready.insert(0, cutout_subject(load_classifier(LITE0, None, args.device), material, SCENES, args.seed))
-        elif work.speaks and not args.quick:
+        elif work.reports and not args.quick:
             warn(MISSING)
     # Photographs need no training, and take longest.
     trained = work.run_pieces(_by_key([*jobs, *chunks(ready)]), do)
@@ -94,46 +94,46 @@ def _examine(args: argparse.Namespace, work: Work) -> tuple[list[Subject], Mappi
             *job, QUICK_IMAGES if args.quick else IMAGES, partial(trained.__getitem__, job.key), args.device
         )
     ]
-    found = work.run_pieces(_by_key(chunks(drawn)), do, unit="chunk")
-    return [*drawn, *ready], trained | found
+    results = work.run_pieces(_by_key(chunks(drawn)), do, unit="chunk")
+    return [*drawn, *ready], trained | results
 
 
 def _by_key(pieces: Iterable[Training | Chunk]) -> dict[str, Training | Chunk]:
     return {piece.key: piece for piece in pieces}
 
 
-def _trained(job: Training, quick: bool, speaks: bool) -> dict[str, Any]:
-    model = train_classifier(job.classes, job.seed, QUICK_TRAINING if quick else None, quiet=not speaks)
+def _trained(job: Training, quick: bool, shows_progress: bool) -> dict[str, Any]:
+    model = train_classifier(job.classes, job.seed, QUICK_TRAINING if quick else None, quiet=not shows_progress)
     return dict(model.state_dict())
 
 
-def _examined(chunk: Chunk) -> dict[str, Any]:
+def _measured(chunk: Chunk) -> dict[str, Any]:
     start = perf_counter()
     numbers = {name: torch.from_numpy(values) for name, values in examine(chunk).items()}
     return {**numbers, _SECONDS: perf_counter() - start}
 
 
 def _report(
-    args: argparse.Namespace, subjects: list[Subject], found: Mapping[str, dict[str, Any]], processes: int
+    args: argparse.Namespace, subjects: list[Subject], results: Mapping[str, dict[str, Any]], processes: int
 ) -> None:
-    """Read what all processes have found, in the order of the images, and say it."""
+    """Read the results of all processes in the order of the images, write them, and print the conclusion."""
     parts: dict[Kind, list[tuple[int, dict[str, Any]]]] = {}
     seconds: dict[Kind, float] = {}
     for chunk in chunks(subjects):
-        numbers = found[chunk.key]
+        numbers = results[chunk.key]
         kind = (chunk.subject.study, chunk.subject.name)
         seconds[kind] = seconds.get(kind, 0.0) + numbers.pop(_SECONDS)
         arrays = {name: values.numpy() for name, values in numbers.items()}
         parts.setdefault(kind, []).append((chunk.subject.stratum, arrays))
-    samples = [Sample.of(*kind, found, args.seed) for kind, found in parts.items()]
+    samples = [Sample.of(*kind, chunk_numbers, args.seed) for kind, chunk_numbers in parts.items()]
     if not any(sample.count for sample in samples):
-        raise UsageError("--data: there is no image that can be read")
+        raise UsageError("--data must have readable images, got none")
     record: dict[str, Any] = rounded(
         {
             "benchmark": "faithfulness",
             "complete": not args.quick,
             **environment(args),
-            "subjects": [sample.described() for sample in samples],
+            "subjects": [sample.description() for sample in samples],
             "estimates": estimates(samples),
             "agreement": agreement(samples),
             "differing": differing(samples),
@@ -150,15 +150,15 @@ def _report(
 
 
 def _cost(samples: list[Sample], seconds: dict[Kind, float], processes: int) -> dict[str, Any]:
-    """What an image takes one process, and from that what ImageNet's validation set would take."""
-    each = {
+    """Return the seconds per image of one process, and the hours for ImageNet's validation set."""
+    per_image = {
         f"{sample.study}, {sample.name}": seconds[sample.study, sample.name] / max(sample.count, 1)
         for sample in samples
     }
-    # The last are the photographs, or the user's images.
-    hours = IMAGENET * list(each.values())[-1] / 3600
+    # The last subject is that of photographs, or of the user's images.
+    hours = IMAGENET * list(per_image.values())[-1] / 3600
     return {
         "processes": processes,
-        "seconds per image": each,
+        "seconds per image": per_image,
         "hours for ImageNet's validation set": {str(count): hours / count for count in (1, 2, 8, 64)},
     }

@@ -1,4 +1,4 @@
-"""All images of one kind with their numbers, and means over them with their intervals."""
+"""All images of one kind with their numbers, and estimates over them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.faithfulness.bootstrap import Bootstrap, Estimate
 
 Array: TypeAlias = NDArray[np.float64]
 Among: TypeAlias = NDArray[np.bool_] | None
-"""Whether an image counts."""
+"""Which images count."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Sample:
 
     @classmethod
     def of(cls, study: str, name: str, parts: Sequence[tuple[int, Mapping[str, Array]]], seed: int) -> Sample:
-        """From the chunks in their order, each with its stratum."""
+        """Join chunks in their order, each with its stratum."""
         full = [(stratum, numbers) for stratum, numbers in parts if len(numbers["cluster"])]
         names = full[0][1] if full else {"cluster": np.empty(0)}
         joined = {name: np.concatenate([numbers[name] for _, numbers in full] or [np.empty(0)]) for name in names}
@@ -38,38 +38,38 @@ class Sample:
 
     @property
     def count(self) -> int:
-        """How many images."""
+        """The number of images."""
         return len(self.numbers["cluster"])
 
-    def described(self) -> dict[str, Any]:
-        """What was looked at, and in which share of it the prediction is an object of the image."""
+    def description(self) -> dict[str, Any]:
+        """Return study, subject, number of images, and accuracy."""
         right = self.numbers.get("right", np.full(self.count, np.nan))
         accuracy = self.bootstrap.mean(right)._asdict()
         return {"study": self.study, "subject": self.name, "images": self.count, "accuracy": accuracy}
 
     def by_model(self, values: Array) -> dict[str, list[float]]:
-        """The quartiles and the mean of the values that are numbers, for each model by itself."""
-        found = {}
+        """Return quartiles and mean of the values for each model, without NaNs."""
+        rows = {}
         for stratum in np.unique(self.strata):
             known = values[(self.strata == stratum) & np.isfinite(values)]
             if len(known):
-                found[str(stratum)] = [*np.quantile(known, [0.25, 0.5, 0.75]).tolist(), float(known.mean())]
-        return found
+                rows[str(stratum)] = [*np.quantile(known, [0.25, 0.5, 0.75]).tolist(), float(known.mean())]
+        return rows
 
     def methods(self, measure: str) -> list[str]:
-        """Those that the measure was taken of."""
+        """Return the methods with this measure."""
         return [key.partition("|")[2] for key in self.numbers if key.startswith(f"{measure}|")]
 
     def mean(self, measure: str, method: str, among: Among = None) -> Estimate:
-        """The mean, where asked among some images only."""
+        """Estimate the mean, among all or some images."""
         return self.bootstrap.mean(kept(self.numbers[f"{measure}|{method}"], among))
 
     def difference(self, measure: str, method: str, against: str, among: Among = None) -> Estimate:
-        """The mean difference of two methods on the same image."""
+        """Estimate the mean difference of two methods on the same image."""
         both = self.numbers[f"{measure}|{method}"] - self.numbers[f"{measure}|{against}"]
         return self.bootstrap.mean(kept(both, among))
 
 
 def kept(values: Array, among: Among) -> Array:
-    """The values of some images; those of others are not a number."""
+    """Return the values of some images, with NaN for the others."""
     return values if among is None else np.where(among, values, np.nan)

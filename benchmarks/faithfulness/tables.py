@@ -1,4 +1,4 @@
-"""The tables that the faithfulness benchmark leaves for the documentation, and the one that it prints."""
+"""The tables of the faithfulness benchmark: those that are written, and the one that is printed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from benchmarks.common.names import DIFF, GRAD_CAM
 from benchmarks.common.reporting import table, write_csv
 from benchmarks.faithfulness.bootstrap import Estimate
-from benchmarks.faithfulness.chunks import DECISION
+from benchmarks.faithfulness.chunks import PREDICTION
 from benchmarks.faithfulness.estimates import HEADLINE, MEASURES
 from benchmarks.faithfulness.methods import ODDS, PAIRWISE
 
@@ -20,7 +20,7 @@ TARGET_HEADER = ("figure", "images", "against", "target", "measured [95 %]", "re
 
 
 def headline_table(record: Row) -> str:
-    """The measure of each study that is looked at first: with Grad-CAM's map, with ours, and whether that is better."""
+    """Return as text the main measure of each study, for Grad-CAM and DiffGradCAM."""
     rows: list[list[str | float]] = []
     for row in headline_rows(record):
         difference, measure = row["minus"][GRAD_CAM], row["measure"].partition(" ")[0]
@@ -30,15 +30,15 @@ def headline_table(record: Row) -> str:
     return "\n".join(
         [
             table(header, rows, limits=(31, 8, 0, 0, 23, 7)),
-            f"{DIFF}: the class rather than its strongest rival. AUROC: A's pixels above B's, 1 is best.",
-            "Deletion: area under the margin's curve as the map's pixels go, low is good. Unclear: zero is in",
-            "the interval, or there is none",
+            f"{DIFF}: target against its strongest rival. AUROC: A's pixels above B's, 1 is best. Deletion: area",
+            "under the margin's curve while the map's pixels are deleted, low is good. Unclear: the interval",
+            "contains zero, or there is none",
         ]
     )
 
 
 def headline_rows(record: Row) -> list[Row]:
-    """The rows of ``estimates`` that are looked at first: ours on all images of each subject."""
+    """Return the rows of ``estimates`` with the main measure of DiffGradCAM, for all images of each subject."""
     return [
         row
         for row in record["estimates"]
@@ -47,15 +47,15 @@ def headline_rows(record: Row) -> list[Row]:
 
 
 def better(row: Row) -> str:
-    """Whether a headline is on the better side of LayerGradCam's."""
+    """Return whether a headline is better than LayerGradCam's: "yes", "no" or "unclear"."""
     difference = Estimate(**row["minus"][GRAD_CAM])
     if not difference.excludes_zero:
         return "unclear"
-    return "yes" if (difference.value < 0) == (row["study"] == DECISION) else "no"
+    return "yes" if (difference.value < 0) == (row["study"] == PREDICTION) else "no"
 
 
 def write_tables(folder: Path, record: Row, *, quick: bool = False) -> list[str]:
-    """Everything with its intervals, as CSV. Returns the names of the files."""
+    """Write everything with intervals as CSV. Return the names of the files."""
     written: dict[str, tuple[Sequence[str], Sequence[Sequence[object]]]] = {
         "targets.csv": (TARGET_HEADER, _target_rows(record)),
         "differing.csv": _differing(record),
@@ -65,19 +65,19 @@ def write_tables(folder: Path, record: Row, *, quick: bool = False) -> list[str]
         if rows:
             header = ("subject", "images", "count", "method", *measures, f"differ from {GRAD_CAM}")
             written[f"{study}.csv"] = (header, _measured(rows, measures))
-    decisions = [row for row in record["agreement"] if row["study"] == DECISION]
+    predictions = [row for row in record["agreement"] if row["study"] == PREDICTION]
     written["agreement.csv"] = (
         ("subject", "method", "with", "median [95 %]", "quartiles"),
         [
             [r["subject"], r["method"], r["with"], _interval(r["median"]), "{:.3f} to {:.3f}".format(*r["quartiles"])]
-            for r in decisions
+            for r in predictions
         ],
     )
     written["agreement_where.csv"] = (
         ("subject", "by", "range", "count", "median [95 %]"),
         [
             [row["subject"], by.removeprefix("by "), _range(cell, cell is row[by][-1]), cell["count"], _interval(cell)]
-            for row in decisions
+            for row in predictions
             if _is_odds(row)
             for by in ("by confidence", "by close rivals")
             for cell in row[by]
@@ -92,7 +92,7 @@ def write_tables(folder: Path, record: Row, *, quick: bool = False) -> list[str]
 
 
 def _measured(rows: Sequence[Row], measures: Sequence[str]) -> list[list[object]]:
-    """A line for each method on some images: every measure, then the names of those that differ from LayerGradCam's."""
+    """Return a row for each method and images: every measure, and which measures differ from LayerGradCam's."""
     cells: dict[tuple[Any, ...], dict[str, str]] = {}
     differing: dict[tuple[Any, ...], list[str]] = {}
     for row in rows:
@@ -115,12 +115,12 @@ def _interval(row: Row) -> str:
 
 
 def _known(value: float | None) -> bool:
-    """A written record has null for what is not a number."""
+    """Return whether a value of a record is a number. Records have null for NaN."""
     return value is not None and math.isfinite(value)
 
 
 def _range(cell: Row, last: bool) -> str:
-    """What lies between two edges, the upper one excluded; the last range has none."""
+    """Return the range of a bin as text. The last bin has no upper limit."""
     low, high = cell["from"], cell["below"]
     if last:
         return f"{low} or more"
@@ -130,7 +130,7 @@ def _range(cell: Row, last: bool) -> str:
 
 
 def _is_odds(row: Row) -> bool:
-    return (row["study"], row["method"], row["with"]) == (DECISION, ODDS, GRAD_CAM)
+    return (row["study"], row["method"], row["with"]) == (PREDICTION, ODDS, GRAD_CAM)
 
 
 def _differing(record: Row) -> tuple[Sequence[str], list[list[object]]]:

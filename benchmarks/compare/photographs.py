@@ -1,4 +1,4 @@
-"""What is kept of each photograph, beside the figures: its map over it, and the maps as arrays."""
+"""The files of each photograph: its map over it, and its maps as arrays."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ FOLDER = "photographs"
 
 
 def write_photograph(folder: Path, name: str, explanation: Explanation, method: Method) -> None:
-    """NAME.png, the signed map of the method over the photograph, and NAME.npz.
+    """Write NAME.png, the signed map of the method over the photograph, and NAME.npz.
 
-    The arrays of NAME.npz: ``map`` (h, w), of the method ``method``; ``target`` and ``rivals`` (K,), classes, with
-    ``pairwise`` (K, h, w), the target's map against each rival; ``names`` and ``probabilities`` (1 + K,), of the target
-    and then of its rivals.
+    NAME.npz has the arrays ``map`` (h, w) and ``method``, its name; ``target`` and ``rivals`` (K,), class numbers;
+    ``pairwise`` (K, h, w), the map against each rival; ``names`` and ``probabilities`` (1 + K,), of the target and its
+    rivals.
     """
     folder.mkdir(parents=True, exist_ok=True)
     map_, numbers = explanation.maps[method.name], explanation.numbers
     drawn = overlay(explanation.photograph.permute(2, 0, 1)[None], map_[None, None])[0]
     Image.fromarray((255 * drawn).round().astype(np.uint8)).save(folder / f"{name}.png", optimize=True)
-    said = [numbers["target"], *numbers["rivals"]]
+    classes = [numbers["target"], *numbers["rivals"]]
     np.savez_compressed(
         folder / f"{name}.npz",
         map=map_.numpy(),
@@ -34,12 +34,12 @@ def write_photograph(folder: Path, name: str, explanation: Explanation, method: 
         target=numbers["target"]["class"],
         rivals=np.array([rival["class"] for rival in numbers["rivals"]], dtype=np.int64),
         pairwise=explanation.pairwise.numpy(),
-        names=np.array([each["name"] for each in said]),
-        probabilities=np.array([each["probability"] for each in said]),
+        names=np.array([entry["name"] for entry in classes]),
+        probabilities=np.array([entry["probability"] for entry in classes]),
     )
 
 
-def unlike_names(files: Iterable[str]) -> list[str]:
-    """A name for each file, without its ending; with a number before it where two have the same."""
+def unique_names(files: Iterable[str]) -> list[str]:
+    """Return a name for each file, without its suffix; with a number in front if two would be the same."""
     stems = [Path(file).stem for file in files]
     return stems if len(set(stems)) == len(stems) else [f"{i}-{stem}" for i, stem in enumerate(stems, start=1)]
