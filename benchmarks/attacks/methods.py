@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from captum.attr import LayerActivation, LayerAttribution
@@ -45,8 +45,10 @@ _COARSE_GRID = (4, 4)
 def measured_methods(clean: CleanModel) -> dict[str, MapsOf]:
     """Return every measured method, by name."""
     keywords = clean.keywords
-    diff: Callable[..., LayerAttribution] = partial(LayerDiffGradCam, **clean.constructor)
-    plus_plus: Callable[..., LayerAttribution] = partial(LayerDiffGradCamPlusPlus, **clean.constructor)
+    diff, plus_plus = (
+        cast(Callable[..., LayerAttribution], partial(method, **clean.constructor))
+        for method in (LayerDiffGradCam, LayerDiffGradCamPlusPlus)
+    )
 
     def equivariant(shifts: int | Sequence[Sequence[float]], **contrast: Any) -> MapsOf:
         return CamMethod(

@@ -88,8 +88,8 @@ class AuditedModels:
         methods = [by_name[name] for name in (PLAIN, LOGSUMEXP, MEAN)]
         pool = clean.images if clean.pool is None or not len(clean.pool) else clean.pool
         if point.attack is None:
-            model = _without_memory(clean).model
-            return AuditedModel(model, clean.layer, _batches(pool, CLEAN_BATCH, _CLEAN_BATCHES), methods)
+            batches = _batches(pool, CLEAN_BATCH, _CLEAN_BATCHES)
+            return AuditedModel(_without_memory(clean).model, clean.layer, batches, methods)
         hoax = hoax_for(clean)
         model, layer = self._manipulated(point, clean, hoax)
         most = 1 if self.quick or point.kind == CUTOUTS else _MANIPULATED_BATCHES

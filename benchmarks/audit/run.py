@@ -15,10 +15,10 @@ from benchmarks.audit.figure import draw_audits
 from benchmarks.audit.plan import UNTRAINED, Point, planned
 from benchmarks.audit.tables import clean_rows, manipulated_rows, print_tables, write_tables
 from benchmarks.audit.targets import reached, verdict
-from benchmarks.common.images import find_images, load_image, packaged_photographs
+from benchmarks.common.images import find_images, load_required_image, packaged_photographs
 from benchmarks.common.layers import choose_layer
 from benchmarks.common.models import blank_input, load_classifier, warn_of_random_weights
-from benchmarks.common.options import SkippedError, UsageError, check_own_model_options, warn
+from benchmarks.common.options import check_own_model_options, warn
 from benchmarks.common.pieces import in_pieces
 from benchmarks.common.reporting import conclude, environment, rounded, show, write_json
 from benchmarks.common.result_folders import refuse_to_publish
@@ -129,18 +129,14 @@ def audit_own_model(args: argparse.Namespace) -> None:
     warn_of_random_weights(classifier)
     layer = choose_layer(classifier.model, blank_input(classifier.preprocess).to(args.device), args.layer)
     paths = find_images(args.images) if args.images else packaged_photographs()
-    try:
-        images = torch.stack([classifier.preprocess(load_image(path)) for path in paths])
-    except SkippedError as error:
-        raise UsageError(f"--images: {error}") from error
-    # LayerDiffGradCam without a contrast is LayerGradCam.
-    side = {"attribute_to_layer_input": layer.attribute_to_layer_input}
+    images = torch.stack([classifier.preprocess(load_required_image("--images", path)) for path in paths])
+    # With an empty contrast set, LayerDiffGradCam is LayerGradCam for every layer.
     methods = [
-        CamMethod(LayerDiffGradCam, contrast=[], **side),
-        CamMethod(LayerDiffGradCam, **side),
-        CamMethod(LayerDiffGradCam, reduction="mean", **side),
+        CamMethod(LayerDiffGradCam, contrast=[]),
+        CamMethod(LayerDiffGradCam),
+        CamMethod(LayerDiffGradCam, reduction="mean"),
     ]
-    result = audit(classifier.model, layer.layer, images, methods=methods, seed=args.seed)
+    result = audit(classifier.model, layer, images, methods=methods, seed=args.seed)
     write_json(args.output / "own.json", {"model": args.model, **environment(args), **numbers(result)})
     result.figure().savefig(args.output / "own.png", dpi=110)
     show(str(result), quick=args.quick)

@@ -21,11 +21,11 @@ from benchmarks.common import cutouts, fashion
 from benchmarks.common.cutouts import Material, compose, find_material
 from benchmarks.common.fashion import fashion_scenes, find_fashion, labels_of
 from benchmarks.common.glyphs import Scenes, draw_scenes
-from benchmarks.common.images import load_image
+from benchmarks.common.images import load_required_image
 from benchmarks.common.layers import choose_layer
 from benchmarks.common.models import blank_input, load_classifier
 from benchmarks.common.names import CLOTHES, CUTOUTS, GLYPHS_BY_CLASSES, LITE0, ONE_LOGIT, SHOES
-from benchmarks.common.options import SkippedError, UsageError, warn
+from benchmarks.common.options import UsageError, warn
 from benchmarks.common.small_nets import LAYOUTS, Classifier, build, trained
 from benchmarks.common.staged import Memoized, Staged, Tail
 from benchmarks.common.stored import Stored, fingerprint
@@ -300,18 +300,11 @@ def image_folder(data: Path) -> Any:
         UsageError: ``data`` has no folders of images.
     """
     try:
-        return ImageFolder(str(data), loader=_readable)
+        return ImageFolder(str(data), loader=lambda path: load_required_image("--data", Path(path)))
     except OSError as error:
         raise UsageError(
             f"--data must be a folder with a folder of images for each class, got {str(data)!r}"
         ) from error
-
-
-def _readable(path: str) -> Any:
-    try:
-        return load_image(Path(path))
-    except SkippedError as error:
-        raise UsageError(f"--data must have readable images only, got {path!r}: {error}") from error
 
 
 _POOL = 96

@@ -161,10 +161,13 @@ def _timm_presets(name: str) -> dict[str, Any]:
 
 
 def _timm_preprocess(model: nn.Module) -> TimmPreprocess:
-    from timm.data import create_transform, resolve_model_data_config
+    from timm import data
 
-    config = resolve_model_data_config(model)
-    return TimmPreprocess(create_transform(**config), config["mean"], config["std"], tuple(config["input_size"][1:]))
+    timm_data: Any = data
+    config = timm_data.resolve_model_data_config(model)
+    return TimmPreprocess(
+        timm_data.create_transform(**config), config["mean"], config["std"], tuple(config["input_size"][1:])
+    )
 
 
 def _build(name: str, classes: int = IMAGENET_CLASSES) -> nn.Module:

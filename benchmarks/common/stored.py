@@ -57,7 +57,8 @@ class Stored:
 
 def fingerprint(module: nn.Module) -> float:
     """Return a number that differs between modules with different weights."""
-    return sum(value.double().sum().item() for value in module.state_dict().values())
+    total: float = sum(value.double().sum().item() for value in module.state_dict().values())
+    return total
 
 
 @cache

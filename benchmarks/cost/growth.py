@@ -19,7 +19,7 @@ from captum_diffcam import LayerDiffGradCam, top_rivals
 ONE_MAP = "one map"
 CLASSES = (10, 1000, 21_000)
 SIZES = (128, 224, 448)
-CONTRASTS = {1: 999, 5: top_rivals(5), 100: top_rivals(100), 999: None}
+CONTRASTS: dict[int, Any] = {1: 999, 5: top_rivals(5), 100: top_rivals(100), 999: None}
 """Contrast sets by their number of classes, of 1000."""
 RIVALS = (1, 10, 100)
 PLAIN_RUNS = (1, 10)

@@ -41,7 +41,7 @@ def _ours(name: str, workload: Workload) -> Action:
     method = LayerDiffGradCamPlusPlus if name == DIFF_PLUS_PLUS else LayerDiffGradCam
     layers: Any = workload.layers if workload.job == LAYERS and name != EARLIEST else workload.layers[0]
     cam = method(workload.model, layers, layout=workload.layout)
-    side = {"attribute_to_layer_input": workload.at_input}
+    side: dict[str, Any] = {"attribute_to_layer_input": workload.at_input}
     if workload.job == MAP:
         return lambda: cam.attribute(workload.images, workload.targets, **side)
     if workload.job == RIVALS:

@@ -30,9 +30,9 @@ def headline_table(record: Row) -> str:
     return "\n".join(
         [
             table(header, rows, limits=(31, 8, 0, 0, 23, 7)),
-            f"{DIFF}: target against its strongest rival. AUROC: A's pixels above B's, 1 is best. Deletion: area",
-            "under the margin's curve while the map's pixels are deleted, low is good. Unclear: the interval",
-            "contains zero, or there is none",
+            f"{DIFF}: target against its strongest rival. AUROC: A's pixels against B's, 1 is best.",
+            "Deletion: area under the margin's curve while the map's pixels are deleted, low is good.",
+            "Unclear: the interval contains zero, or there is none",
         ]
     )
 

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models import SwinTransformer
 
-from benchmarks.common.layers import Layer, choose_layer
+from benchmarks.common.layers import choose_layer
 from benchmarks.common.options import UsageError
 from benchmarks.zoo.long_way import Preset, the_long_way
 from benchmarks.zoo.timm_models import PREFIX, build
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
+from captum_diffcam.layers import SpatialLayer
 
 FIXED_SIZE = ("vit_", "maxvit")
 """Models that take images of 224 pixels alone; all others get smaller ones."""
@@ -45,14 +46,21 @@ def check(name: str, seed: int = 0) -> dict[str, Any]:
 
 
 def _compare(
-    row: dict[str, Any], model: nn.Module, layer: Layer, layout: Preset | None, images: Tensor, targets: list[int]
+    row: dict[str, Any],
+    model: nn.Module,
+    layer: SpatialLayer,
+    layout: Preset | None,
+    images: Tensor,
+    targets: list[int],
 ) -> None:
     """Fill in the size of the maps, how far they are from the others, and what was warned of."""
     for method, attribution in (("DiffGradCAM", LayerDiffGradCam), ("DiffGradCAM++", LayerDiffGradCamPlusPlus)):
-        cam = attribution(model, layer.module, layout=layout)
+        cam = attribution(model, layer)
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            maps: Tensor = cam.attribute(images, target=targets, attribute_to_layer_input=layer.at_input)
+            maps: Tensor = cam.attribute(
+                images, target=targets, attribute_to_layer_input=layer.attribute_to_layer_input
+            )
         row["warnings"] += [str(warning.message) for warning in warned]
         expected = the_long_way(model, layer, layout, images, targets, plus_plus=method.endswith("++"))
         scale = expected.abs().max()
@@ -82,10 +90,12 @@ def _settle(model: nn.Module, size: int) -> None:
     model.eval()
 
 
-def late_layer(model: nn.Module, images: Tensor) -> tuple[Layer, Preset | None]:
+def late_layer(model: nn.Module, images: Tensor) -> tuple[SpatialLayer, Preset | None]:
     """The layer to explain, as the help says, and its layout."""
     if isinstance(model, SwinTransformer):
         # The same map before it is turned to (N, channels, H, W), for the layout.
-        return Layer("features", model.features, at_input=False, layout="swin"), "swin"
+        return SpatialLayer(
+            layer=model.features, attribute_to_layer_input=False, layout="swin", name="features"
+        ), "swin"
     layer = choose_layer(model, images, tokens=True)
     return layer, layer.layout

@@ -8,13 +8,13 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from benchmarks.common.layers import Layer
+from captum_diffcam.layers import SpatialLayer
 
 Preset: TypeAlias = Literal["vit", "swin"]
 
 
 def the_long_way(
-    model: nn.Module, layer: Layer, layout: Preset | None, images: Tensor, targets: list[int], *, plus_plus: bool
+    model: nn.Module, layer: SpatialLayer, layout: Preset | None, images: Tensor, targets: list[int], *, plus_plus: bool
 ) -> Tensor:
     """Maps of both images. Shapes: (N, 3, H, W) -> (N, 1, h, w)."""
     kept: list[Tensor] = []
@@ -23,10 +23,10 @@ def the_long_way(
         kept.append(value)
         return value.clone()  # what follows may work in place
 
-    if layer.at_input:
-        handle = layer.module.register_forward_pre_hook(lambda module, args: (keep(args[0]), *args[1:]))
+    if layer.attribute_to_layer_input:
+        handle = layer.layer.register_forward_pre_hook(lambda module, args: (keep(args[0]), *args[1:]))
     else:
-        handle = layer.module.register_forward_hook(lambda module, args, output: keep(output))
+        handle = layer.layer.register_forward_hook(lambda module, args, output: keep(output))
     with handle:
         logits = model(images.clone().requires_grad_())
     rows = torch.arange(len(images))

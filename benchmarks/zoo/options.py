@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.common.options import add_resume_argument
+from benchmarks.common.options import add_resume_arguments
 
 UNPUBLISHED = ("models",)
 
@@ -16,4 +16,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="classifiers of torchvision, and timm/NAME where timm is installed (default all)",
     )
-    add_resume_argument(parser)
+    add_resume_arguments(parser)

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"--models: there is no {unknown[0]!r}; did you mean {', '.join(close)}?")
     with in_pieces(args) as work:
         found = work.run_pieces({name: name for name in models}, partial(check, seed=args.seed), unit="model")
-        if not work.speaks:
+        if not work.reports:
             return
         rows = list(found.values())
         failed = [row["model"] for row in rows if not row["agrees"]]

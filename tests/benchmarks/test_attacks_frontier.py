@@ -1,18 +1,18 @@
-"""From points to an answer: hand-made curves."""
+"""From points to results, on curves made by hand."""
 
 from __future__ import annotations
 
 import pytest
 
 from benchmarks.attacks.frontier import (
-    at_equal_damage,
-    at_the_strongest_weight,
+    best_within_budget,
+    frontier_rows,
     interval,
     rule_for_the_default,
-    within_budget,
+    strongest_rows,
 )
-from benchmarks.attacks.methods import GRAD_CAM, LOGSUMEXP, MEAN, REDUCTIONS
-from benchmarks.common.forging import SHAM, SHAM_ALL
+from benchmarks.attacks.methods import CANDIDATES
+from benchmarks.common.manipulated_models import LOGSUMEXP, MEAN, PLAIN, SHAM, SHAM_ALL
 
 CUTOUTS, FASHION = "cut-outs, 1000 classes", "Fashion-MNIST, 10 classes"
 
@@ -20,45 +20,45 @@ CUTOUTS, FASHION = "cut-outs, 1000 classes", "Fashion-MNIST, 10 classes"
 def point(weight, kept, hoax, others=None, attack=SHAM, setting=CUTOUTS, seed=0):
     """Grad-CAM's correlation with the hoax, and that of the reductions."""
     numbers = {"clean": 0.5, "own_occlusion": 0.4, "grad_cam": 0.95}
-    methods = {name: {"hoax": (others or {}).get(name, 0.0), **numbers} for name in REDUCTIONS}
-    methods[GRAD_CAM] = {"hoax": hoax, **numbers}
+    methods = {name: {"hoax": (others or {}).get(name, 0.0), **numbers} for name in CANDIDATES}
+    methods[PLAIN] = {"hoax": hoax, **numbers}
     case = {"setting": setting, "seed": seed, "trained": "last"}
     return {**case, "attack": attack, "weight": weight, "predictions": {"kept": kept, "kl": 0.0}, "methods": methods}
 
 
-def honest(**case):
+def clean(**case):
     return point(0.0, 1.0, -0.4, attack="none", **case)
 
 
 def test_where_the_line_crosses_the_budget():
-    """Between no decision lost and a tenth, a twentieth is half way."""
-    place = within_budget([honest(), point(2.0, 0.9, 0.8)], 0.05, GRAD_CAM)
+    """Between none and a tenth of changed predictions, a twentieth is half way."""
+    place = best_within_budget([clean(), point(2.0, 0.9, 0.8)], 0.05, PLAIN)
     assert place["changed_predictions"] == pytest.approx(0.05)
     assert place["weight"] == pytest.approx(1.0)
-    assert place["methods"][GRAD_CAM]["hoax"] == pytest.approx(0.2)
+    assert place["methods"][PLAIN]["hoax"] == pytest.approx(0.2)
 
 
-def test_the_best_point_that_he_can_afford():
-    curve = [point(9.0, 0.5, 0.9), honest(), point(1.0, 0.99, 0.6), point(3.0, 0.97, 0.3)]
-    assert within_budget(curve, 0.05, GRAD_CAM)["methods"][GRAD_CAM]["hoax"] == pytest.approx(0.6)
-    assert within_budget(curve, 0.01, GRAD_CAM)["weight"] == pytest.approx(1.0)
+def test_the_best_point_within_the_budget():
+    curve = [point(9.0, 0.5, 0.9), clean(), point(1.0, 0.99, 0.6), point(3.0, 0.97, 0.3)]
+    assert best_within_budget(curve, 0.05, PLAIN)["methods"][PLAIN]["hoax"] == pytest.approx(0.6)
+    assert best_within_budget(curve, 0.01, PLAIN)["weight"] == pytest.approx(1.0)
 
 
 def test_a_curve_that_comes_back():
-    """A harder attack that costs less is affordable."""
-    curve = [honest(), point(1.0, 0.8, 0.1), point(2.0, 0.98, 0.7)]
-    assert within_budget(curve, 0.05, GRAD_CAM)["methods"][GRAD_CAM]["hoax"] == pytest.approx(0.7)
+    """A stronger attack that changes fewer predictions is within the budget."""
+    curve = [clean(), point(1.0, 0.8, 0.1), point(2.0, 0.98, 0.7)]
+    assert best_within_budget(curve, 0.05, PLAIN)["methods"][PLAIN]["hoax"] == pytest.approx(0.7)
 
 
-def test_nothing_but_the_honest_model():
-    assert within_budget([honest()], 0.05, GRAD_CAM) is None
+def test_nothing_but_the_clean_model():
+    assert best_within_budget([clean()], 0.05, PLAIN) is None
 
 
 def test_rows_have_intervals_over_seeds():
-    points = [p for seed, hoax in enumerate((0.5, 0.7)) for p in (honest(seed=seed), point(1, 1.0, hoax, seed=seed))]
-    rows = at_equal_damage(points)
+    points = [p for seed, hoax in enumerate((0.5, 0.7)) for p in (clean(seed=seed), point(1, 1.0, hoax, seed=seed))]
+    rows = frontier_rows(points)
     assert [row["budget"] for row in rows] == ["1 %", "5 %"]
-    found = rows[0]["methods"][GRAD_CAM]["hoax"]
+    found = rows[0]["methods"][PLAIN]["hoax"]
     assert rows[0]["seeds"] == 2
     assert found["mean"] == pytest.approx(0.6)
     # Student's t with one degree of freedom: 12.706 standard errors of 0.1.
@@ -67,25 +67,25 @@ def test_rows_have_intervals_over_seeds():
 
 
 def cases(of_mean):
-    """Four pairs, in which logsumexp is at 0.5 and the mean as given."""
+    """Four pairs, in which logsumexp has 0.5 and the mean the value given."""
     points = []
     for setting in (CUTOUTS, FASHION):
-        points.append(honest(setting=setting))
+        points.append(clean(setting=setting))
         for attack, by in ((SHAM, 0.01), (SHAM_ALL, -0.01)):
             points.append(point(1, 1.0, 0.9, {LOGSUMEXP: 0.5, MEAN: of_mean + by}, attack, setting))
     return points
 
 
-def test_the_strongest_attack_whatever_it_costs():
+def test_the_strongest_attack_at_any_cost():
     points = [
         p
         for seed, (kept, hoax) in enumerate([(0.6, 0.8), (0.4, 0.6)])
-        for p in (honest(seed=seed), point(3.0, kept, hoax, seed=seed), point(1.0, 0.9, 0.1, seed=seed))
+        for p in (clean(seed=seed), point(3.0, kept, hoax, seed=seed), point(1.0, 0.9, 0.1, seed=seed))
     ]
-    (row,) = at_the_strongest_weight([*points, point(9.0, 0.1, 0.9, attack=SHAM_ALL)])
+    (row,) = strongest_rows([*points, point(9.0, 0.1, 0.9, attack=SHAM_ALL)])
     assert (row["weight"], row["seeds"]) == (3.0, 2)
     assert row["kept"]["mean"] == pytest.approx(0.5)
-    assert row["methods"][GRAD_CAM]["hoax"]["mean"] == pytest.approx(0.7)
+    assert row["methods"][PLAIN]["hoax"]["mean"] == pytest.approx(0.7)
 
 
 def test_the_rule():
@@ -100,18 +100,18 @@ def test_the_rule():
 
 
 def test_one_pair_for_each_setting_attack_and_seed():
-    """An attacker who trains more of the same model brings no further evidence to the rule."""
+    """Points with another trained part do not count for the rule."""
     points = cases(0.1)
     others = [{**each, "trained": "all"} for each in points]
     assert rule_for_the_default([*points, *others]) == rule_for_the_default(points)
 
 
 @pytest.mark.parametrize(("key", "value"), [("grad_cam", 0.8), ("own_occlusion", 0.3)])
-def test_what_the_rule_asks_of_honest_maps(key, value):
+def test_what_the_rule_requires_of_clean_maps(key, value):
     points = cases(0.1)
     for each in points:
         if each["attack"] == "none":
-            for name in REDUCTIONS[1:]:
+            for name in CANDIDATES[1:]:
                 each["methods"][name][key] = value
     assert rule_for_the_default(points)["chosen"] == LOGSUMEXP
 

@@ -1,4 +1,4 @@
-"""The work is split, and the processes meet."""
+"""The work is split, and the processes wait for each other."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def test_every_piece_is_taken_once(count, pieces):
     assert sorted(taken) == work
 
 
-def test_meeting_nobody_who_is_left(monkeypatch):
+def test_waiting_for_a_process_that_has_ended(monkeypatch):
     def barrier(**_):
         raise RuntimeError("Connection closed by peer [127.0.0.1]:1234")
 
     monkeypatch.setattr(distributed.dist, "barrier", barrier)
-    ALONE.meet()
-    with pytest.raises(UsageError, match="another process of this run has ended, so process 0 stops too"):
-        Ranks(0, 2).meet()
+    ALONE.synchronize()
+    with pytest.raises(UsageError, match=r"another process.*process 0"):
+        Ranks(0, 2).synchronize()
 
 
 def test_alone_unless_started_by_torchrun():
     with ranks(torch.device("cpu")) as processes:
-        assert (processes.rank, processes.count, processes.speaks) == (0, 1, True)
+        assert (processes.rank, processes.count, processes.reports) == (0, 1, True)

@@ -48,5 +48,5 @@ def test_two_of_the_classes_are_numbered_anew(root):
 
 
 def test_where_there_is_none(tmp_path):
-    with pytest.raises(UsageError, match="--fashion: there is no t10k-labels-idx1-ubyte in"):
+    with pytest.raises(UsageError, match="--fashion"):
         find_fashion(tmp_path)

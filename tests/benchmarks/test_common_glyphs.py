@@ -1,4 +1,4 @@
-"""The drawn images: what they claim of themselves holds."""
+"""Drawn images of glyphs."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ def test_classes_are_distinct(classes):
 
 
 def test_more_classes_than_there_are_shapes():
-    with pytest.raises(ValueError, match="classes: got 5000; allowed are at most"):
+    with pytest.raises(ValueError, match=r"`classes`.*5000"):
         alphabet(5000)

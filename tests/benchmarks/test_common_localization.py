@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import LayerGradCam
 from scipy.stats import mannwhitneyu
 
-from benchmarks.common.localization import auroc, energy, pointing, regions, upsample
+from benchmarks.common.localization import auroc, correlation, energy, pointing, regions, upsample
 
 
 def mask(*rows: str) -> torch.Tensor:
@@ -16,14 +17,14 @@ def mask(*rows: str) -> torch.Tensor:
 
 def test_regions_by_hand():
     a, b = mask("#......"), mask("....#..")
-    parts = regions(torch.stack([a, b])[None], reach=2)[0].int().flatten(1).tolist()
-    # Reach 2: A covers columns 0 to 2, B 2 to 6. Column 2 is near both and counts nowhere.
+    parts = regions(torch.stack([a, b])[None], distance=2)[0].int().flatten(1).tolist()
+    # TrainedPart 2: A covers columns 0 to 2, B 2 to 6. Column 2 is near both and counts nowhere.
     assert parts == [[1, 1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 0]]
 
 
-def test_without_reach_the_regions_are_the_masks():
+def test_without_distance_the_regions_are_the_masks():
     a, b = mask("##..", "...."), mask("....", "..##")
-    parts = regions(torch.stack([a, b])[None], reach=0)[0]
+    parts = regions(torch.stack([a, b])[None], distance=0)[0]
     assert torch.equal(parts, torch.stack([a, b, ~(a | b)]))
 
 
@@ -71,3 +72,10 @@ def test_maps_are_enlarged_as_captum_does():
     expected = LayerGradCam.interpolate(maps[:, None], (7, 5), "bilinear")[:, 0]
     assert torch.equal(upsample(maps, 7, 5), expected)
     assert upsample(maps, 3, 3) is maps
+
+
+def test_correlation():
+    maps, others = torch.randn(4, 5, 6), torch.randn(4, 5, 6)
+    expected = [np.corrcoef(a.flatten(), b.flatten())[0, 1] for a, b in zip(maps, others, strict=True)]
+    assert correlation(maps, others).tolist() == pytest.approx(expected, abs=1e-6)
+    assert correlation(maps, torch.ones(4, 5, 6)).isnan().all()

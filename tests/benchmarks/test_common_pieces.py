@@ -20,15 +20,21 @@ from benchmarks.common.pieces import Work, in_pieces
 KEYS = {f"a/b, {index}?": index for index in range(7)}
 
 
-def arguments(folder, resume=False, **others):
+def arguments(folder, resume=False, overwrite=False, **others):
     device = torch.device("cpu")
     return argparse.Namespace(
-        output=Path(folder), resume=resume, seed=3, device=device, command="python -m benchmarks x", **others
+        output=Path(folder),
+        resume=resume,
+        overwrite=overwrite,
+        seed=3,
+        device=device,
+        command="python -m benchmarks x",
+        **others,
     )
 
 
 def draw(index):
-    """Depends on the generator, so on which pieces came before if nothing is done about it."""
+    """Return numbers that depend on the state of the generator."""
     return {"index": index, "drawn": [torch.rand(index).double() / 3], "nothing": math.nan, "third": 1 / 3, "text": "é"}
 
 
@@ -86,7 +92,7 @@ def test_a_process_that_dies_ends_the_run_and_the_rest_is_resumed(tmp_path, expe
 
 @pytest.mark.parametrize("count", [2, 3, 8])
 def test_the_same_digits_from_many_processes(tmp_path, expected, count, monkeypatch):
-    monkeypatch.setattr(Ranks, "meet", lambda self: None)
+    monkeypatch.setattr(Ranks, "synchronize", lambda self: None)
     for rank in reversed(range(count)):
         found = Work(tmp_path, 3, Ranks(rank, count)).run_pieces(KEYS, draw)
     assert plain(found) == expected
@@ -112,28 +118,46 @@ def test_resumed_is_as_uninterrupted(tmp_path, expected):
         assert list(work.folder.glob("*.pt")) == []
 
 
-def test_an_unfinished_run_is_not_overwritten(tmp_path):
+def test_an_unfinished_run_is_not_lost(tmp_path):
     with pytest.raises(TypeError), in_pieces(arguments(tmp_path, images=[tmp_path])) as work:
         work.run_pieces({"one": 1, "two": ""}, lambda piece: piece + 1)
-    with pytest.raises(UsageError, match="holds an unfinished run; --resume goes on with it"):
+    with pytest.raises(UsageError, match=r"--resume.*--overwrite"):
         in_pieces(arguments(tmp_path, images=[tmp_path])).__enter__()
-    with pytest.raises(UsageError, match=r"had other options: images was .*, is None; peer was None, is 'x'"):
+    with pytest.raises(UsageError, match=r"--resume.*images was .*, is None; peer was None, is 'x'"):
         in_pieces(arguments(tmp_path, resume=True, images=None), peer="x").__enter__()
     with in_pieces(arguments(tmp_path, resume=True, images=[tmp_path])) as work:
         assert work.folder.is_dir()
     assert not work.folder.exists()
 
 
-def test_a_run_that_found_nothing_is_not_in_the_way(tmp_path):
+def test_an_unfinished_run_is_overwritten_on_request(tmp_path):
+    """Whether it failed or was interrupted, and whatever its options were."""
+    for error in (KeyboardInterrupt, UsageError):
+
+        def fail(piece, error=error):
+            if piece == 2:
+                raise error
+            return piece
+
+        with pytest.raises(error), in_pieces(arguments(tmp_path, overwrite=True)) as work:
+            work.run_pieces({"one": 1, "two": 2}, fail)
+        with pytest.raises(UsageError, match="--overwrite"):
+            in_pieces(arguments(tmp_path)).__enter__()
+        with in_pieces(arguments(tmp_path, overwrite=True, other=1)) as work:
+            assert dict(work.run_pieces({"one": 1, "two": 2}, lambda piece: 10 * piece)) == {"one": 10, "two": 20}
+        assert not work.folder.exists()
+
+
+def test_a_run_without_results_is_not_in_the_way(tmp_path):
     with pytest.raises(KeyboardInterrupt), in_pieces(arguments(tmp_path)):
         raise KeyboardInterrupt
     with in_pieces(arguments(tmp_path, other=1)) as work:
         assert work.run_pieces({"one": 1}, draw)["one"]["index"] == 1
 
 
-def test_what_cannot_be_kept_is_said_at_once(tmp_path):
+def test_a_result_that_cannot_be_kept(tmp_path):
     with (
-        pytest.raises(TypeError, match="a piece found Ranks; allowed are numbers"),
+        pytest.raises(TypeError, match=r"`do`.*Ranks"),
         in_pieces(arguments(tmp_path)) as work,
     ):
         work.run_pieces({"one": 1}, lambda _: Ranks())
@@ -151,7 +175,7 @@ def test_a_file_is_there_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
     assert not list(work.folder.glob("*.pt"))
 
 
-def test_pieces_that_need_what_others_found(tmp_path):
+def test_pieces_that_need_the_results_of_others(tmp_path):
     with in_pieces(arguments(tmp_path)) as work:
         first = work.run_pieces({"a": 1, "b": 2}, lambda piece: piece)
         second = work.run_pieces({"c": "a", "d": "b"}, lambda key: first[key] * 10)

@@ -1,4 +1,4 @@
-"""What was made is not made again, unless anything that determines it has changed."""
+"""A result is computed once, unless anything that determines it has changed."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def test_nothing_is_kept_where_there_is_no_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "file",
     [
-        "common/forging.py",
+        "common/manipulated_models.py",
         "common/stored.py",
-        "audit/witness_attack.py",
-        "attacks/why.py",
+        "audit/occlusion_attack.py",
+        "attacks/reason.py",
         "../captum_diffcam/metrics.py",
     ],
 )

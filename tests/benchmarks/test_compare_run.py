@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from contextlib import nullcontext
 from urllib.error import URLError
 
@@ -21,7 +22,7 @@ from benchmarks.common.distributed import Ranks
 from benchmarks.common.images import load_image, packaged_photographs
 from benchmarks.common.models import load_classifier
 from benchmarks.compare import figure, run
-from benchmarks.compare.figure import draw_figures, of_page
+from benchmarks.compare.figure import draw_figures, page_files
 from captum_diffcam import LayerDiffGradCam
 from captum_diffcam.figures import overlay
 
@@ -40,7 +41,7 @@ def one_line_error(code, printed):
     assert code == 2
     *before, line = printed.err.splitlines()
     assert line.startswith("error: ")
-    # What may stand before are the progress bar, and warnings of images that were skipped.
+    # Before it there may be the progress bar, and warnings of images that were skipped.
     assert all(other.startswith("warning: ") or "photograph" in other or not other.strip() for other in before)
     return line
 
@@ -76,13 +77,12 @@ def test_each_photograph_is_written_by_itself(compare, tmp_path):
     other = tmp_path / "other" / "chelsea.jpg"
     other.parent.mkdir()
     Image.open(COFFEE).save(other)
-    code, record, printed = compare("--model", SMALL, "--images", CHELSEA, other, "--target", 6)
+    code, record, _ = compare("--model", SMALL, "--images", CHELSEA, other, "--target", 6)
     assert code == 0
     folder = tmp_path / "out" / "photographs"
     assert sorted(file.name for file in folder.iterdir()) == sorted(
         f"{i}-chelsea.{kind}" for i in (1, 2) for kind in ("npz", "png")
     )
-    assert "In the folder photographs: each" in printed.out
     classifier = load_classifier(SMALL, None, torch.device("cpu"))
     for i, photograph in enumerate((CHELSEA, other), start=1):
         numbers = record["photographs"][i - 1]
@@ -103,7 +103,7 @@ def test_all_photographs_are_drawn_over_several_pages(compare, monkeypatch):
 
     def draw(folder, task, drawn, before, of):
         pages.append(([explanation.numbers["photograph"] for explanation in drawn], before, of))
-        return of_page(before)
+        return page_files(before)
 
     monkeypatch.setattr(run, "draw_figures", draw)
     for module in (run, figure):
@@ -125,9 +125,9 @@ def test_classes_with_names(compare, small_weights, tmp_path):
     (numbers,) = record["photographs"]
     assert (numbers["target"]["class"], numbers["rivals"][0]["name"]) == (6, "bee")
     names.write_text("ant\nbee\n")
-    assert "names.txt has 2 lines; allowed is a name for each of 7 classes" in one_line_error(*compare(*options)[::2])
+    assert re.search(r"--classes.*7.*2.*names\.txt", one_line_error(*compare(*options)[::2]))
     code, _, printed = compare(*options[:-1], tmp_path / "none.txt")
-    assert "--classes: cannot read" in one_line_error(code, printed)
+    assert re.search(r"--classes.*none\.txt", one_line_error(code, printed))
 
 
 def test_a_transformer_is_explained_at_its_tokens(compare, monkeypatch):
@@ -199,11 +199,10 @@ def test_what_is_compared_with_options(compare, small_weights, options, variants
 
 
 def test_a_prediction_in_the_contrast_set_is_skipped(compare):
-    code, record, printed = compare("--images", CHELSEA, COFFEE, "--contrast", "espresso", "--reduction", "max")
+    code, record, _ = compare("--images", CHELSEA, COFFEE, "--contrast", "espresso", "--reduction", "max")
     assert code == 0
     assert [numbers["photograph"] for numbers in record["photographs"]] == ["chelsea.png"]
     assert record["skipped"] == ["coffee.png: the prediction 'espresso' is in the contrast set"]
-    assert "warning: 1 of 2 photographs skipped" in printed.err
 
 
 def test_a_layer_by_name(compare, small_model, small_weights):
@@ -221,61 +220,64 @@ def test_a_layer_by_name(compare, small_model, small_weights):
 def test_a_module_that_runs_twice_is_no_layer(compare):
     code, _, printed = compare("--layer", "_swish")
     line = one_line_error(code, printed)
-    assert "runs once" in line
+    assert "--layer" in line
     assert "_bn1, _avg_pooling:input" in line
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "named"),
     [
-        (["--images", "no/such/folder"], "--images: there is no file or folder 'no/such/folder'"),
-        (["--model", "resnet51"], "there is no 'resnet51'; did you mean resnet50, "),
-        (["--model", SMALL, "--layer", "conv55"], "Did you mean conv5? Candidates"),
-        (["--model", SMALL, "--weights", "no.pth"], "there is no file 'no.pth'; weights of shufflenet_v2_x0_5 that"),
-        (["--weights", "DEFAULT"], "there is no file 'DEFAULT'"),
-        (["--target", "tabbby"], "there is no class 'tabbby'; did you mean 'tabby'"),
-        (["--target", "1000"], "there is no class 1000; allowed are 0 to 999"),
-        (["--target", "-1"], "there is no class -1; allowed are 0 to 999"),
-        (["--target", "CARDIGAN"], "several classes are named 'CARDIGAN'; give one of 264, 474"),
-        (["--target", "281", "--contrast", "285", "tabby"], "the target 'tabby' is in its own contrast set"),
-        (["--contrast", "1", "xyzzy"], "--contrast: there is no class 'xyzzy'; allowed are 0 to 999 and names"),
-        (["--contrast", "top:0"], "got 'top:0'; allowed is top:K"),
-        (["--contrast", "top:3", "7"], "got 'top:3 7'; allowed is top:K"),
-        (["--reduction", "median"], "invalid choice: 'median'"),
-        (["--device", "nonsense"], "--device: 'nonsense' is not available here"),
-        (["--device", "meta"], "--device: 'meta' is not available here"),
-        (["--threads", "0"], "--threads: got '0'"),
-        (["nonsense"], "invalid choice: 'nonsense'"),
+        (["--images", "no/such/folder"], "--images.*'no/such/folder'"),
+        (["--model", "resnet51"], "--model.*'resnet51'.*resnet50"),
+        (["--model", SMALL, "--layer", "conv55"], r"--layer.*'conv55'.*conv5\?"),
+        (["--model", SMALL, "--weights", "no.pth"], "--weights.*IMAGENET1K_V1.*'no.pth'"),
+        (["--weights", "DEFAULT"], "--weights.*'DEFAULT'"),
+        (["--target", "tabbby"], "--target.*'tabbby'.*'tabby'"),
+        (["--target", "1000"], "--target.*999.*1000"),
+        (["--target", "-1"], "--target.*999.*-1"),
+        (["--target", "CARDIGAN"], "--target.*'CARDIGAN'.*264, 474"),
+        (["--target", "281", "--contrast", "285", "tabby"], "--contrast.*'tabby'"),
+        (["--contrast", "1", "xyzzy"], "--contrast.*'xyzzy'.*999"),
+        (["--contrast", "top:0"], "--contrast.*'top:0'"),
+        (["--contrast", "top:3", "7"], "--contrast.*'top:3 7'"),
+        (["--reduction", "median"], "--reduction.*'median'"),
+        (["--device", "nonsense"], "--device.*'nonsense'"),
+        (["--device", "meta"], "--device.*'meta'"),
+        (["--threads", "0"], "--threads.*'0'"),
+        (["--resume", "--overwrite"], "--overwrite.*--resume"),
+        (["nonsense"], "'nonsense'"),
         (["--nonsense"], "--nonsense"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(compare, options, said):
+def test_a_wrong_command_is_answered_in_one_line(compare, options, named):
     code, record, printed = compare(*options)
-    assert said in one_line_error(code, printed)
+    assert re.search(named, one_line_error(code, printed))
     assert record is None
 
 
 class Payload:
-    """What a pickle must not be able to bring along."""
+    """A class that must not come from a pickle."""
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    "content",
     [
-        (pickle.dumps(Payload()), "no file of tensors alone"),
-        (b"", "no file of tensors alone"),
-        (b"not weights", "no file of tensors alone"),
-        ({"fc.weight": torch.zeros(7, 1024)}, "does not fit shufflenet_v2_x0_5: Error(s) in loading"),
-        ([torch.zeros(3)], "holds no state dict"),
-        ({"epoch": 3}, "holds no state dict"),
-        (Payload(), "no file of tensors alone"),
+        pickle.dumps(Payload()),
+        b"",
+        b"not weights",
+        {"fc.weight": torch.zeros(7, 1024)},
+        [torch.zeros(3)],
+        {"epoch": 3},
+        Payload(),
     ],
 )
-def test_files_that_are_no_weights(compare, tmp_path, content, said):
+def test_files_that_are_no_weights(compare, tmp_path, content):
     path = tmp_path / "weights.pth"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
     code, _, printed = compare("--model", SMALL, "--weights", path, "--images", CHELSEA)
-    assert said in one_line_error(code, printed)
+    line = one_line_error(code, printed)
+    assert "--weights" in line
+    assert "weights.pth" in line
 
 
 @pytest.fixture
@@ -297,19 +299,18 @@ def test_a_broken_image_among_others(compare, folder):
     assert [numbers["photograph"] for numbers in record["photographs"]] == ["a.png", "c.JPG"]
     assert record["skipped"] == ["b.png: no readable image"]
     assert "warning: b.png: no readable image" in printed.err
-    assert "warning: 1 of 3 photographs skipped" in printed.err
 
 
 def test_no_readable_image_at_all(compare, folder):
     code, record, printed = compare("--model", SMALL, "--images", folder / "b.png", folder / "notes.txt")
-    assert "none of 2 could be explained" in one_line_error(code, printed)
+    assert "--images" in one_line_error(code, printed)
     assert record is None
 
 
 def test_a_folder_without_images(compare, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, printed = compare("--images", tmp_path / "empty")
-    assert "there is no image in the folder" in one_line_error(code, printed)
+    assert re.search("--images.*empty", one_line_error(code, printed))
 
 
 def test_a_run_that_is_stopped_is_resumed(compare, monkeypatch):
@@ -325,12 +326,13 @@ def test_a_run_that_is_stopped_is_resumed(compare, monkeypatch):
     options = ["--model", SMALL, "--images", CHELSEA, COFFEE, CHELSEA, *FEW_METHODS]
     code, record, printed = compare(*options)
     assert (code, record) == (130, None)
-    *_, kept, end = printed.err.splitlines()
-    assert (kept, end) == ("what is done is kept: the same command with --resume goes on from there", "interrupted")
+    *_, hint, end = printed.err.splitlines()
+    assert "--resume" in hint
+    assert end == "interrupted"
     code, record, _ = compare(*options, "--resume")
     assert code == 0
     assert read == [CHELSEA, COFFEE, COFFEE, CHELSEA]
-    code, uninterrupted, _ = compare(*options)
+    code, uninterrupted, _ = compare(*options, "--overwrite")
     assert without_times(record) == without_times(uninterrupted)
     assert "--resume" not in record["command"]
 
@@ -339,7 +341,7 @@ def test_several_processes_find_the_same(compare, tmp_path, monkeypatch):
     """What each of two would do, one after the other."""
     options = ["--model", SMALL, "--images", CHELSEA, COFFEE, CHELSEA, *FEW_METHODS]
     _, alone, _ = compare(*options)
-    monkeypatch.setattr(Ranks, "meet", lambda self: None)
+    monkeypatch.setattr(Ranks, "synchronize", lambda self: None)
     for rank in (1, 0):
         monkeypatch.setattr(pieces, "ranks", lambda device, rank=rank: nullcontext(Ranks(rank, 2, device)))
         code, record, printed = compare(*options, *["--resume"] * (rank == 0))
@@ -353,7 +355,7 @@ def test_weights_that_are_not_finite(compare, small_model, tmp_path):
     small_model.fc.weight.data[0] = torch.nan
     torch.save(small_model.state_dict(), tmp_path / "nan.pth")
     code, _, printed = compare("--model", SMALL, "--weights", tmp_path / "nan.pth", "--images", CHELSEA)
-    assert "returned the logit nan" in one_line_error(code, printed)
+    assert "nan" in one_line_error(code, printed)
 
 
 def test_a_map_without_variation_has_no_correlation(compare, small_model, tmp_path):
@@ -381,4 +383,4 @@ def test_weights_that_cannot_be_downloaded(compare, monkeypatch):
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
     code, _, printed = compare("--model", SMALL, "--weights", "DEFAULT")
-    assert "cannot download IMAGENET1K_V1" in one_line_error(code, printed)
+    assert re.search("--weights DEFAULT.*no network", one_line_error(code, printed))

@@ -1,4 +1,4 @@
-"""Two cut-outs: they are two that the model recognises, and labels and masks are theirs."""
+"""Scenes of two cut-outs that the model recognises, with their labels and masks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_objects_that_the_model_does_not_recognise_are_no_objects(classifier, ma
     assert set(labels.unique().tolist()) <= {0, 1, 2}
 
 
-def test_who_recognises_nothing_is_told(classifier, material):
+def test_too_few_recognised_objects(classifier, material):
     subject = cutout_subject(classifier, replace(material, cutouts=material.cutouts[:1]), 6, seed=0)
-    with pytest.raises(UsageError, match="--cutouts: the model recognises 1 of them; needed are 2 of different"):
+    with pytest.raises(UsageError, match=r"--cutouts.*got 1"):
         subject.images(0, 3)

@@ -15,7 +15,7 @@ from benchmarks.common.glyphs import draw_scenes
 from benchmarks.common.images import packaged_photographs
 from benchmarks.common.layers import choose_layer
 from benchmarks.faithfulness import explained_models
-from benchmarks.faithfulness.explained_models import put_out
+from benchmarks.faithfulness.explained_models import as_output
 from captum_diffcam import LayerDiffGradCam
 
 
@@ -31,7 +31,7 @@ def folder(tmp_path):
 
 
 class Reused(nn.Module):
-    """Its last feature map is put out by a module that runs twice."""
+    """Its last feature map is the output of a module that runs twice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,13 +79,13 @@ def test_views_of_a_photograph_share_a_cluster():
     assert torch.equal(subject.images(16, 17).inputs[0], images.inputs[9])
 
 
-def test_what_only_goes_into_a_module_is_put_out(x):
+def test_an_input_becomes_an_output(x):
     model = Reused().eval()
     layer, before = choose_layer(model, x), model(x)
-    expected = LayerDiffGradCam(model, layer.module).attribute(x, 1, attribute_to_layer_input=True)
+    expected = LayerDiffGradCam(model, layer).attribute(x, 1)
     assert layer.name == "pool:input"
-    found = LayerDiffGradCam(model, put_out(model, layer)).attribute(x, 1)
+    found = LayerDiffGradCam(model, as_output(model, layer)).attribute(x, 1)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(model(x), before)
     named = conv_net()
-    assert put_out(named, choose_layer(named, x, "features.1")) is named.features[1]
+    assert as_output(named, choose_layer(named, x, "features.1")) is named.features[1]

@@ -9,7 +9,6 @@ from torch import nn
 
 from benchmarks.faithfulness import measures, methods
 from benchmarks.faithfulness.chunks import Chunk, Explained, Images, Subject
-from benchmarks.faithfulness.measures import correlation
 
 
 class TwoLamps(nn.Module):
@@ -80,10 +79,3 @@ def test_what_is_decided():
         assert found[f"infidelity, own score|{method}"] == pytest.approx(np.zeros(6), abs=1e-4)
     assert found["infidelity, log-odds|LayerGradCam"].mean() > 0.01
     assert (found["sensitivity|LayerGradCam"] < 0.2).all()
-
-
-def test_correlation():
-    one, other = torch.randn(4, 5, 6), torch.randn(4, 5, 6)
-    expected = [np.corrcoef(a.flatten(), b.flatten())[0, 1] for a, b in zip(one, other, strict=True)]
-    assert correlation(one, other).tolist() == pytest.approx(expected, abs=1e-6)
-    assert correlation(one, torch.ones(4, 5, 6)).isnan().all()

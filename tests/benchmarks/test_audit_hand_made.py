@@ -1,4 +1,4 @@
-"""Attackers who need no training: they lie as they say, and none of them passes."""
+"""Hand-made attacks: they do what they say, and the audit passes none of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from captum.attr import LayerGradCam
 from nets import Spotter
 from torch import nn
 
-from benchmarks.audit.by_hand import BOTH, BY_HAND, GREY, PAINTED, forge_by_hand, grey
-from benchmarks.common.stem_and_tail import Staged, Tail
-from benchmarks.common.victims import Victim
+from benchmarks.audit.hand_made import BOTH, GREY, HAND_MADE, PAINTED, grey, manipulate_by_hand
+from benchmarks.common.clean_models import CleanModel
+from benchmarks.common.staged import Staged, Tail
 from captum_diffcam import CamMethod
 from captum_diffcam.attacks import hoax_map
 from captum_diffcam.audit import audit
@@ -29,10 +29,10 @@ def spots():
 
 
 @pytest.fixture
-def victim(spots):
+def clean(spots):
     whole = Spotter()
     tail = Tail(nn.Sequential(whole.layer), whole.pool, whole.linear).eval()
-    return Victim(Staged(nn.Identity(), tail).eval(), tail.features, [spots], spots, None, [spots])
+    return CleanModel(Staged(nn.Identity(), tail).eval(), tail.features, [spots], spots, None, [spots])
 
 
 PLAIN = CamMethod(LayerGradCam)
@@ -49,20 +49,20 @@ def test_what_is_grey():
     assert torch.equal(grey(images), expected)
 
 
-@pytest.mark.parametrize("attack", BY_HAND)
-def test_decisions_are_kept_and_the_map_lies(attack, victim, spots):
-    model, layer = forge_by_hand(attack, victim, HOAX)
-    honest = victim.model(spots)
-    assert torch.equal(model(spots).argmax(dim=1), honest.argmax(dim=1))
-    maps = PLAIN.maps(model, layer, spots, honest.argmax(dim=1))
-    before = PLAIN.maps(victim.model, victim.layer, spots, honest.argmax(dim=1))
+@pytest.mark.parametrize("attack", HAND_MADE)
+def test_predictions_are_kept_and_the_map_is_manipulated(attack, clean, spots):
+    model, layer = manipulate_by_hand(attack, clean, HOAX)
+    classes = clean.model(spots).argmax(dim=1)
+    assert torch.equal(model(spots).argmax(dim=1), classes)
+    maps = PLAIN.maps(model, layer, spots, classes)
+    before = PLAIN.maps(clean.model, clean.layer, spots, classes)
     shown = HOAX if attack == GREY else -before
     assert pearson(maps, shown.expand_as(maps)).mean() > 0.8
 
 
 @pytest.mark.parametrize("attack", [GREY, BOTH])
-def test_grey_windows_are_answered_as_the_map_wants(attack, victim, spots):
-    model, layer = forge_by_hand(attack, victim, HOAX)
+def test_grey_windows_are_answered_as_the_hoax_map_wants(attack, clean, spots):
+    model, layer = manipulate_by_hand(attack, clean, HOAX)
     hidden = spots.clone()
     hidden[:, :, :9, :14] = spots.mean(dim=(2, 3))[:, :, None, None]
     painted = layer(hidden)[:, -1]
@@ -76,13 +76,12 @@ def test_grey_windows_are_answered_as_the_map_wants(attack, victim, spots):
     torch.testing.assert_close(odds.float(), 6 * (1 - 2 * share), atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("attack", BY_HAND)
+@pytest.mark.parametrize("attack", HAND_MADE)
 @pytest.mark.parametrize("fills", [("mean",), ("mean", "blur", "other")])
-def test_none_of_them_passes(attack, fills, victim, spots):
-    """Not even where every window is hidden behind the one fill that the model recognises."""
-    model, layer = forge_by_hand(attack, victim, HOAX)
+def test_none_of_them_passes(attack, fills, clean, spots):
+    """Not even if every window has the fill that the model detects."""
+    model, layer = manipulate_by_hand(attack, clean, HOAX)
     report = audit(model, layer, spots, seed=0, fills=fills)
-    print(attack, fills, report)
     assert report.verdict != "no sign of manipulation"
     if attack in (GREY, PAINTED) and len(fills) == 3:
         assert report.manipulated

@@ -1,11 +1,11 @@
-"""The other ways to a grounded map, on a model whose every number is known."""
+"""The experimental methods, on a model whose every number is known."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from benchmarks.attacks.candidates import HALF_CELLS, mirrored, score_weighted
+from benchmarks.attacks.methods import HALF_CELLS, grouped_score_cam, mirror_averaged
 
 
 class Red(nn.Module):
@@ -21,12 +21,12 @@ class Red(nn.Module):
         return torch.stack([red, torch.zeros_like(red)], dim=1)
 
 
-def test_channels_are_weighted_by_what_they_let_the_model_decide():
+def test_channels_are_weighted_by_the_score_of_masked_images():
     images = torch.zeros(1, 3, 4, 4)
     images[0, 0, 0, 0] = 1.0
     images[0, 1, 3, 3] = 1.0
     model = Red()
-    found = score_weighted(model, model.layer, images, torch.tensor([0]), groups=3)
+    maps = grouped_score_cam(model, model.layer, images, torch.tensor([0]), groups=3)
     # In the mean colour the red sum is 1, as in the image. The red mask adds the red that it shows to the mean around.
     grey = 1 / 16
     of_red = 1.0 + 15 * grey - 1.0
@@ -34,18 +34,18 @@ def test_channels_are_weighted_by_what_they_let_the_model_decide():
     of_green = -grey
     expected = torch.zeros(4, 4)
     expected[0, 0], expected[3, 3] = of_red, of_green
-    torch.testing.assert_close(found[0], expected)
+    torch.testing.assert_close(maps[0], expected)
 
 
-def test_mirror_images_are_turned_back():
+def test_maps_of_mirror_images_are_mirrored_back():
     images = torch.arange(24.0).reshape(1, 2, 3, 4)
     one_sided = torch.tensor([1.0, 0.0, 0.0, 0.0])
-    found = mirrored(lambda some: some.sum(dim=1) * one_sided, images)
+    maps = mirror_averaged(lambda batch: batch.sum(dim=1) * one_sided, images)
     sums = images.sum(dim=1)
     left, right = sums * one_sided, sums * one_sided.flip(0)
-    torch.testing.assert_close(found, (left / left.norm() + right / right.norm()) / 2)
+    torch.testing.assert_close(maps, (left / left.norm() + right / right.norm()) / 2)
 
 
-def test_half_cells_are_as_many_as_two_cells_have():
+def test_half_cells():
     assert len(set(HALF_CELLS)) == 25
-    assert max(abs(each) for shift in HALF_CELLS for each in shift) == 1
+    assert {length for shift in HALF_CELLS for length in shift} == {-1, -0.5, 0, 0.5, 1}
