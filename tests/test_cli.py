@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
+from shutil import which
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from PIL import Image
 
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals
 from captum_diffcam.cli import main
+from captum_diffcam.figures import overlay
 
 MODULE = """
 import torch
@@ -206,6 +210,59 @@ def test_the_page_needs_nothing_else(folder):
     assert any(meta.get("name") == "viewport" for meta in page.all("meta"))
 
 
+def browser():
+    """A browser that runs without a display, if there is one."""
+    return next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := which(name))), None)
+
+
+@pytest.mark.skipif(browser() is None, reason="there is no Chromium")
+@pytest.mark.parametrize(("words", "count"), [("", 3), ("#more elk", 1), ("#zebra", 0)])
+def test_a_browser_finds_images_by_words(folder, words, count):
+    assert explain("--classes", "names.txt", "--target", "elk") == 0
+    address = (folder / "report" / "index.html").as_uri() + words.replace(" ", "%20")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'browser'}", "--dump-dom"]
+    done = subprocess.run([browser(), *options, address], capture_output=True, text=True, timeout=60)
+    page = Page(done.stdout)
+    assert f"{count} of 3" in page.text
+    assert sum("hidden" not in card for card in page.all("article")) == count
+
+
+def overlay_of(folder, name):
+    with Image.open(folder / "report" / "overlays" / name) as picture:
+        return np.array(picture).astype(int)
+
+
+def test_the_overlay_lies_where_the_model_looked(folder):
+    """Of a square model only the middle of a wide image is coloured, as the library colours it."""
+    rng = np.random.default_rng(1)
+    grey = np.repeat(rng.integers(0, 256, (120, 200, 1), dtype=np.uint8), 3, axis=2)
+    Image.fromarray(grey).save(folder / "wide.png")
+    assert explain("--images", "wide.png") == 0
+    drawn = overlay_of(folder, "wide.png")
+    entry = manifest(folder)["images"][0]
+    np.testing.assert_allclose(entry["region"], (40, 0, 160, 120), atol=0.7)
+    stored = torch.tensor(np.load(folder / "report" / entry["maps"])["maps"][None])
+    seen = torch.tensor(grey[None, :, 40:160]).permute(0, 3, 1, 2)
+    expected = 255 * overlay(seen, stored)[0]
+    # The strip at the foot is the caption's.
+    np.testing.assert_allclose(drawn[:100, 41:159], expected[:100, 1:119], atol=4)
+    beside = np.concatenate([drawn[:100, :39], drawn[:100, 161:]], axis=1)
+    assert (beside == beside[..., :1]).all()
+    assert beside.mean() < grey.mean() / 2
+    assert drawn[-6:].max() > 200  # letters
+
+
+def test_overlays_of_large_images_are_those_of_small_ones(folder):
+    with Image.open(folder / "images" / "b.png") as image:
+        image.resize((960, 720), Image.Resampling.BICUBIC).save(folder / "large.png")
+        image.resize((96, 72), Image.Resampling.BICUBIC).save(folder / "small.png")
+    assert explain("--images", "large.png", "small.png", "--layer", "1") == 0
+    with Image.open(folder / "report" / "overlays" / "large.png") as picture:
+        shrunk = np.array(picture.resize((96, 72), Image.Resampling.BOX)).astype(int)
+    difference = np.abs(shrunk - overlay_of(folder, "small.png"))[:55, 14:82]
+    assert difference.mean() < 12
+
+
 def test_names_cannot_break_the_page(folder):
     (folder / "names.txt").write_text('<b>ant\n"bee"\n&cow\n<script>alert(1)</script>\nélan\n', encoding="utf-8")
     name = "odd 'name' \"<i> #1% ü.png"
@@ -297,6 +354,26 @@ def test_ctrl_c_keeps_what_is_finished(folder, monkeypatch, at, capsys):
     assert len(page.all("article")) == at
     assert "interrupted" in page.text
     assert not (folder / "report" / ".parts").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_a_run_in_order(folder, kind):
+    """Ctrl-C, and what torchrun ends its processes by."""
+    for number in range(300):
+        (folder / "images" / f"{number}.png").write_bytes((folder / "images" / "b.png").read_bytes())
+    arguments = ["explain", "--model", "usermodels:small", "--size", "32", "--images", "images", "--workers", "1"]
+    command = [sys.executable, "-m", "captum_diffcam", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        part = folder / "report" / ".parts" / "0.jsonl"
+        while process.poll() is None and not (part.exists() and part.stat().st_size):
+            time.sleep(0.02)
+        process.send_signal(kind)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    found = manifest(folder)
+    assert 0 < found["explained"] == len(found["images"]) < 303
+    assert found["explained"] + found["unfinished"] == 303
 
 
 def test_an_error_in_mid_run_keeps_what_is_finished(folder, monkeypatch, capsys):

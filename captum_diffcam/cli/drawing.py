@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.colors import to_rgb
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFont
 from torch import Tensor
 
 from captum_diffcam.cli.images import Box
@@ -20,6 +20,8 @@ from captum_diffcam.figures import AGAINST, FOR, overlay
 _FOR, _AGAINST = (np.array(to_rgb(colour)) for colour in (FOR, AGAINST))
 _SMALLEST_LETTERS = 10
 """In pixels."""
+_DRAWN = 512
+"""The longer side of the colours of an overlay, in pixels, before they are enlarged."""
 
 
 def draw_overlay(image: Image.Image, single_map: Tensor, region: Box, caption: str) -> Image.Image:
@@ -28,22 +30,38 @@ def draw_overlay(image: Image.Image, single_map: Tensor, region: Box, caption: s
     What the model did not see is darkened.
     """
     left, top, right, bottom = (round(edge) for edge in region)
+    right, bottom = max(right, left + 1), max(bottom, top + 1)
     # Beyond the border there is padding, which Pillow crops as black and does not paste.
-    seen = image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
-    pixels = torch.from_numpy(np.array(seen)).permute(2, 0, 1)[None]
-    drawn = overlay(pixels, single_map[None, None])[0]
-    picture = image.convert("L").point(lambda value: value // 3).convert("RGB")
-    picture.paste(Image.fromarray(np.rint(255 * drawn).astype(np.uint8)), (left, top))
+    grey = image.convert("L")
+    picture = grey.point(lambda value: value // 3).convert("RGB")
+    picture.paste(_overlay(grey.crop((left, top, right, bottom)), single_map), (left, top))
     _write_caption(picture, caption)
     return picture
+
+
+def _overlay(grey: Image.Image, single_map: Tensor) -> Image.Image:
+    """Return what :func:`captum_diffcam.figures.overlay` draws, for photographs of many megapixels.
+
+    An overlay is a colour plus a share of the grey photograph. The colours are drawn at a moderate size and enlarged
+    in 8 bits: for an image of 12 megapixels this is four times as fast and takes a fraction of the memory.
+    """
+    scale = min(1.0, _DRAWN / max(grey.size))
+    width, height = (max(1, round(scale * side)) for side in grey.size)
+    black = overlay(torch.zeros(1, 3, height, width), single_map[None, None])[0]
+    share = float(overlay(torch.ones(1, 3, 1, 1), torch.zeros(1, 1, 1, 1)).mean())
+    share -= float(overlay(torch.zeros(1, 3, 1, 1), torch.zeros(1, 1, 1, 1)).mean())
+    colours = Image.fromarray(np.rint(255 * black).astype(np.uint8)).resize(grey.size, Image.Resampling.BILINEAR)
+    return ImageChops.add(colours, grey.point(lambda value: round(share * value)).convert("RGB"))
 
 
 def _write_caption(picture: Image.Image, caption: str) -> None:
     width, height = picture.size
     letters = max(_SMALLEST_LETTERS, min(width, height) // 24)
     font = _font(letters)
-    if font.getlength(caption) > width - letters:
-        while caption and font.getlength(f"{caption}…") > width - letters:
+    room, length = width - letters, font.getlength(caption)
+    if length > room:
+        caption = caption[: max(0, round(1.2 * len(caption) * room / length))]
+        while caption and font.getlength(f"{caption}…") > room:
             caption = caption[:-1]
         caption = f"{caption.rstrip()}…"
     top = max(0, height - letters * 3 // 2)
