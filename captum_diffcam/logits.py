@@ -157,7 +157,7 @@ def _parts_and_remedy(output: Any) -> str:
     got = type(output).__name__
     if isinstance(output, np.ndarray):
         return f"{got}. NumPy has no gradients: pass a function that returns the model's own tensor"
-    parts, names = _parts(output), _names(output)
+    parts, names = _parts(output), list(dict.fromkeys(_names(output)))
     if names:
         got += f" of {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
     tensors = [name for name, part in parts.items() if isinstance(part, Tensor) and part.is_floating_point()]
@@ -186,7 +186,7 @@ def _names(output: Any) -> list[str]:
     parts = _parts(output)
     if _is_positional(output):
         return [name for part in parts.values() for name in _names(part)]
-    return [name.strip(".[]") for name in parts]
+    return [name.strip(".[]") for name, part in parts.items() if part is not None]
 
 
 def _parts(output: Any) -> dict[str, Any]:
@@ -303,17 +303,21 @@ def resolve_target(logits: Tensor, target: Target, class_dim: int | None = None)
         rows = output.movedim(dim, 1).flatten(1)
         if rows.shape[1] != output.shape[dim]:
             raise ValueError(
-                f"`target` must name a position for an output of shape {tuple(output.shape)}, got a callable. Pass an "
-                "index for each dimension, as a tuple."
+                f"`target` must name a position for an output of shape {_shown(output)}, got a callable. Pass an index "
+                f"for each dimension, {_names_of_dimensions(output.shape[1:], dim - 1)}."
             )
         if rows.shape[1] == 1:
             return _two_classes(rows, _call(target, torch.cat([torch.zeros_like(rows), rows], dim=1)))
         return _checked(rows, _call(target, rows))
     if target is None:
         if output.shape[1:].numel() != 1:
+            ways = (
+                "a class index, or `predicted` for each example's own prediction, which is also what `explain` explains"
+                if output.shape[1:].numel() == output.shape[dim]
+                else f"an index for each dimension, {_names_of_dimensions(output.shape[1:], dim - 1)}"
+            )
             raise ValueError(
-                f"`target` must name a class for the output of shape {tuple(output.shape)}, got None. Pass a class "
-                "index, or `predicted` for each example's own prediction, which is also what `explain` explains."
+                f"`target` must name a class for an output of shape {_shown(output)}, got None. Pass {ways}."
             )
         target = 0
     indices = [_index(item, output.shape[1:], dim - 1, _shown(logits)) for item in _per_example(target, len(output))]
@@ -380,6 +384,11 @@ def _shown(logits: Tensor) -> str:
     return f"(N,{' ' if logits.ndim > 1 else ''}{', '.join(map(str, logits.shape[1:]))})"
 
 
+def _names_of_dimensions(shape: torch.Size, class_axis: int) -> str:
+    names = ("class" if axis == class_axis else "position" for axis in range(len(shape)))
+    return f"({', '.join(names)})"
+
+
 def _index(item: Any, shape: torch.Size, class_axis: int, shown: str) -> tuple[int, ...]:
     """Return the index of one example's target in an output of shape (N, shape), one number per dimension.
 
@@ -387,14 +396,14 @@ def _index(item: Any, shape: torch.Size, class_axis: int, shown: str) -> tuple[i
     """
     parts = item if isinstance(item, tuple) else (item,)
     index = tuple(as_class("target", part, _FORMS) for part in parts)
-    names = ["class" if axis == class_axis else "position" for axis in range(len(shape))]
     if len(index) == 1 and shape.numel() == shape[class_axis]:
         index = tuple(index[0] if axis == class_axis else 0 for axis in range(len(shape)))
     if not 0 < len(index) <= len(shape) or shape[len(index) :].numel() != 1:
-        must_be = f"a tuple ({', '.join(names)})" if len(shape) > 1 else "a class"
+        must_be = f"a tuple {_names_of_dimensions(shape, class_axis)}" if len(shape) > 1 else "a class"
         raise ValueError(f"`target` must be {must_be} for an output of shape {shown}, got {item!r}.")
-    for part, size, name in zip(index, shape, names, strict=False):
+    for axis, (part, size) in enumerate(zip(index, shape, strict=False)):
         if not 0 <= part < size:
+            name = "class" if axis == class_axis else "position"
             raise IndexError(
                 f"`target` must have a {name} from 0 to {size - 1}, got {part} for an output of shape {shown}"
                 f"{_ONE_LOGIT if name == 'class' and size == 1 else ''}."
