@@ -107,7 +107,7 @@ def contrast_scores(logits: Tensor, mask: Tensor, reduction: Reduction) -> Tenso
     reference, remainder = _aggregate(logits, mask, reduction)
     offsets = logits - reference
     largest = logits.detach().masked_fill(~mask, -torch.inf).argmax(dim=1, keepdim=True)
-    is_largest = torch.zeros_like(mask).scatter(1, largest, True) & mask
+    is_largest = torch.zeros_like(mask).scatter(1, largest, True)
     if reduction == "logsumexp":
         shares = (offsets.masked_fill(~mask | is_largest, -torch.inf) - remainder).exp()
         remainder = remainder + torch.log1p(-shares)

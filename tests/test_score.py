@@ -142,6 +142,18 @@ def test_the_mean_of_many_is_exact_beside_a_dominant_class(classes):
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_scores_keep_their_digits_far_from_zero(reduction):
+    """A term of 100,000 that all logits have in common leaves the digits that float32 has there, and loses no more."""
+    logits = 1e5 + 8 * torch.randn(2, 1000, generator=torch.Generator().manual_seed(0))
+    scores = ContrastScore(lambda x: x, reduction=reduction)(logits)
+    for row, z in zip(scores, logits.double(), strict=True):
+        for c in (3, int(z.argmax())):
+            rest = torch.cat([z[:c], z[c + 1 :]])
+            expected = {"logsumexp": rest.logsumexp(0), "mean": rest.mean(), "max": rest.max()}[reduction]
+            assert row[c].item() == pytest.approx((z[c] - expected).item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_top_rivals_of_21000_classes(reduction):
     logits = torch.randn(4, 21_000, generator=torch.Generator().manual_seed(0))
     scores = ContrastScore(lambda x: x, top_rivals(5), reduction)(logits)
