@@ -263,7 +263,8 @@ class TestTargetsOfToolkits:
         torch.testing.assert_close(cam.attribute(x, target), cam.attribute(x, 2))
 
     def test_positions(self, net, x):
-        cam = LayerDiffGradCam(net.features, net.features[0])
+        model = nn.Sequential(net.features, nn.Conv2d(5, 4, 7, padding=3))
+        cam = LayerDiffGradCam(model, net.features)
         expected = cam.attribute(x, target=[(1, 2, 3), (0, 1, 1), (2, 0, 0)])
-        given = [tuple(each) for each in np.array([(1, 2, 3), (0, 1, 1), (2, 0, 0)])]
-        torch.testing.assert_close(cam.attribute(x, target=given), expected)
+        target = [tuple(one) for one in np.array([(1, 2, 3), (0, 1, 1), (2, 0, 0)])]
+        torch.testing.assert_close(cam.attribute(x, target=target), expected)

@@ -182,8 +182,12 @@ class TestTheWarning:
 
     def test_a_tagger_of_tokens(self):
         """Rivals would be other tokens, not other classes."""
-        layer = nn.Embedding(9, 4)
-        model, ids = nn.Sequential(layer, nn.Linear(4, 5)), torch.arange(14).view(2, 7) % 9
+        layer, head, ids = nn.Embedding(9, 4), nn.Linear(4, 5), torch.arange(14).view(2, 7) % 9
+
+        def model(tokens):
+            embedded = layer(tokens)
+            return head((embedded + embedded.mean(dim=1, keepdim=True)).tanh())
+
         with pytest.warns(UserWarning, match="`class_dim=-1`"):
             LayerDiffGradCam(model, layer, layout="swin").attribute(ids, (3, 1))
         expected = LayerDiffGradCam(lambda x: model(x).movedim(-1, 1), layer, layout="swin").attribute(ids, (1, 3))

@@ -168,7 +168,7 @@ class TestTheLogitItself:
 
     def test_at_a_position(self):
         features = conv_net().features
-        head = nn.Conv2d(5, 1, 1)
+        head = nn.Conv2d(5, 1, 7, padding=3)
         cam = LayerDiffGradCam(nn.Sequential(features, head), features)
         a = features(X).detach().requires_grad_()
         (g,) = torch.autograd.grad(head(a)[:, 0, 2, 3].sum(), a)
