@@ -147,8 +147,11 @@ class TestText:
         accused, *others = report.evidence
         assert accused in changed.reason
         assert not any(name in changed.reason for name in others)
-        barely_not = with_p_values(report, **{test: 0.0045})
-        assert barely_not.reason != changed.reason
+
+    @pytest.mark.parametrize(("test", "other"), [("p_excessive", "p_static"), ("p_static", "p_excessive")])
+    def test_the_reason_names_only_significant_tests(self, report, test, other):
+        one, barely_one, two = (with_p_values(report, **{test: 0.0, other: p}).reason for p in (1.0, 0.0045, 0.004))
+        assert one == barely_one != two
 
     def test_reasons_differ(self, report):
         unreliable = {
