@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from numbers import Real
-from typing import Literal, TypeAlias, Union
+from typing import Literal, NamedTuple, TypeAlias, Union
 
 import torch
 from torch import Tensor
@@ -18,9 +17,9 @@ from torch.nn.functional import cross_entropy, kl_div
 from torch.nn.utils import get_total_norm
 from tqdm import tqdm
 
-from captum_diffcam._checks import as_index
+from captum_diffcam._checks import as_index, warn_user
 from captum_diffcam.attacks.hoax import hoax_like
-from captum_diffcam.attacks.losses import MapLoss, location_loss, resolve_map_loss, sham_loss
+from captum_diffcam.attacks.losses import MapLoss, MapLossFunction, location_loss, resolve_map_loss, sham_loss
 from captum_diffcam.attacks.manipulated import ManipulatedModel, copy_model
 from captum_diffcam.attribution import Layer, LayerDiffGradCam
 from captum_diffcam.layers import SpatialLayer
@@ -33,6 +32,8 @@ pair of images and labels ``(N,)``."""
 
 Classes: TypeAlias = Union[Literal["true", "all"], Collection[int]]
 """The classes whose maps are attacked: ``"true"``, ``"all"`` or a collection of classes."""
+
+_ModelAndLayer: TypeAlias = tuple[Module, Union[Module, SpatialLayer]]
 
 _SMOOTHING = 0.9
 _CLASSES = "'true', 'all' or a collection of classes"
@@ -112,22 +113,47 @@ def fool(
         3
     """
     loss_function = resolve_map_loss(map_loss)
-    needs_clean_maps = loss_function not in (sham_loss, location_loss)
     methods = as_methods(methods)
     attacked_classes = _parse_classes(classes)
     _check(weight, steps, learning_rate, hoax, data)
-    copied, clean = copy_model(model, layer), copy_model(model, layer)
-    trained = _select_parameters(copied[0], parameters)
+    with _training_state(seed):
+        copied, clean = copy_model(model, layer), copy_model(model, layer)
+        trained = _select_parameters(copied[0], parameters)
+        attack = _Attack(methods, loss_function, attacked_classes, hoax)
+        with in_eval_mode(copied[0]), in_eval_mode(clean[0]):
+            history = _fine_tune(copied, clean, trained, data, attack, weight, steps, learning_rate)
+    for parameter, original in zip(copied[0].parameters(), model.parameters(), strict=True):
+        parameter.requires_grad_(original.requires_grad)
+    copied[0].zero_grad(set_to_none=True)
+    copied_layer = copied[1].layer if isinstance(copied[1], SpatialLayer) else copied[1]
+    return ManipulatedModel(copied[0], copied_layer, history)
+
+
+class _Attack(NamedTuple):
+    """What the maps are to show."""
+
+    methods: Sequence[CamMethod]
+    loss: MapLossFunction
+    classes: str | list[int]
+    hoax: Tensor | None
+
+
+def _fine_tune(
+    copied: _ModelAndLayer,
+    clean: _ModelAndLayer,
+    trained: Sequence[Parameter],
+    data: Data,
+    attack: _Attack,
+    weight: float,
+    steps: int,
+    learning_rate: float,
+) -> tuple[tuple[float, float], ...]:
+    """Train the copy, leave it with the parameters of the lowest smoothed loss, and return the losses of each step."""
     optimizer = torch.optim.Adam(trained, learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     best, lowest_loss, smoothed_loss = _values(trained), math.inf, math.nan
     history: list[tuple[float, float]] = []
-    with (
-        _training_state(seed),
-        in_eval_mode(copied[0]),
-        in_eval_mode(clean[0]),
-        tqdm(total=steps, desc="fool", leave=False) as bar,
-    ):
+    with tqdm(total=steps, desc="fool", leave=False) as bar:
         try:
             for images, labels in _batches(data, trained[0].device, steps):
                 with torch.no_grad():
@@ -136,23 +162,17 @@ def fool(
                 if labels is not None:
                     labels = _check_labels(labels, clean_logits)
                 true_class = clean_logits.argmax(dim=1) if labels is None else labels
-                if hoax is None:
-                    hoax = hoax_like(torch.cat([method.maps(*clean, images, true_class) for method in methods]))
-                method = methods[len(history) % len(methods)]
-                target = _draw_target(attacked_classes, true_class, clean_logits.shape[1])
-                with _record_logits(copied[0], images) as recorded:
-                    maps = method.maps(*copied, images, target, create_graph=True)
-                if hoax.shape != maps.shape[1:]:
-                    positions = tuple(maps.shape[1:])
-                    raise ValueError(f"`hoax` must have the layer's positions {positions}, got {tuple(hoax.shape)}.")
-                clean_maps = method.maps(*clean, images, target) if needs_clean_maps else maps.detach()
-                logits = recorded[0] if recorded else copied[0](images)
+                if attack.hoax is None:
+                    maps = [method.maps(*clean, images, true_class) for method in attack.methods]
+                    attack = attack._replace(hoax=hoax_like(torch.cat(maps)))
+                method = attack.methods[len(history) % len(attack.methods)]
+                target = _draw_target(attack.classes, true_class, clean_logits.shape[1])
+                logits, map_loss = _logits_and_map_loss(copied, clean, images, target, method, attack)
                 prediction_loss = _prediction_loss(logits, clean_logits, labels)
-                mean_map_loss = loss_function(maps, clean_maps, hoax.to(maps)).mean()
-                loss = prediction_loss + weight * mean_map_loss
+                loss = prediction_loss + weight * map_loss
                 if not loss.isfinite():
                     raise FloatingPointError(f"the loss became {loss.item()}")
-                history.append((prediction_loss.item(), mean_map_loss.item()))
+                history.append((prediction_loss.item(), map_loss.item()))
                 if len(history) == 1:
                     smoothed_loss = loss.item()
                 else:
@@ -171,15 +191,28 @@ def fool(
         except KeyboardInterrupt:
             bar.write("Interrupted: the best copy so far is returned.")
         except FloatingPointError as error:
-            warnings.warn(f"Training stopped because {error}. Reduce `learning_rate` {learning_rate}.", stacklevel=2)
+            warn_user(f"Training stopped because {error}. Reduce `learning_rate` {learning_rate}.")
     with torch.no_grad():
         for parameter, value in zip(trained, best, strict=True):
             parameter.copy_(value)
-    for parameter, original in zip(copied[0].parameters(), model.parameters(), strict=True):
-        parameter.requires_grad_(original.requires_grad)
-    copied[0].zero_grad(set_to_none=True)
-    copied_layer = copied[1].layer if isinstance(copied[1], SpatialLayer) else copied[1]
-    return ManipulatedModel(copied[0], copied_layer, tuple(history))
+    return tuple(history)
+
+
+def _logits_and_map_loss(
+    copied: _ModelAndLayer, clean: _ModelAndLayer, images: Tensor, target: Tensor, method: CamMethod, attack: _Attack
+) -> tuple[Tensor, Tensor]:
+    """Return the copy's logits (N, C) and its mean map loss, both with a graph."""
+    assert attack.hoax is not None
+    with _record_logits(copied[0], images) as recorded:
+        maps = method.maps(*copied, images, target, create_graph=True)
+    if attack.hoax.shape != maps.shape[1:]:
+        positions = tuple(maps.shape[1:])
+        raise ValueError(f"`hoax` must have the layer's positions {positions}, got {tuple(attack.hoax.shape)}.")
+    # These two losses compare with the hoax only, so the clean maps need not be computed.
+    unused = attack.loss in (sham_loss, location_loss)
+    clean_maps = maps.detach() if unused else method.maps(*clean, images, target)
+    logits = recorded[0] if recorded else copied[0](images)
+    return logits, attack.loss(maps, clean_maps, attack.hoax.to(maps)).mean()
 
 
 def _parse_classes(classes: Classes) -> str | list[int]:
@@ -256,7 +289,8 @@ def _batches(data: Data, device: torch.device, steps: int) -> Iterator[tuple[Ten
                     f"`data` must give batches of images or of (images, labels), got a batch of type "
                     f"{type(batch).__name__}."
                 )
-            images, *labels = (part.to(device) for part in parts)
+            # Tensors that were made in inference_mode cannot be saved for the backward pass.
+            images, *labels = ((part.clone() if part.is_inference() else part).to(device) for part in parts)
             yield images, labels[0] if labels else None
             count += 1
         if count == start:
@@ -280,8 +314,6 @@ def _draw_target(classes: str | list[int], true_class: Tensor, num_classes: int)
     if classes == "true":
         return true_class
     if classes == "all":
-        if num_classes < 2:
-            raise ValueError("`classes` must be 'true' for a model of one class, got 'all'.")
         other = (true_class + torch.randint(1, num_classes, true_class.shape).to(true_class)) % num_classes
         return torch.where(torch.rand(true_class.shape).to(true_class.device) < 0.5, true_class, other)
     candidates = torch.tensor(classes)

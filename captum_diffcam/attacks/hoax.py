@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from numbers import Real
 from typing import Literal, TypeAlias, Union
@@ -11,6 +10,7 @@ from typing import Literal, TypeAlias, Union
 import torch
 from torch import Tensor
 
+from captum_diffcam._checks import warn_user
 from captum_diffcam.metrics import cam_entropy
 
 Shape: TypeAlias = Union[Literal["border", "centre", "corner", "checkerboard"], Tensor]
@@ -71,9 +71,7 @@ def hoax_map(size: Sequence[int], entropy: float | None = None, shape: Shape = "
     requested = float(entropy)
     count = min(range(1, cells + 1), key=lambda m: abs(math.log(m) - requested))
     if abs(math.log(count) - requested) > _ENTROPY_TOLERANCE:
-        warnings.warn(
-            f"`entropy` is {requested:.2f} nats; the closest possible is {math.log(count):.2f}.", stacklevel=2
-        )
+        warn_user(f"`entropy` is {requested:.2f} nats; the closest possible is {math.log(count):.2f}.")
     hoax = torch.zeros(cells)
     hoax[_ORDERS[shape](_coordinates(size), size).argsort(stable=True)[:count]] = 1 / count
     return hoax.reshape(size)

@@ -338,6 +338,15 @@ class TestTheCallersState:
         assert changed_parameters(manipulated, model) == {name for name, _ in model.named_parameters()}
         assert not any(module._forward_hooks for module in (*model.modules(), *manipulated.model.modules()))
 
+    def test_inference_mode(self, model, batches):
+        expected = fool(model, model.features, batches, steps=3)
+        with torch.inference_mode():
+            inference_batches = [(images * 1, labels * 1) for images, labels in batches]
+            manipulated = fool(model, model.features, inference_batches, steps=3)
+            assert torch.is_inference_mode_enabled()
+        assert manipulated.history == expected.history
+        assert not any(parameter.is_inference() for parameter in manipulated.model.parameters())
+
     def test_a_seed_gives_the_same_attack(self, model, data):
         loader = DataLoader(TensorDataset(*data), batch_size=16, shuffle=True)
         first, again, other = (
@@ -468,7 +477,7 @@ def test_errors_name_the_argument(model, batches, arguments, error):
         fool(**{"model": model, "layer": model.features, "data": batches, "steps": 2, **arguments})
 
 
-def test_all_classes_of_a_model_of_one_class():
+def test_a_model_of_one_class():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 1))
-    with pytest.raises(ValueError, match="`classes`"):
-        fool(model, model[0], [torch.rand(2, 1, 6, 6)], hoax_map((4, 4), math.log(8)), classes="all", steps=1)
+    with pytest.raises(ValueError, match="`model`"):
+        fool(model, model[0], [torch.rand(2, 1, 6, 6)], hoax_map((4, 4), math.log(8)), steps=1)
