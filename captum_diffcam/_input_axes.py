@@ -16,7 +16,8 @@ from captum_diffcam.layouts import convolutional
 ChannelDim: TypeAlias = Union[int, Literal["auto"], None]
 """The dimension of an input that holds its channels; None: the input has none; ``"auto"``: found from the run."""
 
-_CONVOLUTIONS = {f"conv{transposed}{d}d": d for d in (1, 2, 3) for transposed in ("", "_transpose")}
+_CONVOLUTIONS = {"conv1d": 3, "conv2d": 4, "conv3d": 5}
+"""And the number of dimensions that they read."""
 _RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 _RECURRENT_CELLS = ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 
@@ -31,7 +32,7 @@ class Reading(NamedTuple):
     """Where the first operation that reads an input takes its channels to be."""
 
     channel_dims: tuple[int | None, ...]
-    """The dimensions of the input that fit. Several where dimensions have the same size."""
+    """The dimensions of the input that fit. None: the input has no channels."""
 
     is_proof: bool
     """Whether the operation moves along positions. A linear layer may mix positions as well as channels."""
@@ -51,7 +52,7 @@ class InputReadings(TorchFunctionMode):
         super().__init__()
         self.inputs = inputs
         self.readings: list[Reading | None] = [None] * len(inputs)
-        self.waiting = {i for i, tensor in enumerate(inputs) if tensor.is_floating_point() and len(tensor)}
+        self.waiting = set(range(len(inputs)))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self.waiting:
@@ -75,11 +76,10 @@ class InputReadings(TorchFunctionMode):
 def _operand(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Tensor, bool] | None:
     """Return what an operation reads as (rows, channels, *size), and whether it moves along the positions."""
     tensor = args[0] if args else kwargs.get("input", kwargs.get("query"))
-    if not isinstance(tensor, Tensor) or tensor.ndim < 2:
+    if not isinstance(tensor, Tensor) or tensor.is_nested or tensor.ndim < 2:
         return None
-    if name in _CONVOLUTIONS:
-        rows = tensor.ndim - 1 - _CONVOLUTIONS[name]
-        return (tensor[None] if rows == 0 else tensor), True
+    if _CONVOLUTIONS.get(name) == tensor.ndim:
+        return tensor, True
     if name in _RECURRENT and tensor.ndim == 3:
         batch_first = bool(args[-1])
         return (tensor if batch_first else tensor.transpose(0, 1)).movedim(-1, 1), True
@@ -115,16 +115,15 @@ def _fitting(tensor: Tensor, operand: Tensor, in_turn: bool) -> tuple[_Dims, _Di
         elif outer == 0 and sorted(positions) == sorted(sizes):
             permuted.append(dim)
     if len(exact) > 1 or tensor.ndim == 2:
-        moved = [dim for dim in exact if _is_moved(tensor, dim, operand)]
         # A short sequence has as many positions as many a later layer has features, so sizes alone say nothing of it.
-        exact = moved if moved or tensor.ndim == 2 else exact
+        exact = [dim for dim in exact if _is_moved(tensor, dim, operand)]
     return tuple(exact), tuple(padded), tuple(permuted)
 
 
 def _is_moved(tensor: Tensor, dim: int | None, operand: Tensor) -> bool:
     """Tell whether an operand is the input itself, with its channels moved to dimension 1."""
     moved = channels_first(tensor, dim)
-    return moved.shape == operand.shape and torch.equal(moved.detach(), operand.detach().to(moved.dtype))
+    return moved.shape == operand.shape and torch.equal(moved.detach(), operand.detach().to(moved))
 
 
 def _positions_of(shape: Sequence[int], dim: int | None) -> tuple[int, ...]:
@@ -227,7 +226,7 @@ def _likely_dims(shape: Sequence[int], grid: Sequence[int], reading: Reading | N
     usual = {dim: _positions_of(shape, dim) for dim in _usual_dims(len(shape))}
     fitting = [dim for dim, sizes in usual.items() if _is_within(grid, sizes)]
     fitting = [dim for dim in fitting if _has_aspect(grid, usual[dim])] or fitting
-    kept = [dim for dim, sizes in usual.items() if sizes == tuple(grid)] if len(grid) == 1 else []
+    kept = [dim for dim, sizes in usual.items() if sizes == tuple(grid)]
     if read:
         both = [dim for dim in read if dim in fitting]
         # In some models a linear layer along time comes before one along features.

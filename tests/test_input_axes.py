@@ -51,14 +51,31 @@ def recur(prepare, features):
 class Frames(nn.Module):
     """A convolution over each frame of (N, T, C, H, W), for all frames at once or one after the other."""
 
-    def __init__(self, at_once: bool) -> None:
+    def __init__(self, at_once: bool, channels: int = 3) -> None:
         super().__init__()
-        self.conv, self.at_once = nn.Conv2d(3, 6, 3, stride=2), at_once
+        self.conv, self.at_once = nn.Conv2d(channels, 6, 3, stride=2), at_once
 
     def forward(self, x):
         if self.at_once:
             return self.conv(x.flatten(0, 1)).relu().unflatten(0, x.shape[:2]).transpose(1, 2)
         return torch.stack([self.conv(x[:, t]).relu() for t in range(x.shape[1])], dim=2)
+
+
+class Times(nn.Module):
+    """A recurrent cell for one time after the other, or a recurrent layer that has the times first."""
+
+    def __init__(self, features, in_turn) -> None:
+        super().__init__()
+        self.in_turn = in_turn
+        self.layer = nn.GRUCell(features, 6) if in_turn else nn.GRU(features, 6)
+
+    def forward(self, x):
+        if not self.in_turn:
+            return self.layer(x.transpose(0, 1))[0].transpose(0, 1)
+        states = [self.layer(x[:, 0])]
+        for t in range(1, x.shape[1]):
+            states.append(self.layer(x[:, t], states[-1]))
+        return torch.stack(states, dim=1)
 
 
 def cnn_lstm():
@@ -123,6 +140,7 @@ CASES = {
     "gray, repeated": (lambda: convolve(lambda x: x.repeat(1, 3, 1, 1), 2, 3), (2, 1, 12, 12), 1),
     "without channels": (lambda: convolve(lambda x: x[:, None], 2, 1), (2, 12, 16), None),
     "a spectrogram": (lambda: convolve(same, 2, 1, (1, 4)), (2, 1, 16, 40), 1),
+    "bytes, last": (lambda: convolve(lambda x: channels_first(x).float() / 255, 2, 12), (2, 12, 16, 12), 3),
     # clips and volumes
     "a volume": (lambda: convolve(same, 3, 2), (2, 2, 8, 9, 10), 1),
     "a cube": (lambda: convolve(same, 3, 6), (2, 6, 6, 6, 6), 1),
@@ -140,6 +158,7 @@ CASES = {
     "three frames of three colours": (lambda: convolve(lambda x: x.transpose(1, 2), 3, 3), (2, 3, 3, 9, 9), 2),
     "three colours of three frames": (lambda: convolve(same, 3, 3), (2, 3, 3, 9, 9), 1),
     "frames at once": (lambda: (Reader(same, Frames(True)), {}), (2, 5, 3, 9, 11), 2),
+    "a few frames in turn": (lambda: (Reader(same, Frames(False, 6)), {}), (2, 4, 6, 24, 24), 2),
     "frames in turn": (lambda: (Reader(same, Frames(False)), {}), (2, 5, 3, 9, 11), 2),
     # series
     "a series": (lambda: convolve(same, 1, 3), (2, 3, 20), 1),
@@ -151,6 +170,9 @@ CASES = {
     "half as long, last": (lambda: convolve(channels_first, 1, 12, 2, 2), (2, 24, 12), 2),
     "recurrent": (lambda: recur(same, 3), (2, 20, 3), 2),
     "recurrent, many features": (lambda: recur(same, 25), (2, 20, 25), 2),
+    "recurrent, times first": (lambda: tokens(lambda x: x / 2 - 1, Times(25, False)), (2, 20, 25), 2),
+    "recurrent, times in turn": (lambda: tokens(lambda x: x / 2 - 1, Times(25, True)), (2, 20, 25), 2),
+    "recurrent, half as long": (lambda: recur(lambda x: x[:, ::2], 12), (2, 24, 12), 2),
     "recurrent, channels first": (lambda: recur(channels_first, 3), (2, 3, 20), 1),
     "recurrent, normalized": (lambda: recur(lambda x: x / 2 - 1, 7), (2, 20, 7), 2),
     # embeddings
@@ -173,7 +195,8 @@ def build(name):
     torch.manual_seed(0)
     make, shape, dim = CASES[name]
     net, kwargs = make()
-    return net.eval(), kwargs, torch.rand(shape), dim
+    x = torch.rand(shape)
+    return net.eval(), kwargs, (255 * x).byte() if name.startswith("bytes") else x, dim
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -201,31 +224,40 @@ def test_through_a_function_and_with_captums_grad_cam(name):
 
 
 class Unseen(nn.Module):
-    """Read an input by a matrix product, of which nothing tells what was a channel."""
+    """Read an input (N, C, *size) by a matrix product, of which nothing tells what was a channel."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, is_last: bool) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(channels, 6))
+        self.weight, self.is_last = nn.Parameter(torch.randn(channels, 6)), is_last
 
     def forward(self, x):
-        return x.movedim(1, -1) @ self.weight
+        a = x.movedim(1, -1) @ self.weight
+        return a if self.is_last else a.movedim(-1, 1)
 
 
-def unseen(x, movedim, pool=1):
-    """A model that neither tells how it reads its input nor, for an odd pool, whether it keeps the length."""
-    channels = x.shape[1] if movedim is None else x.shape[movedim]
-    prepare = (lambda a: a) if movedim is None else (lambda a: a.movedim(movedim, 1))
-    layer = Unseen(channels)
-    net = Reader(lambda a: prepare(a)[..., ::pool], layer, pool=lambda a: a.tanh().flatten(1, -2).mean(1))
-    return LayerDiffGradCam(net, layer, layout="swin")
+def unseen(x, channel_dim, step, is_last=True):
+    """A map of a model that does not tell how it reads its input, and reads each ``step``-th position of it."""
+
+    def prepare(a):
+        a = a.movedim(channel_dim, 1)
+        return a[(..., *[slice(None, None, step)] * (a.ndim - 2))]
+
+    layer = Unseen(x.shape[channel_dim], is_last)
+    pool = (lambda a: a.tanh().flatten(1, -2).mean(1)) if is_last else (lambda a: a.tanh().flatten(2).mean(2))
+    return LayerDiffGradCam(Reader(prepare, layer, pool=pool), layer, layout="swin" if is_last else None)
 
 
 @pytest.mark.parametrize(
-    ("shape", "dim", "pool"),
+    ("shape", "dim", "step"),
     [
         ((2, 3, 12, 16), 1, 1),
+        ((2, 3, 12, 16), 1, 4),
         ((2, 12, 16, 3), 3, 1),
+        ((2, 12, 16, 3), 3, 2),
         ((2, 30, 12, 16), 1, 1),
+        ((2, 36, 40, 30), 1, 4),
+        ((2, 40, 30, 36), 3, 4),
+        ((2, 13, 14, 12), 1, 3),
         ((2, 6, 3, 12, 12), 2, 1),
         ((2, 20, 3), 2, 1),
         ((2, 3, 20), 1, 1),
@@ -234,26 +266,44 @@ def unseen(x, movedim, pool=1):
         ((2, 30, 20), 1, 1),
     ],
 )
-def test_sizes_tell_where_the_reading_does_not(shape, dim, pool):
+def test_sizes_tell_where_the_reading_does_not(shape, dim, step):
     torch.manual_seed(0)
     x = torch.rand(shape)
-    cam = unseen(x, dim, pool)
+    cam = unseen(x, dim, step)
     expected = expected_attribution(cam.attribute(x, 1), x, dim)
     torch.testing.assert_close(InputAttribution(cam).attribute(x, 1), expected)
 
 
 @pytest.mark.parametrize(
-    ("shape", "dim", "pool"),
-    [((2, 12, 12, 12), 1, 1), ((2, 12, 12, 12), 3, 1), ((2, 20, 24), 2, 2), ((2, 24, 20), 1, 2), ((2, 20, 20), 2, 1)],
+    ("shape", "dim", "step", "is_last"),
+    [
+        ((2, 12, 12, 12), 1, 1, True),
+        ((2, 12, 12, 12), 3, 1, False),
+        ((2, 20, 24), 2, 2, True),
+        ((2, 24, 20), 1, 2, True),
+        ((2, 20, 20), 2, 1, True),
+        ((2, 8, 16), 1, 2, False),  # as long as it has channels by chance
+        ((2, 16, 8), 2, 2, False),
+    ],
 )
-def test_an_ambiguous_input_is_refused(shape, dim, pool):
+@pytest.mark.filterwarnings("ignore:`layer`:UserWarning")
+def test_an_ambiguous_input_is_refused(shape, dim, step, is_last):
     torch.manual_seed(0)
     x = torch.rand(shape)
-    cam = unseen(x, dim, pool)
+    cam = unseen(x, dim, step, is_last)
     with pytest.raises(ValueError, match=r"`channel_dim`.*channel_dim=1"):
         InputAttribution(cam).attribute(x, 1)
     expected = expected_attribution(cam.attribute(x, 1), x, dim)
     torch.testing.assert_close(InputAttribution(cam, channel_dim=dim).attribute(x, 1), expected)
+
+
+def test_a_map_with_a_position_for_a_class_token_is_refused():
+    torch.manual_seed(0)
+    token, embed = torch.randn(1, 1, 6), nn.Linear(30, 6)
+    net, kwargs = tokens(lambda x: torch.cat([token.expand(len(x), 1, 6), embed(x)], 1), nn.Linear(6, 6))
+    cam = LayerDiffGradCam(net, net.layer, **kwargs)
+    with pytest.raises(ValueError, match="`channel_dim`"):
+        InputAttribution(cam).attribute(torch.rand(2, 20, 30), 1)
 
 
 def test_a_linear_layer_along_time_is_no_proof():
