@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from math import prod
 from typing import Any, Literal, NamedTuple, TypeAlias, Union
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node, get_gradient_edge
+from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
 from captum_diffcam._checks import as_index
-from captum_diffcam.layouts import convolutional
+from captum_diffcam._internals import without_inference
+from captum_diffcam.axis_tracker import Axes
+from captum_diffcam.forward import LayerRun, explain_run, graph_behind, recording
+from captum_diffcam.layouts import VitLayout, convolutional, swin
 
 ChannelDim: TypeAlias = Union[int, Literal["auto"], None]
 """The dimension of an input that holds its channels; None: the input has none; ``"auto"``: found from the run."""
@@ -25,27 +31,22 @@ _RECURRENT_CELLS = ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 _MOST_PADDING = 16
 
 
-_Dims: TypeAlias = tuple[Union[int, None], ...]
-
-
 class Reading(NamedTuple):
-    """Where the first operation that reads an input takes its channels to be."""
+    """Where the first convolution or recurrent layer that reads an input takes its channels to be."""
 
     channel_dims: tuple[int | None, ...]
     """The dimensions of the input that fit. None: the input has no channels."""
 
-    is_proof: bool
-    """Whether the operation moves along positions. A linear layer may mix positions as well as channels."""
-
     permuted_sizes: tuple[int, ...] = ()
-    """The sizes of the positions, where the operation reads them in another order than the input has them."""
+    """The sizes of the positions, where the layer reads them in another order than the input has them."""
 
 
 class InputReadings(TorchFunctionMode):
-    """While the model runs inside, find for each input the first convolution, recurrent or linear layer that reads it.
+    """While the model runs inside, find for each input the first convolution or recurrent layer that reads it.
 
-    The input itself is not followed, since models copy, normalise and permute it. An operation reads an input if its
-    channels and sizes are those of the input in one order of its dimensions.
+    The input itself is not followed, since models copy, normalise and permute it. A layer reads an input if its
+    channels and sizes are those of the input in one order of its dimensions. A table, of which a linear layer reads
+    all features, has channels only.
     """
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
@@ -56,47 +57,40 @@ class InputReadings(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self.waiting:
-            # Operations of exported programs are called conv2d.default.
-            operand = _operand(getattr(func, "__name__", "").partition(".")[0], args, kwargs or {})
+            operand = _operand(getattr(func, "__name__", ""), args, kwargs or {})
             if operand is not None:
-                self._record(*operand)
+                self._record(operand, func is linear)
         return func(*args, **(kwargs or {}))
 
-    def _record(self, operand: Tensor, is_proof: bool) -> None:
+    def _record(self, operand: Tensor, is_linear: bool) -> None:
         for i in list(self.waiting):
-            exact, padded, permuted = _fitting(self.inputs[i], operand, is_proof)
+            if is_linear and self.inputs[i].ndim != 2:
+                continue
+            exact, padded, permuted = _fitting(self.inputs[i], operand)
             if exact:
-                self.readings[i] = Reading(exact, is_proof)
+                self.readings[i] = Reading(exact)
                 self.waiting.remove(i)
             elif (padded or permuted) and self.readings[i] is None:
-                sizes = () if padded else tuple(operand.shape[2:])
-                self.readings[i] = Reading(padded or permuted, is_proof, sizes)
+                self.readings[i] = Reading(padded or permuted, () if padded else tuple(operand.shape[2:]))
 
 
-def _operand(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Tensor, bool] | None:
-    """Return what an operation reads as (rows, channels, *size), and whether it moves along the positions."""
-    tensor = args[0] if args else kwargs.get("input", kwargs.get("query"))
-    if not isinstance(tensor, Tensor) or tensor.is_nested or tensor.ndim < 2:
+def _operand(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:
+    """Return what a convolution, recurrent or linear layer reads, as (rows, channels, *size)."""
+    tensor = args[0] if args else kwargs.get("input")
+    if not isinstance(tensor, Tensor) or tensor.is_nested:
         return None
-    if _CONVOLUTIONS.get(name) == tensor.ndim:
-        return tensor, True
     if name in _RECURRENT and tensor.ndim == 3:
         batch_first = bool(args[-1])
-        return (tensor if batch_first else tensor.transpose(0, 1)).movedim(-1, 1), True
-    if name in _RECURRENT or name in _RECURRENT_CELLS:
-        return tensor, True
-    if name == "linear":
-        return tensor.movedim(-1, 1), False
-    if name == "multi_head_attention_forward" and tensor.ndim == 3:
-        return tensor.transpose(0, 1).movedim(-1, 1), False
-    return None
+        return (tensor if batch_first else tensor.transpose(0, 1)).movedim(-1, 1)
+    expected = 2 if name in (*_RECURRENT, *_RECURRENT_CELLS, "linear") else _CONVOLUTIONS.get(name)
+    return tensor if tensor.ndim == expected else None
 
 
-def _fitting(tensor: Tensor, operand: Tensor, in_turn: bool) -> tuple[_Dims, _Dims, _Dims]:
-    """Return the channel dimensions with which an input is the operand: exactly, padded, and with sizes permuted.
+_Dims: TypeAlias = tuple[Union[int, None], ...]
 
-    ``in_turn``: whether the operation may read frames or times one after the other.
-    """
+
+def _fitting(tensor: Tensor, operand: Tensor) -> tuple[_Dims, _Dims, _Dims]:
+    """Return the channel dimensions with which an input is the operand: exactly, padded, and with sizes permuted."""
     rows, channels, *sizes = operand.shape
     exact: list[int | None] = []
     padded: list[int | None] = []
@@ -104,9 +98,9 @@ def _fitting(tensor: Tensor, operand: Tensor, in_turn: bool) -> tuple[_Dims, _Di
     for dim in (None, *range(1, tensor.ndim)):
         positions = _positions_of(tensor.shape, dim)
         outer = len(positions) - len(sizes)
-        # Frames of a clip and slices of a volume may have become examples.
-        expected = {len(tensor) * prod(positions[: max(outer, 0)]), *([len(tensor)] if in_turn else [])}
-        if outer < 0 or rows not in expected or channels != (1 if dim is None else tensor.shape[dim]):
+        # Frames of a clip and slices of a volume may have become examples, all at once or one after the other.
+        fits = outer >= 0 and rows in (len(tensor), len(tensor) * prod(positions[:outer]))
+        if not fits or channels != (1 if dim is None else tensor.shape[dim]):
             continue
         if positions[outer:] == tuple(sizes):
             exact.append(dim)
@@ -165,7 +159,12 @@ def has_positions(tensor: Tensor, grid: Sequence[int], channel_dim: ChannelDim, 
 
 
 def find_channel_dim(
-    tensor: Tensor, grid: Sequence[int], channel_dim: ChannelDim, reading: Reading | None, same_length: bool
+    tensor: Tensor,
+    grid: Sequence[int],
+    channel_dim: ChannelDim,
+    reading: Reading | None,
+    trace: Callable[[], Axes | None],
+    index: int,
 ) -> int | None:
     """Return the dimension of an input that holds its channels, or None where it has none.
 
@@ -174,7 +173,8 @@ def find_channel_dim(
         grid: the sizes of the map.
         channel_dim: what the user passed for this input.
         reading: how the model read the input, where that was seen.
-        same_length: whether the map is as long as a sequence, as that of tokens is.
+        trace: returns what the axes of the map stand for. It is called where the reading does not tell.
+        index: the index of the input.
 
     Raises:
         ValueError: the map does not fit the input, or fits it in several ways.
@@ -191,7 +191,11 @@ def find_channel_dim(
         return channel_dim
     if tensor.ndim - 1 == len(grid):
         return None
-    dims = _likely_dims(tensor.shape, grid, reading, same_length)
+    dims: list[int] | None = [dim for dim in reading.channel_dims if dim is not None] if reading else []
+    if not dims:
+        dims = _traced_dims(trace(), index, tensor, grid)
+    if dims is None:
+        dims = _fitting_dims(tensor.shape, grid)
     if len(dims) != 1:
         usual = " or ".join(f"channel_dim={dim}" for dim in _usual_dims(tensor.ndim))
         raise ValueError(
@@ -199,6 +203,28 @@ def find_channel_dim(
             f"tell which dimension of the input holds its channels. Pass {usual}, for instance."
         )
     return dims[0]
+
+
+def _traced_dims(axes: Axes | None, index: int, tensor: Tensor, grid: Sequence[int]) -> list[int] | None:
+    """Return the dimensions of an input that are no positions of the layer; none if the map does not lie along them.
+
+    None: the run has not shown whence the positions are.
+    """
+    parts = [part for axis in (axes or ()) for part in axis.parts if part.source not in ("examples", "channels")]
+    if not parts or 1 in grid:  # An axis of one entry has no parts.
+        return None
+    dims = [part.source[1] for part in parts if part.source[0] == index and len(part.source) == 2]
+    if len(dims) < len(parts):
+        return None
+    in_order = dims == sorted(set(dims)) and tuple(part.size for part in parts) == tuple(grid)
+    return [dim for dim in range(1, tensor.ndim) if dim not in dims] if in_order else []
+
+
+def _fitting_dims(shape: Sequence[int], grid: Sequence[int]) -> list[int]:
+    """Return the dimensions that may hold the channels by the sizes of the others."""
+    usual = {dim: _positions_of(shape, dim) for dim in _usual_dims(len(shape))}
+    fitting = [dim for dim, sizes in usual.items() if _is_within(grid, sizes)]
+    return [dim for dim in fitting if _has_aspect(grid, usual[dim])] or fitting
 
 
 def _refuse_permuted(tensor: Tensor, grid: Sequence[int], channel_dim: ChannelDim, permuted: Sequence[int]) -> None:
@@ -216,22 +242,6 @@ def _refuse_permuted(tensor: Tensor, grid: Sequence[int], channel_dim: ChannelDi
         f"reads it as {_times(permuted)}. Pass a callable for `layout` that permutes them, and `channel_dim`, which is "
         f"now {channel_dim!r}."
     )
-
-
-def _likely_dims(shape: Sequence[int], grid: Sequence[int], reading: Reading | None, same_length: bool) -> list[int]:
-    """Return the dimensions that may hold the channels, by how the model read the input and by the sizes."""
-    read = [dim for dim in reading.channel_dims if dim is not None] if reading else []
-    if reading and reading.is_proof and len(read) == 1:
-        return read
-    usual = {dim: _positions_of(shape, dim) for dim in _usual_dims(len(shape))}
-    fitting = [dim for dim, sizes in usual.items() if _is_within(grid, sizes)]
-    fitting = [dim for dim in fitting if _has_aspect(grid, usual[dim])] or fitting
-    kept = [dim for dim, sizes in usual.items() if sizes == tuple(grid)]
-    if read:
-        both = [dim for dim in read if dim in fitting]
-        # In some models a linear layer along time comes before one along features.
-        return [] if reading and not reading.is_proof and len(kept) == 1 and kept != both else both
-    return kept if same_length and len(kept) == 1 else fitting
 
 
 def _usual_dims(ndim: int) -> list[int]:
@@ -256,10 +266,62 @@ def _times(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))
 
 
-def keeps_length(attribution: Any) -> bool:
-    """Tell whether an attribution explains tokens, of which a sequence has as many as the input has positions."""
-    layouts = getattr(getattr(attribution, "attribution", attribution), "layouts", [])
-    return any(layout is not convolutional for layout in layouts)
+class LayerTrace:
+    """One more run of the model, made only if something has to be known of how an attribution's layers depend on it."""
+
+    def __init__(self, attribution: Any, inputs: Sequence[Tensor], additional_forward_args: object, at_input: bool):
+        # An attribution that wraps another one explains the layers of that one.
+        self.attribution = getattr(attribution, "attribution", attribution)
+        self.inputs, self.additional_forward_args, self.at_input = inputs, additional_forward_args, at_input
+
+    @cached_property
+    def _run(self) -> tuple[LayerRun, list[Node | None]]:
+        """The run, and for each input the start of its graph. Integers have none."""
+        layer = self.attribution.layer
+        layers = layer if isinstance(layer, list) else [layer]
+        own = getattr(self.attribution, "at_input", [False] * len(layers))
+        with recording():
+            leaves = [without_inference(tensor).detach() for tensor in self.inputs]
+            starts = [
+                get_gradient_edge(leaf.requires_grad_()).node if _is_differentiable(leaf) else None for leaf in leaves
+            ]
+            run, _ = explain_run(
+                self.attribution.forward_func,
+                layers,
+                tuple(leaf.clone() for leaf in leaves),
+                self.additional_forward_args,
+                lambda run: None,
+                at_input=[self.at_input or single for single in own],
+                tensor_index=getattr(self.attribution, "tensor_index", None),
+                run=getattr(self.attribution, "run", None),
+                device_ids=getattr(self.attribution, "device_ids", None),
+                create_graph=True,
+                follow_axes=True,
+            )
+        return run, starts
+
+    def axes(self, layer: int) -> Axes | None:
+        """Return what the positions of a layer's map stand for; None where it is not known."""
+        of_layers = self._run[0].axes
+        axes = of_layers[layer][0] if layer < len(of_layers) else None
+        if axes is None:
+            # Not seen, or not a layer: an attribution of a user's own may return any maps.
+            return None
+        layout = getattr(self.attribution, "layouts", [convolutional] * len(of_layers))[layer]
+        if isinstance(layout, VitLayout):
+            return axes[1:2]
+        # A layout of a user's own is not followed.
+        return axes[2:] if layout is convolutional else axes[1:-1] if layout is swin else None
+
+    def dependencies(self) -> list[set[int]]:
+        """Return for each layer the indices of the inputs on which it depends, as far as autograd tells."""
+        run, starts = self._run
+        behind = [graph_behind(tensor.point for part in parts for tensor in part) for parts in run.tensors]
+        return [{i for i, start in enumerate(starts) if start in nodes} for nodes in behind]
+
+
+def _is_differentiable(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def channels_first(tensor: Tensor, channel_dim: int | None) -> Tensor:

@@ -18,13 +18,13 @@ from captum_diffcam._checks import as_count, as_index, as_inputs, log_usage
 from captum_diffcam._input_axes import (
     ChannelDim,
     InputReadings,
+    LayerTrace,
     channel_dims_of,
     channels_back,
     channels_first,
     check_channel_dim,
     find_channel_dim,
     has_positions,
-    keeps_length,
 )
 from captum_diffcam._internals import modules_of, preserve_model_state
 from captum_diffcam.contrast import as_one_set, check_contrast_is_unambiguous, contrast_mask
@@ -188,9 +188,11 @@ class EquivariantPart(LayerAttribution):
             maps = [call.maps(tensors, 1)]
         grid = maps[0].shape[2:]
         shifts = self._list_shifts(len(grid))
+        at_input = bool(kwargs.get("attribute_to_layer_input"))
+        trace = LayerTrace(self.attribution, tensors, additional_forward_args, at_input)
         # By the index of the input. A table beside an image is not shifted.
         moving = {
-            i: find_channel_dim(tensor, grid, dim, reading, keeps_length(self.attribution))
+            i: find_channel_dim(tensor, grid, dim, reading, lambda: trace.axes(0), i)
             for i, (tensor, dim, reading) in enumerate(zip(tensors, channel_dims, readings.readings, strict=True))
             if has_positions(tensor, grid, dim, reading)
         }

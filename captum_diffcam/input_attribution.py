@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import product
 from typing import Any, overload
 
 import torch
 from captum.attr import Attribution, LayerAttribution
 from torch import Tensor
-from torch.autograd.graph import get_gradient_edge
 
 from captum_diffcam._checks import as_index, as_inputs, log_usage
 from captum_diffcam._input_axes import (
     ChannelDim,
     InputReadings,
-    Reading,
+    LayerTrace,
     channel_dims_of,
     channels_back,
     channels_first,
     check_channel_dim,
     find_channel_dim,
-    keeps_length,
 )
-from captum_diffcam._internals import without_inference
-from captum_diffcam.forward import explain_run, graph_behind, recording
 from captum_diffcam.logits import Target
 
 _LINEAR_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -51,8 +49,9 @@ class InputAttribution(Attribution):
         channel_dim: the dimension of the inputs that holds their channels, counted from 0, the examples: 1 for
             ``(N, C, H, W)``, -1 for ``(N, H, W, C)``, ``(N, T, F)`` and embeddings ``(N, T, D)``, 2 for
             ``(N, T, C, H, W)``. None: the inputs have no channels, as ``(N, H, W)``. ``"auto"``: found from how the
-            model reads the input (the first convolution, recurrent or linear layer) and from the size of the map; an
-            error asks for the argument where they do not tell. For several inputs one for all, or a tuple of one each.
+            model reads the input, else from one more forward pass, which follows the axes of the input, else from the
+            sizes; an error asks for the argument where they do not tell. For several inputs one for all, or a tuple of
+            one each.
         input_index: the index of the input to which the map belongs, or a list of indices, where the model has several
             inputs. The others get zeros. None: the inputs on which the layer depends in the run that is explained, as
             autograd tells from one more forward pass; so the map of a layer that runs for each of two images is drawn
@@ -123,12 +122,17 @@ class InputAttribution(Attribution):
                 raise ValueError(f"`attribution` must return one map of shape (N, 1, *positions), got {got}.")
         if isinstance(maps, list):
             layers = [_normalize(layer) for layer in layers]
-        upsampled = {
-            i: [self._upsample(layer, tensors[i], channel_dims[i], readings.readings[i]) for layer in layers]
-            for i in drawn
-        }
+        at_input = bool(kwargs.get("attribute_to_layer_input"))
+        trace = LayerTrace(self.attribution, tensors, kwargs.get("additional_forward_args"), at_input)
+        upsampled: dict[int, list[Tensor]] = {i: [] for i in drawn}
+        for i, (number, layer) in product(drawn, enumerate(layers)):
+            tensor, dim = tensors[i], None
+            if layer.ndim > 2:
+                axes = partial(trace.axes, number)
+                dim = find_channel_dim(tensor, layer.shape[2:], channel_dims[i], readings.readings[i], axes, i)
+            upsampled[i].append(self._upsample(layer, tensor, dim))
         if len(tensors) > 1 and self.input_index is None:
-            for layer, belongs in enumerate(self._dependencies(tensors, kwargs)):
+            for layer, belongs in enumerate(self._dependencies(tensors, trace)):
                 for i in set(drawn) - belongs:
                     upsampled[i][layer] = torch.zeros_like(upsampled[i][layer])
         attributions = tuple(
@@ -149,34 +153,12 @@ class InputAttribution(Attribution):
             raise IndexError(f"`input_index` must be from 0 to {count - 1}, got {self.input_index!r}.")
         return [i % count for i in indices]
 
-    def _dependencies(self, tensors: tuple[Tensor, ...], kwargs: dict[str, Any]) -> list[set[int]]:
+    def _dependencies(self, tensors: tuple[Tensor, ...], trace: LayerTrace) -> list[set[int]]:
         """Return for each layer the indices of the inputs on which it depends, in the run that is explained."""
-        explained = getattr(self.attribution, "attribution", self.attribution)
-        layers = explained.layer if isinstance(explained.layer, list) else [explained.layer]
-        at_input = getattr(explained, "at_input", [False] * len(layers))
         # Of integers autograd tells nothing.
         differentiable = all(tensor.is_floating_point() or tensor.is_complex() for tensor in tensors)
-        dependencies: list[set[int]] = []
-        if differentiable:
-            with recording():
-                leaves = [without_inference(tensor).detach().requires_grad_() for tensor in tensors]
-                starts = [get_gradient_edge(leaf).node for leaf in leaves]
-                run, _ = explain_run(
-                    explained.forward_func,
-                    layers,
-                    tuple(leaf.clone() for leaf in leaves),
-                    kwargs.get("additional_forward_args"),
-                    lambda run: None,
-                    at_input=[bool(kwargs.get("attribute_to_layer_input")) or single for single in at_input],
-                    tensor_index=getattr(explained, "tensor_index", None),
-                    run=getattr(explained, "run", None),
-                    device_ids=getattr(explained, "device_ids", None),
-                    create_graph=True,
-                )
-            for parts in run.tensors:
-                behind = graph_behind(tensor.point for part in parts for tensor in part)
-                dependencies.append({i for i, start in enumerate(starts) if start in behind})
-        if not all(dependencies) or not differentiable:
+        dependencies = trace.dependencies() if differentiable else []
+        if not dependencies or not all(dependencies):
             raise ValueError(
                 f"`input_index` must be given: autograd does not tell on which of {len(tensors)} inputs `layer` "
                 "depends. Pass the index of the input to which the map belongs, or a list of indices. The other inputs "
@@ -184,13 +166,12 @@ class InputAttribution(Attribution):
             )
         return dependencies
 
-    def _upsample(self, maps: Tensor, tensor: Tensor, channel_dim: ChannelDim, reading: Reading | None) -> Tensor:
+    def _upsample(self, maps: Tensor, tensor: Tensor, channel_dim: int | None) -> Tensor:
         """Return a layer's maps in the shape of one input."""
         if maps.ndim == 2:
             # A layer without positions says the same of the whole input.
             return maps.reshape(-1, *[1] * (tensor.ndim - 1)).expand_as(tensor).contiguous()
-        dim = find_channel_dim(tensor, maps.shape[2:], channel_dim, reading, keeps_length(self.attribution))
-        moved = channels_first(tensor, dim)
+        moved = channels_first(tensor, channel_dim)
         mode = self.interpolate_mode or _LINEAR_MODES[maps.ndim - 2]
         try:
             upsampled = LayerAttribution.interpolate(maps, tuple(moved.shape[2:]), mode)
@@ -199,7 +180,7 @@ class InputAttribution(Attribution):
                 f"`interpolate_mode` must suit a map of shape {tuple(maps.shape)}, got {mode!r}. {error}"
             ) from error
         # Contiguous, because sensitivity_max takes a view.
-        return channels_back(upsampled.expand_as(moved), dim).contiguous()
+        return channels_back(upsampled.expand_as(moved), channel_dim).contiguous()
 
 
 def _normalize(maps: Tensor) -> Tensor:

@@ -154,7 +154,7 @@ def test_frames_before_channels_and_images_without_channels():
 
 def test_an_ambiguous_channel_dimension_is_refused():
     net = conv_net()
-    cam = LayerDiffGradCam(lambda x: net(x[..., :3].movedim(-1, 1)), net.features)
+    cam = LayerDiffGradCam(lambda x: net(torch.einsum("nijc->ncij", x[..., :3])), net.features)
     x = torch.rand(2, 9, 9, 9)
     with pytest.raises(ValueError, match="`channel_dim`"):
         EquivariantPart(cam, 1).attribute(x, 1)
