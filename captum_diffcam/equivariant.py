@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
 from itertools import product
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -26,7 +26,7 @@ from captum_diffcam._input_axes import (
     find_channel_dim,
     has_positions,
 )
-from captum_diffcam._internals import modules_of, preserve_model_state
+from captum_diffcam._internals import modules_of, preserve_model_state, preserve_random_state
 from captum_diffcam.contrast import as_one_set, check_contrast_is_unambiguous, contrast_mask
 from captum_diffcam.logits import Target, as_logits, at_least_float32, has_one_logit, resolve_target
 from captum_diffcam.results import EquivariantSplit
@@ -274,7 +274,8 @@ class _ResolvedCall:
             self.kwargs["contrast"] = as_one_set(contrast)
         self.is_one_logit = False
         if callable(target) or callable(contrast):
-            with torch.no_grad(), preserve_model_state(modules_of(attribution.forward_func, [])):
+            modules = modules_of(attribution.forward_func)
+            with torch.no_grad(), preserve_random_state(inputs), preserve_model_state(modules):
                 output = attribution.forward_func(*inputs, *(self.additional or ()))
                 class_dim = getattr(attribution, "class_dim", None)
                 logits, classes = resolve_target(as_logits(output, class_dim), target, class_dim)
@@ -297,8 +298,7 @@ class _ResolvedCall:
                 for value in additional
             )
         if self.is_one_logit:  # Of a single logit, only a callable can name class 0.
-            classes = target
-            target = lambda logits: classes  # noqa: E731
+            target = partial(_constant, target)
         maps = self.attribution.attribute(
             inputs if self.as_tuple else inputs[0], target, additional_forward_args=additional, **self.kwargs
         )
@@ -306,6 +306,11 @@ class _ResolvedCall:
             got = f"shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else f"{len(maps)} maps"
             raise ValueError(f"`attribution` must return one map of shape (N, 1, *positions), got {got}.")
         return at_least_float32(maps if self.keeps_graph else maps.detach())
+
+
+def _constant(classes: Tensor, logits: Tensor) -> Tensor:
+    """Return classes that do not depend on the logits, as a target that is called with logits."""
+    return classes
 
 
 def all_shifts(reach: int, dimensions: int = 2) -> list[tuple[int, ...]]:

@@ -11,7 +11,14 @@ from captum.metrics import sensitivity_max
 from nets import conv_net
 from torch import nn
 
-from captum_diffcam import EquivariantPart, InputAttribution, LayerDiffGradCam, predicted, top_rivals
+from captum_diffcam import (
+    EquivariantPart,
+    InputAttribution,
+    LayerDiffGradCam,
+    last_spatial_layer,
+    predicted,
+    top_rivals,
+)
 from captum_diffcam.equivariant import all_shifts, decompose_maps, rounded_shift, shift_images
 
 CROSS = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -2)]
@@ -174,6 +181,22 @@ def test_raw_audio_moves():
     assert InputAttribution(cam).attribute(audio, target=1).shape == (3, 27)
 
 
+def test_layers_by_name_and_as_found(net, x):
+    expected = EquivariantPart(LayerDiffGradCam(net, net.features), 1).attribute(x, TARGETS)
+    by_name = EquivariantPart(LayerDiffGradCam(net, "features"), 1)
+    torch.testing.assert_close(by_name.attribute(x, TARGETS), expected)
+    layer = last_spatial_layer(net, x)
+    at_input = layer._replace(layer=net.head[1], attribute_to_layer_input=True, layout=None)
+    for found in (layer, at_input):
+        cam = LayerDiffGradCam(net, found)
+        plain = LayerDiffGradCam(net, found.layer, layout=found.layout)
+        side = {"attribute_to_layer_input": found.attribute_to_layer_input}
+        expected = EquivariantPart(plain, 1).attribute(x, TARGETS, **side)
+        torch.testing.assert_close(EquivariantPart(cam, 1).attribute(x, TARGETS), expected)
+        upsampled = InputAttribution(EquivariantPart(cam, 1)).attribute(x, TARGETS)
+        torch.testing.assert_close(upsampled, InputAttribution(EquivariantPart(plain, 1)).attribute(x, TARGETS, **side))
+
+
 def test_in_captums_tools(net, x):
     part = EquivariantPart(LayerGradCam(net, net.features), shifts=1)
     cam = InputAttribution(part)
@@ -253,13 +276,15 @@ def test_errors_name_the_argument(net, x):
         EquivariantPart(cam, [(1,)]).attribute(x, 1)
 
 
-def test_running_statistics_stay_in_train_mode(x):
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+def test_the_state_of_a_model_in_train_mode_is_left(x):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5))
     model = nn.Sequential(net, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 6)).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
     with pytest.warns(UserWarning, match="train mode"):
         EquivariantPart(LayerDiffGradCam(model, net), 1).attribute(x, predicted, contrast=top_rivals(2))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
 
 
 def test_numpy_integers(net, x):
