@@ -14,6 +14,10 @@ from captum_diffcam import ContrastScore, top_rivals
 REDUCTIONS = ["logsumexp", "mean", "max"]
 
 
+def above_zero(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return (logits > 0).scatter(1, target[:, None], False)
+
+
 class TestContrastScore:
     """Column c is the score of class c; a column in the set is scored against the set without it."""
 
@@ -41,6 +45,19 @@ class TestContrastScore:
     def test_a_callable_of_ones_own_is_called_for_every_class(self, reduction):
         own = ContrastScore(lambda x: x, lambda logits, target: top_rivals(3)(logits, target), reduction)
         torch.testing.assert_close(own(self.LOGITS), ContrastScore(lambda x: x, top_rivals(3), reduction)(self.LOGITS))
+
+    @pytest.mark.parametrize("reduction", ["logsumexp", "mean", "max"])
+    def test_a_callable_whose_sets_differ_in_size(self, reduction):
+        """The classes of positive logits, without the class itself."""
+        score = ContrastScore(lambda x: x, above_zero, reduction)
+        scores = score(self.LOGITS)
+        sizes = (self.LOGITS > 0).sum(dim=1)
+        assert sizes.min() < sizes.max()
+        for row, z in zip(scores, self.LOGITS.double(), strict=True):
+            for c in range(7):
+                rivals = z[[j for j in range(7) if j != c and z[j] > 0]]
+                reduced = {"logsumexp": rivals.logsumexp(0), "mean": rivals.mean(), "max": rivals.max()}[reduction]
+                assert row[c].item() == pytest.approx((z[c] - reduced).item(), abs=1e-5)
 
     def test_sets_per_example(self):
         scores = ContrastScore(lambda x: x, [[0], [1], [2], [3, 4]], "mean")(self.LOGITS)
