@@ -55,6 +55,18 @@ class TestEffect:
             fooled = held_out_maps(*manipulated[:2], data, method)
             assert pearson(fooled, hoax[None]).mean() > pearson(clean, hoax[None]).mean() + 0.4
 
+    def test_one_method_per_step_in_turn(self, model, batches):
+        seen = []
+
+        class Recording(CamMethod):
+            def maps(self, *args, **kwargs):
+                seen.append(self)
+                return super().maps(*args, **kwargs)
+
+        methods = [Recording(LayerDiffGradCam, reduction=name) for name in ("logsumexp", "mean", "max")]
+        fool(model, model.features, batches, hoax_map((8, 8), 3.0), methods=methods, steps=5)
+        assert seen == [*methods, *methods[:2]]
+
     def test_attention_is_differentiated_twice(self):
         """The fused attention kernels have no second derivative."""
 
