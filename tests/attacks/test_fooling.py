@@ -274,6 +274,25 @@ class TestOptimisation:
 
         assert returned(2.3) < 1 < returned(2.0)
 
+    @pytest.mark.parametrize(("scale", "sign"), [(0.55, -1), (0.52, 1)])
+    def test_the_default_weight_is_four(self, scale, sign):
+        """4 * 0.55 / 9 = 0.244 and 4 * 0.52 / 9 = 0.231; the gradient of the cross-entropy is -0.238."""
+        model = OneWeight()
+        data = [(torch.ones(2, 1, 3, 3), torch.tensor([0, 0]))]
+
+        def falling(maps, clean_maps, hoax):
+            return scale * maps.flatten(1).mean(dim=1)
+
+        options = {"map_loss": falling, "steps": 2, "parameters": ["conv"]}
+        weight = fool(model, model.conv, data, hoax_map((3, 3), 1.0986), **options).model.conv.weight.item()
+        # The default learning rate is 0.001.
+        assert weight == pytest.approx(1 + 0.001 * sign, abs=1e-5)
+
+    def test_three_hundred_steps_by_default(self):
+        model = OneWeight()
+        data = [(torch.ones(2, 1, 3, 3), torch.tensor([0, 0]))]
+        assert len(fool(model, model.conv, data, hoax_map((3, 3), 1.0986)).history) == 300
+
     def test_the_lowest_loss_is_that_of_the_clean_model_if_training_only_harms(self, model, batches):
         manipulated = fool(model, model.features, batches, steps=10, learning_rate=3.0)
         assert manipulated.history[-1][0] > manipulated.history[0][0]
@@ -334,9 +353,10 @@ class TestTheCallersState:
         model.head[3].weight.grad = torch.ones_like(model.head[3].weight)
         before = copy.deepcopy(model.state_dict())
         modes = [module.training for module in model.modules()]
+        torch.manual_seed(123)
         random = torch.get_rng_state()
         with torch.no_grad():
-            manipulated = fool(model, model.features, batches, steps=3)
+            manipulated = fool(model, model.features, batches, steps=3, classes="all")
             assert not torch.is_grad_enabled()
         assert torch.equal(torch.get_rng_state(), random)
         assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
