@@ -326,7 +326,9 @@ class _LateGraph(saved_tensors_hooks):
         super().__init__(self._pack, self._unpack)
 
     def _pack(self, tensor: Tensor) -> Any:
-        return (tensor, version_of(tensor)) if self.keeps else None
+        # Detached, because an output that is kept by its own operation would keep the whole graph alive. It shares the
+        # version of the tensor, and autograd attaches it to the graph again.
+        return (tensor.detach(), version_of(tensor)) if self.keeps else None
 
     def _unpack(self, kept: Any) -> Tensor:
         # Where there are hooks, autograd leaves the check of versions to them.

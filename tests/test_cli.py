@@ -412,6 +412,17 @@ def test_processes_share_the_images(folder, monkeypatch, order):
     assert not (folder / "report" / ".parts").exists()
 
 
+def test_a_process_with_unreadable_images_does_not_stop_the_others(folder, monkeypatch):
+    """Torchrun ends all processes as soon as one returns anything but 0."""
+    (folder / "images" / "a.jpg").write_bytes(b"no image at all")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert explain() == 0
+    monkeypatch.setenv("RANK", "1")
+    assert explain() == 3
+    assert manifest(folder)["skipped"] == 1
+
+
 def test_a_process_that_dies_does_not_take_the_page_with_it(folder, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 from torch import nn
@@ -120,3 +122,18 @@ def test_errors_name_the_argument(net, x):
         cam.attribute_rivals(x, 1, [1, 2])
     with pytest.raises(TypeError, match="`inputs` must"):
         cam.attribute_rivals([x], 1)
+
+
+def test_nothing_of_a_run_is_kept_alive():
+    """Operations such as exp keep their own output, which must not keep the operation in turn."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Softmax(dim=1), nn.Linear(4, 3))
+    cam = LayerDiffGradCam(model, model[0])
+
+    def tensors_after_a_run():
+        cam.attribute_rivals(torch.rand(2, 3, 8, 8), 0)
+        gc.collect()
+        return sum(type(thing) is torch.Tensor for thing in gc.get_objects())
+
+    tensors_after_a_run()
+    before = tensors_after_a_run()
+    assert tensors_after_a_run() == before

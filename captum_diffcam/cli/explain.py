@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         Subset(images, share), options.batch_size, num_workers=options.workers, collate_fn=as_batch
     )
     report.begin()
-    complete, skipped = False, 0
+    complete = False
     try:
         with _library_errors(), _notes(), tqdm(total=len(share), unit="image", disable=process > 0) as bar:
             for batch in loader:
@@ -77,7 +77,6 @@ def run(options: argparse.Namespace) -> int:
                     {"index": index, "skipped": {"file": files[index].name, "reason": reason}}
                     for index, reason in batch.skipped
                 ]
-                skipped += len(records)
                 for record in records:
                     bar.write(f"{record['skipped']['file']} cannot be read: {record['skipped']['reason']}", sys.stderr)
                 if batch.inputs is not None:
@@ -96,7 +95,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"Explained {counts['explained']} of {len(files)} images: {options.out / PAGE}")
     if not complete:
         return 130
-    return 3 if skipped else 0
+    # Only the last process to finish answers for all of them, because torchrun ends the others if one fails.
+    return 3 if counts is not None and counts["skipped"] else 0
 
 
 def _device(name: str | None) -> torch.device:

@@ -209,8 +209,7 @@ class Explainer:
         self.questions = questions
         self.target = target
         self.reduction = reduction
-        self.at_input = layer.attribute_to_layer_input
-        self.cam = _METHODS[method](self._score_columns, layer.layer, layout=layer.layout)
+        self.cam = _METHODS[method](self._score_columns, layer)
 
     def _targets(self, logits: Tensor) -> Tensor:
         return logits.argmax(dim=1) if self.target is None else torch.full_like(logits[:, 0], self.target).long()
@@ -240,7 +239,7 @@ class Explainer:
     def __call__(self, images: Tensor) -> Answers:
         """Return the maps of the images, (N, channels, H, W), and what belongs to them."""
         n_questions = len(self.questions)
-        ranked = self.cam.attribute_rivals(images, 0, self.is_score, attribute_to_layer_input=self.at_input)
+        ranked = self.cam.attribute_rivals(images, 0, self.is_score)
         _, all_scores, logits = ranked.logits.split_with_sizes([1, int(self.is_score.sum()), self.n_classes], dim=1)
         # The columns come in the order of their values; a column that is ruled out is missing, and its map stays zero.
         maps = torch.zeros_like(ranked.maps[:, :, 0])
