@@ -428,8 +428,8 @@ def two_logits(model: Callable[..., Any]) -> TwoLogits:
             (N, 1, ...).
 
     Returns:
-        TwoLogits: a :class:`torch.nn.Module` that returns (N, 2) or (N, 2, ...). The model is its submodule ``model``:
-        layers are the same objects, and ``train()`` and ``eval()`` reach them.
+        Module: a module that returns (N, 2) or (N, 2, ...). The model is its submodule ``model``: layers are the same
+        objects, and ``train()`` and ``eval()`` reach them.
 
     Raises:
         TypeError: ``model`` is not callable, or its output is no tensor of floating-point numbers.
