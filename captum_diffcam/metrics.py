@@ -9,15 +9,16 @@ from torch.nn.functional import normalize
 from captum_diffcam.logits import at_least_float32
 
 _CONSTANT = 1e-5
-"""Below this share of its largest value a map's variation is rounding."""
+"""A map whose variation is below this share of its largest value counts as constant: in float32 it is rounding."""
 
 
 def cam_entropy(maps: Tensor) -> Tensor:
-    r"""Shannon entropy of each map after ReLU and division by its sum, in nats.
+    r"""Return the Shannon entropy in nats of each map's positive part, taken as a distribution over positions.
 
     .. math:: H = -\sum_i p_i \log p_i, \qquad p = \frac{\operatorname{relu}(M)}{\sum \operatorname{relu}(M)}
 
-    A map that lights m positions evenly has entropy :math:`\log m`. A map without a positive value has entropy zero.
+    If a map has m equal positive values, its entropy is :math:`\log m`. If it has no positive value, its entropy is
+    zero.
 
     Args:
         maps: (N, ...), one map per example.
@@ -25,31 +26,34 @@ def cam_entropy(maps: Tensor) -> Tensor:
     Returns:
         (N,)
 
+    Raises:
+        ValueError: ``maps`` has no dimension of examples.
+
     Example:
         >>> import torch
         >>> from captum_diffcam.metrics import cam_entropy
         >>> cam_entropy(torch.ones(1, 1, 7, 4)).exp()
         tensor([28.0000])
     """
-    positive = at_least_float32(maps).flatten(1).relu()
+    positive = _flat("maps", maps).relu()
     total = positive.sum(dim=1, keepdim=True)
     shares = positive / total.where(total > 0, 1)
-    # Clamped, so that gradients are finite where a map is zero.
+    # The clamp keeps the gradient finite where a map is zero.
     return -(shares * shares.clamp(min=torch.finfo(shares.dtype).tiny).log()).sum(dim=1)
 
 
 def pearson(maps: Tensor, others: Tensor) -> Tensor:
-    r"""Pearson's correlation of each signed map with another, over positions.
+    r"""Return Pearson's correlation of each signed map with another map, over positions.
 
     Args:
         maps: (N, ...)
-        others: maps of the same positions, (N, ...), or (1, ...) for all alike.
+        others: maps of the same positions, (N, ...), or (1, ...) to compare all maps with one.
 
     Returns:
-        (N,), from -1 to 1; zero where a map is constant.
+        (N,), from -1 to 1. If one of the two maps is constant, the correlation is zero.
 
     Raises:
-        ValueError: the positions differ.
+        ValueError: ``others`` has other positions, or another number of examples.
 
     Example:
         >>> import torch
@@ -57,17 +61,25 @@ def pearson(maps: Tensor, others: Tensor) -> Tensor:
         >>> pearson(torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[5.0, 3.0, 1.0]]))
         tensor([-1.0000])
     """
-    if maps.shape[1:] != others.shape[1:]:
+    if maps.shape[1:] != others.shape[1:] or (len(maps) != len(others) and 1 not in (len(maps), len(others))):
         raise ValueError(
-            f"others: got positions {tuple(others.shape[1:])}; allowed are those of maps, {tuple(maps.shape[1:])}"
+            f"`others` must have the shape of `maps`, {tuple(maps.shape)}, or one example of it, got "
+            f"{tuple(others.shape)}."
         )
-    # First to a common size: maps may be tiny, and only their shapes matter.
-    a, b = (_centred(at_least_float32(each).flatten(1)) for each in (maps, others))
+    # The maps are first brought to a common scale, because very small maps would underflow.
+    a, b = (_centred(_flat(name, each)) for name, each in (("maps", maps), ("others", others)))
     return (normalize(a, dim=1, eps=_CONSTANT) * normalize(b, dim=1, eps=_CONSTANT)).sum(dim=1).clamp(-1, 1)
 
 
-def _centred(flat: Tensor) -> Tensor:
-    """Less its mean, as a share of its largest value."""
-    largest = flat.detach().abs().amax(dim=1, keepdim=True)
-    scaled = flat / largest.where(largest > 0, 1)
+def _flat(argument: str, maps: Tensor) -> Tensor:
+    """Return maps as rows, in float32 or better. Shape: (N, ...) -> (N, positions)."""
+    if maps.ndim < 2:
+        raise ValueError(f"`{argument}` must have a shape (N, ...), got {tuple(maps.shape)}. Add the batch dimension.")
+    return at_least_float32(maps).flatten(1)
+
+
+def _centred(rows: Tensor) -> Tensor:
+    """Return each row divided by its largest absolute value, minus its mean."""
+    largest = rows.detach().abs().amax(dim=1, keepdim=True)
+    scaled = rows / largest.where(largest > 0, 1)
     return scaled - scaled.mean(dim=1, keepdim=True)
