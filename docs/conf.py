@@ -45,6 +45,7 @@ autodoc_preserve_defaults = True
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_type_aliases = {
+    "ChannelDim": "captum_diffcam._input_axes.ChannelDim",
     "Classes": "captum_diffcam.attacks.fooling.Classes",
     "ClassNames": "captum_diffcam.figures.ClassNames",
     "Contrast": "captum_diffcam.Contrast",
@@ -52,6 +53,7 @@ autodoc_type_aliases = {
     "Data": "captum_diffcam.attacks.fooling.Data",
     "Drawable": "captum_diffcam.figures.Drawable",
     "Images": "captum_diffcam.images.Images",
+    "Layer": "captum_diffcam.attribution.Layer",
     "Layout": "captum_diffcam.layouts.Layout",
     "Limits": "captum_diffcam.figures.Limits",
     "MapLoss": "captum_diffcam.attacks.losses.MapLoss",
@@ -77,7 +79,10 @@ intersphinx_mapping = {
 public_homes = {
     "Figure": "matplotlib.figure.Figure",
     "LayerAttribution": "captum.attr.LayerAttribution",
+    "Array": "numpy.ndarray",
     "Module": "torch.nn.Module",
+    "Tensor": "torch.Tensor",
+    "TwoLogits": "torch.nn.Module",
     "captum._utils.typing.ModuleOrModuleList": "torch.nn.Module",
     "captum.attr._utils.attribution.Attribution": "captum.attr.Attribution",
     "captum.attr._utils.attribution.GradientAttribution": "captum.attr.GradientAttribution",
@@ -85,6 +90,13 @@ public_homes = {
     "torch._C.Generator": "torch.Generator",
     "torch.nn.modules.module.Module": "torch.nn.Module",
 }
+
+# Pillow has no inventory here, and the type variable of maps has no page.
+nitpick_ignore = [
+    ("py:class", "Image"),
+    ("py:class", "captum_diffcam.results.MapsT"),
+    ("py:obj", "captum_diffcam.results.MapsT"),
+]
 
 bibtex_bibfiles = ["refs.bib"]
 
@@ -115,16 +127,21 @@ sphinx_gallery_conf = {
 
 def link_to_public_home(app, env, node, contnode):
     """A link for a reference that Sphinx did not find, where :data:`public_homes` knows another name for it."""
-    name = public_homes.get(node.get("reftarget"))
+    target = node.get("reftarget")
+    name = public_homes.get(target) or autodoc_type_aliases.get(target)
     if name is None:
         return None
+    if name.startswith("captum_diffcam."):
+        return env.domains.python_domain.resolve_xref(
+            env, node["refdoc"], app.builder, "obj", name, node, nodes.literal(text=target)
+        )
     node["reftarget"] = name
     return intersphinx.missing_reference(app, env, node, nodes.literal(text=name))
 
 
 def keep_colons(app, what, name, obj, options, lines):
     """Keep Napoleon from reading the words before a colon in a constant's first line as its type."""
-    if what in ("attribute", "data"):
+    if what in ("attribute", "data", "property"):
         lines[:0] = ["..", ""]  # an empty comment
 
 

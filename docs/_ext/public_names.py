@@ -20,6 +20,7 @@ FORMULAS = ("captum_diffcam.metrics", "captum_diffcam.weighting")
 def public_names() -> Iterator[tuple[str, object]]:
     """What ``__all__`` of any of the package's modules lists, and the functions of :data:`FORMULAS`."""
     modules = (module.name for module in pkgutil.walk_packages(captum_diffcam.__path__, "captum_diffcam."))
+    modules = (name for name in modules if not name.startswith(("captum_diffcam.cli", "captum_diffcam.__main__")))
     for name in ("captum_diffcam", *modules):
         module = importlib.import_module(name)
         names = [key for key in getattr(module, "__all__", []) if not inspect.ismodule(getattr(module, key))]
