@@ -157,8 +157,8 @@ def differentiable_operations() -> Iterator[None]:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(_run_eagerly())
         # TorchScript fuses operations into one node of the graph. The switch is the thread's own.
-        if jit := getattr(torch, "jit", None):
-            stack.enter_context(jit.optimized_execution(False))
+        if unfused := getattr(getattr(torch, "jit", None), "optimized_execution", None):
+            stack.enter_context(unfused(False))
         yield
 
 

@@ -471,7 +471,7 @@ class _Capture:
         originals = [s for s in self.stand_ins if version_of(s.original) != s.version]
         if any(stand_in.at_input for stand_in in originals):
             raise self.change_in_place()
-        return bool(originals) or any(stand_in.clone._version for stand_in in self.stand_ins)
+        return bool(originals) or any(version_of(stand_in.clone) for stand_in in self.stand_ins)
 
     def change_in_place(self) -> ValueError:
         """Return the error for a tensor that cannot be followed, because it changes under two names."""

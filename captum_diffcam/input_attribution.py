@@ -112,7 +112,7 @@ class InputAttribution(Attribution):
         """
         tensors = as_inputs(inputs)
         channel_dims = channel_dims_of(tensors, self.channel_dim)
-        drawn = self._indices(len(tensors))
+        drawn = self._input_indices(len(tensors))
         with InputReadings(tensors) as readings:
             maps = self.attribution.attribute(tensors if isinstance(inputs, tuple) else tensors[0], target, **kwargs)
         layers = maps if isinstance(maps, list) else [maps]
@@ -143,7 +143,7 @@ class InputAttribution(Attribution):
         )
         return attributions if isinstance(inputs, tuple) else attributions[0]
 
-    def _indices(self, count: int) -> list[int]:
+    def _input_indices(self, count: int) -> list[int]:
         """Return the indices of the inputs on which the map is drawn."""
         if self.input_index is None:
             return list(range(count))

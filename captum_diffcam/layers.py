@@ -389,7 +389,8 @@ def _call(forward_func: Callable[..., Any], tensors: Sequence[Tensor], additiona
 
 def _is_scripted(module: Module) -> bool:
     jit = getattr(torch, "jit", None)
-    return jit is not None and isinstance(module, jit.ScriptModule)
+    kind = getattr(jit, "ScriptModule", None)
+    return kind is not None and isinstance(module, kind)
 
 
 def _start_of_graph(tensor: Tensor) -> Tensor:
