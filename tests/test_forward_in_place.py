@@ -8,7 +8,7 @@ from torch import nn
 from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional
 
-from captum_diffcam import LayerDiffGradCam
+from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
 
 
 class KeepsItsOutput(nn.Module):
@@ -125,3 +125,26 @@ def test_missing_gradients_are_zeros_on_demand():
         torch.rand(2, 3, 6, 6), target=1, grad_kwargs={"materialize_grads": True}
     )
     assert not maps.any()
+
+
+class ChangesWhatWasSaved(nn.Module):
+    """Changes in place a result that its own gradient needs, as no training could."""
+
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head, self.inplace = nn.Conv2d(3, 4, 3), nn.Linear(4, 5), inplace
+
+    def forward(self, x):
+        gate = self.conv(x).sigmoid()
+        gate = gate.mul_(2) if self.inplace else gate * 2
+        return self.head(gate.square().mean((2, 3)))
+
+
+@pytest.mark.parametrize("method", [LayerDiffGradCam, LayerDiffGradCamPlusPlus])
+def test_a_result_that_the_gradient_needs_is_changed_in_place(method):
+    x = torch.rand(2, 3, 6, 6)
+    plain, changes = ChangesWhatWasSaved(False).eval(), ChangesWhatWasSaved(True).eval()
+    torch.testing.assert_close(
+        method(changes, changes.conv).attribute(x, target=1), method(plain, plain.conv).attribute(x, target=1)
+    )
