@@ -70,7 +70,8 @@ class Axis:
 
 Axes: TypeAlias = tuple[Axis, ...]
 
-_MOST_COLORS = 4
+_COLORS = (3, 1, 4, 2)
+"""The numbers of colors of an input, the likeliest first."""
 _PERMUTE = {
     *("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "adjoint"),
     *("T", "mT", "H", "mH"),
@@ -149,7 +150,11 @@ class AxisTracker(TorchFunctionMode):
         if results and not name.startswith("new_") and not name.endswith("_like"):
             tensors = list(_tensors((*args, *kwargs.values())))
             if any(tensor in self._axes for tensor in tensors):
-                for tensor, axes in zip(results, self._follow(func, name, tensors, args, kwargs, results), strict=True):
+                try:
+                    followed = self._follow(func, name, tensors, args, kwargs, results)
+                except Exception:  # a call that was not foreseen must not make the model fail
+                    followed = [self._unknown(tuple(tensor.shape)) for tensor in results]
+                for tensor, axes in zip(results, followed, strict=True):
                     if axes is not None:
                         self._axes[tensor] = axes
         return result
@@ -193,7 +198,7 @@ class AxisTracker(TorchFunctionMode):
         """Return the axes of the best known argument that has the result's shape, or else what broadcasting leaves."""
         tracked = [axes for tensor in tensors if (axes := self.axes_of(tensor)) is not None]
         if alike := [axes for axes in tracked if _sizes(axes) == shape]:
-            return max(alike, key=_known)
+            return tuple(max(of_axis, key=_rank) for of_axis in zip(*alike, strict=True))
         result = list(self._unknown(shape))
         for axes in tracked:
             for i in range(1, min(len(axes), len(shape)) + 1):
@@ -212,7 +217,8 @@ def _input_axes(index: int, shape: tuple[int, ...]) -> Axes:
     """Return the axes of an input: examples, then positions; of images and volumes, one small axis has the colors."""
     colors = None
     if len(shape) >= 4:
-        colors = next((i for i, size in enumerate(shape) if i and size <= _MOST_COLORS), None)
+        small = [i for i, size in enumerate(shape) if i and size in _COLORS]
+        colors = min(small, key=lambda i: _COLORS.index(shape[i]), default=None)
     axes = [Axis(_parts(Part("examples", size))) for size in shape[:1]]
     for i, size in enumerate(shape[1:], 1):
         source = (index, i) if len(shape) > 2 else (index,)
@@ -250,9 +256,11 @@ def _sizes(axes: Axes) -> tuple[int, ...]:
     return tuple(axis.size for axis in axes)
 
 
-def _known(axes: Axes) -> int:
-    """Return of how many axes the positions are known."""
-    return sum(axis.grid is not None for axis in axes)
+def _rank(axis: Axis) -> int:
+    """Return how much is known of an axis: nothing, no positions, examples or positions in order."""
+    if axis.grid:
+        return 3
+    return 0 if axis.has_positions else 2 if axis.is_examples and axis.parts else 1
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
@@ -386,6 +394,15 @@ def _columns(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> list
     return [(*axes[:-3], _channels(shape[-2]), Axis(_parts(*parts)))]
 
 
+def _folded(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> list[Axes] | None:
+    (shape,) = shapes
+    parts = axes[-1].parts
+    if len(axes) != 3 or len(parts) != 2 or axes[-1].grid is None:
+        return None
+    spatial = [Axis(_parts(Part(part.source, size))) for part, size in zip(parts, shape[2:], strict=True)]
+    return [(axes[0], _channels(shape[1]), *spatial)]
+
+
 def _reduced(axes: Axes, args: Any, kwargs: Any, shape: tuple[int, ...]) -> Axes | None:
     dims = _argument(args, kwargs, 1, "dim")
     dims = [dims] if isinstance(dims, int) else dims
@@ -398,9 +415,11 @@ def _reduced(axes: Axes, args: Any, kwargs: Any, shape: tuple[int, ...]) -> Axes
 
 
 def _concatenated(pieces: list[tuple[Tensor, Axes | None]], dim: int) -> Axes:
+    # An empty tensor of one axis adds nothing, whatever it is joined with.
+    pieces = [(tensor, axes) for tensor, axes in pieces if tensor.numel()]
     known = [axes for _, axes in pieces if axes is not None]
-    first = max(known, key=_known)
-    dim %= len(first)
+    best = [max(of_axis, key=_rank) for of_axis in zip(*known, strict=True)]
+    dim %= len(best)
     size = sum(tensor.shape[dim] for tensor, _ in pieces)
     place = [i for i, (_, axes) in enumerate(pieces) if axes is not None and axes[dim].has_positions]
     if not place:
@@ -411,7 +430,7 @@ def _concatenated(pieces: list[tuple[Tensor, Axes | None]], dim: int) -> Axes:
         axis = (pieces[place[0]][1] or ())[dim]
         before = sum(tensor.shape[dim] for tensor, _ in pieces[: place[0]])
         joined = replace(axis, before=axis.before + before, after=axis.after + size - before - axis.size)
-    return (*first[:dim], joined, *first[dim + 1 :])
+    return (*best[:dim], joined, *best[dim + 1 :])
 
 
 def _stacked(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> list[Axes]:
@@ -488,6 +507,7 @@ _RULES: dict[str, Callable[[Axes, Any, Any, Any, Any], list[Axes] | None]] = {
     **dict.fromkeys(_RESHAPE, _reshaped),
     **dict.fromkeys(_EXPAND, _expanded),
     **dict.fromkeys(_SPLIT, _split),
+    "fold": _folded,
     "getitem": _indexed,
     "narrow": _narrowed,
     "pad": _padded,

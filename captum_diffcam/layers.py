@@ -229,7 +229,7 @@ def _candidates(run: _ModelRun) -> list[_LayerTensor]:
             # The inside of a module, such as attention, is not asked for if it is known what the module puts out.
             parts = seen.name.removesuffix(":input").split(".")
             outer = {".".join(parts[:i]) for i in range(1, len(parts))}
-            if seen.is_attention or outer & run.placed_modules:
+            if seen.is_attention or outer & run.placed_modules or isinstance(seen.module, Linear):
                 continue
         elif seen.name not in placed:
             continue
