@@ -101,6 +101,12 @@ class _LayerTensor(NamedTuple):
         return find_placement(self.axes)
 
     @property
+    def outer_names(self) -> set[str]:
+        """The names of the modules around its own."""
+        parts = self.name.removesuffix(":input").split(".")
+        return {".".join(parts[:i]) for i in range(1, len(parts))}
+
+    @property
     def is_flattened(self) -> bool:
         """Whether it is a grid with channels first whose positions are one axis, as poolings of tokens take it in."""
         return not self.axes[1].has_positions and any(len(axis.parts) > 1 for axis in self.axes[2:])
@@ -140,6 +146,8 @@ class _ModelRun(NamedTuple):
     """Tensors with more than one position that modules put out or take in, in the order of execution."""
     placed_modules: set[str]
     """The names of modules of whose output the layout is known."""
+    attention: set[str]
+    """The names of modules that are attention, by the names of their classes."""
     repeated: list[str]
     """The names of modules that ran more than once."""
     shapes: list[str]
@@ -227,14 +235,14 @@ def _candidates(run: _ModelRun) -> list[_LayerTensor]:
     for seen in run.tensors:
         if seen.placement is None:
             # The inside of a module, such as attention, is not asked for if it is known what the module puts out.
-            parts = seen.name.removesuffix(":input").split(".")
-            outer = {".".join(parts[:i]) for i in range(1, len(parts))}
-            if seen.is_attention or outer & run.placed_modules or isinstance(seen.module, Linear):
+            known = seen.outer_names & run.placed_modules
+            if seen.is_attention or known or isinstance(seen.module, Linear):
                 continue
         elif seen.name not in placed:
             continue
         candidates.append(seen)
-    return candidates
+    # Inside attention are queries, keys and values, each only a part of what the tokens say.
+    return [seen for seen in candidates if not seen.outer_names & run.attention] or candidates
 
 
 def _last_reached(candidates: Sequence[_LayerTensor], logits: Tensor) -> SpatialLayer | None:
@@ -377,7 +385,10 @@ def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args:
     # What a module takes in is known from the module that puts it out.
     put_out = {id(tensor.tensor) for tensor in once if not tensor.at_input}
     once = [tensor for tensor in once if not (tensor.at_input and id(tensor.tensor) in put_out)]
-    return _ModelRun(output, once, placed, repeated, [text for module, text in shapes if runs[id(module)] == 1])
+    attention = {name for name, module in modules[0].named_modules() if type(module).__name__.endswith("Attention")}
+    return _ModelRun(
+        output, once, placed, attention, repeated, [text for module, text in shapes if runs[id(module)] == 1]
+    )
 
 
 def _call(forward_func: Callable[..., Any], tensors: Sequence[Tensor], additional_forward_args: object) -> Any:

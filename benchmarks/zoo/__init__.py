@@ -1,7 +1,13 @@
-"""Every classifier of torchvision, and many of timm: does the map agree with one made the long way round?
+"""Many models of torchvision, timm and Hugging Face: is the right layer found, and is its map right?
 
-Random weights, batch normalisation fitted to noise, and a head that is not zero. The layer: for a ViT the normalisation
-before the last attention, for a Swin its last stage, for any other model of torchvision the last feature map. Models of
-timm are of many families, where it is installed (extra ``zoo``), and the layer is the one that ``last_spatial_layer``
-finds. The long way records the whole graph and writes the formulas out once more. Writes zoo.json and zoo.csv.
+Weights are random. Two parts:
+
+choosing: the layer that last_spatial_layer finds and its grid, at two sizes of the input, one of them not square where
+the model allows it, against a table written by hand. Writes choosing.csv.
+
+maps: the maps of both methods against the reference implementation, which records the full graph and writes the
+formulas out once more. Batch normalization is fitted to noise. The layer is the one that last_spatial_layer finds, and
+the last stage for a Swin of torchvision. Models of torchvision and timm only. Writes zoo.csv.
+
+Both write zoo.json. timm and transformers take part where they are installed (extra ``zoo``).
 """

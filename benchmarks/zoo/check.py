@@ -7,20 +7,18 @@ from time import perf_counter
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models import SwinTransformer
 
 from benchmarks.common.layers import choose_layer
 from benchmarks.common.options import UsageError
+from benchmarks.zoo.choosing import FIXED_SIZE, torchvision_model
 from benchmarks.zoo.long_way import Preset, the_long_way
 from benchmarks.zoo.timm_models import PREFIX, build
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
 from captum_diffcam.layers import SpatialLayer
 
-FIXED_SIZE = ("vit_", "maxvit")
-"""Models that take images of 224 pixels alone; all others get smaller ones."""
 TOLERANCE = 1e-3
 """Of the largest value of a map, in float32."""
 
@@ -72,12 +70,10 @@ def _compare(
 def _model(name: str) -> tuple[nn.Module, int]:
     """The model in eval mode, and the side of its images."""
     if name.startswith(PREFIX):
-        model, size = build(name)
+        model, (size, _) = build(name)
     else:
-        extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-        model = torchvision.models.get_model(name, weights=None, **extra)
-        size = 224 if name.startswith(FIXED_SIZE) else 128
-    return model.eval(), size
+        model, size = torchvision_model(name), 224 if name.startswith(FIXED_SIZE) else 128
+    return model, size
 
 
 def _settle(model: nn.Module, size: int) -> None:

@@ -1,4 +1,4 @@
-"""What can be asked: which models."""
+"""What can be asked: which models, and which of the two parts."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import argparse
 
 from benchmarks.common.options import add_resume_arguments
 
-UNPUBLISHED = ("models",)
+UNPUBLISHED = ("models", "part")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this question."""
     parser.add_argument(
         "--models",
         nargs="+",
         metavar="NAME",
-        help="classifiers of torchvision, and timm/NAME where timm is installed (default all)",
+        help="classifiers of torchvision, timm/NAME and hf/NAME where those packages are installed (default all)",
+    )
+    parser.add_argument(
+        "--part",
+        choices=("choosing", "maps"),
+        help="choosing: is the layer found that the table by hand expects? maps: are the maps right? (default both)",
     )
     add_resume_arguments(parser)

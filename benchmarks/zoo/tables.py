@@ -36,3 +36,33 @@ def difference(row: dict[str, Any]) -> float:
     if "refused" in row:
         return 0.0
     return float(max(row[method] for method in HEADER[3:]))
+
+
+CHOOSING_HEADER = ("model", "input", "layer", "grid", "expected", "result")
+
+
+def choosing_rows(choices: list[dict[str, Any]]) -> list[list[str]]:
+    """Return a row for each model and input: the layer that was found, its grid, and what was expected."""
+    return [
+        [
+            row["model"],
+            _times(row["input"]),
+            f"{row['layer']} ({row['layout']})" if row["layout"] else row["layer"],
+            _times(row["grid"]),
+            row["expected"],
+            row["result"],
+        ]
+        for row in choices
+    ]
+
+
+def choosing_table(choices: list[dict[str, Any]]) -> str:
+    """Return the choices that are not as expected, or else a few of them."""
+    odd = [row for row in choices if row["result"] != "right"] or choices[:SHOWN]
+    right = sum(row["result"] == "right" for row in choices)
+    lines = table(CHOOSING_HEADER, choosing_rows(odd), limits=(24, 11, 24, 7, 24, 7))
+    return f"{lines}\n{right} of {len(choices)} layers are those that the table by hand expects"
+
+
+def _times(sides: list[int]) -> str:
+    return "x".join(map(str, sides))

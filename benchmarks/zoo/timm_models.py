@@ -84,14 +84,32 @@ def timm_models() -> list[str]:
     return [PREFIX + name for name in FAMILIES] if importlib.util.find_spec("timm") else []
 
 
-def build(name: str) -> tuple[nn.Module, int]:
-    """The model with random weights in eval mode, and the side of the images that it is given."""
+def build(name: str, size: tuple[int, int] = (_SMALL, _SMALL)) -> tuple[nn.Module, tuple[int, int]]:
+    """Return the model with random weights in eval mode, and a size of images that it takes, near the given one."""
     import timm
 
-    model: Any = timm.create_model(name.removeprefix(PREFIX)).eval()
+    name = name.removeprefix(PREFIX)
+    model: Any = timm.create_model(name).eval()
+    side = model.default_cfg["input_size"][-1]
+    # Some take one size alone, which some of these let one choose.
+    own = (side, side if size[0] == size[1] else 2 * side)
+    if _takes(model, size):
+        return model, size
+    if own[0] != own[1]:
+        try:
+            model = timm.create_model(name, img_size=own).eval()
+        except (TypeError, AssertionError, RuntimeError, ValueError):
+            own = (side, side)
+        if not _takes(model, own):
+            own = (side, side)
+            model = timm.create_model(name).eval()
+    return model, own
+
+
+def _takes(model: nn.Module, size: tuple[int, int]) -> bool:
     try:
         with torch.no_grad():
-            model(torch.zeros(1, 3, _SMALL, _SMALL))
-    except (RuntimeError, AssertionError):  # one size alone
-        return model, model.default_cfg["input_size"][-1]
-    return model, _SMALL
+            model(torch.zeros(1, 3, *size))
+    except (RuntimeError, AssertionError, ValueError):
+        return False
+    return True

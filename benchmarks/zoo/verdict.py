@@ -9,8 +9,13 @@ from benchmarks.zoo.tables import difference
 
 
 def verdict(record: dict[str, Any]) -> list[str]:
-    """Whether the maps are right."""
-    models = record["models"]
+    """Return whether the maps are right, and whether the layers are those that were expected."""
+    return [*_of_maps(record["models"]), *_of_layers(record.get("choosing", []))]
+
+
+def _of_maps(models: list[dict[str, Any]]) -> list[str]:
+    if not models:
+        return []
     failed = [row["model"] for row in models if not row["agrees"]]
     if failed:
         return [
@@ -25,6 +30,23 @@ def verdict(record: dict[str, Any]) -> list[str]:
         f"{TOLERANCE:g} counts as rounding.",
         *([f"Refused with a reason, which stands in zoo.json: {', '.join(refused)}."] if refused else []),
     ]
+
+
+def _of_layers(choices: list[dict[str, Any]]) -> list[str]:
+    if not choices:
+        return []
+    names = {result: _models(choices, result) for result in ("right", "refused", "wrong")}
+    models = len({row["model"] for row in choices})
+    if names["wrong"]:
+        return [f"Of {models} models, {len(names['wrong'])} have a wrong layer or grid: {', '.join(names['wrong'])}."]
+    sentences = [f"For {len(names['right'])} of {models} models, the layer and the grid found are the expected ones."]
+    if names["refused"]:
+        sentences.append(f"No layer is chosen, with a reason, for {', '.join(names['refused'])}.")
+    return sentences
+
+
+def _models(choices: list[dict[str, Any]], result: str) -> list[str]:
+    return list(dict.fromkeys(row["model"] for row in choices if row["result"] == result))
 
 
 def _count(models: int) -> str:
