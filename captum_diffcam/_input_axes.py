@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from math import prod
+from itertools import permutations
 from typing import Any, Literal, NamedTuple, TypeAlias, Union
 
 import torch
@@ -27,15 +27,14 @@ _CONVOLUTIONS = {"conv1d": 3, "conv2d": 4, "conv3d": 5}
 _RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 _RECURRENT_CELLS = ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 
-# Models pad an input before they read it, by at most half of a large kernel on either side.
-_MOST_PADDING = 16
+_MOST_COLORS = 4
 
 
 class Reading(NamedTuple):
     """Where the first convolution or recurrent layer that reads an input takes its channels to be."""
 
-    channel_dims: tuple[int | None, ...]
-    """The dimensions of the input that fit. None: the input has no channels."""
+    channel_dim: int | None
+    """The dimension of the input. None: the input has no channels."""
 
     permuted_sizes: tuple[int, ...] = ()
     """The sizes of the positions, where the layer reads them in another order than the input has them."""
@@ -44,34 +43,23 @@ class Reading(NamedTuple):
 class InputReadings(TorchFunctionMode):
     """While the model runs inside, find for each input the first convolution or recurrent layer that reads it.
 
-    The input itself is not followed, since models copy, normalise and permute it. A layer reads an input if its
-    channels and sizes are those of the input in one order of its dimensions. A table, of which a linear layer reads
-    all features, has channels only.
+    A layer reads an input if its operand is the input itself, with its dimensions in some order. A table, of which a
+    linear layer reads all features, has channels only.
     """
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()
         self.inputs = inputs
         self.readings: list[Reading | None] = [None] * len(inputs)
-        self.waiting = set(range(len(inputs)))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self.waiting:
+        if None in self.readings:
             operand = _operand(getattr(func, "__name__", ""), args, kwargs or {})
             if operand is not None:
-                self._record(operand, func is linear)
+                for i, tensor in enumerate(self.inputs):
+                    if self.readings[i] is None and (func is not linear or tensor.ndim == 2):
+                        self.readings[i] = _reading(tensor, operand)
         return func(*args, **(kwargs or {}))
-
-    def _record(self, operand: Tensor, is_linear: bool) -> None:
-        for i in list(self.waiting):
-            if is_linear and self.inputs[i].ndim != 2:
-                continue
-            exact, padded, permuted = _fitting(self.inputs[i], operand)
-            if exact:
-                self.readings[i] = Reading(exact)
-                self.waiting.remove(i)
-            elif (padded or permuted) and self.readings[i] is None:
-                self.readings[i] = Reading(padded or permuted, () if padded else tuple(operand.shape[2:]))
 
 
 def _operand(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:
@@ -86,38 +74,24 @@ def _operand(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor |
     return tensor if tensor.ndim == expected else None
 
 
-_Dims: TypeAlias = tuple[Union[int, None], ...]
-
-
-def _fitting(tensor: Tensor, operand: Tensor) -> tuple[_Dims, _Dims, _Dims]:
-    """Return the channel dimensions with which an input is the operand: exactly, padded, and with sizes permuted."""
-    rows, channels, *sizes = operand.shape
-    exact: list[int | None] = []
-    padded: list[int | None] = []
-    permuted: list[int | None] = []
+def _reading(tensor: Tensor, operand: Tensor) -> Reading | None:
+    """Return how an operand is an input with its channels moved to dimension 1; None if it is not, or in many ways."""
+    if tensor.numel() != operand.numel():
+        return None
+    in_order: list[int | None] = []
+    permuted: list[Reading] = []
     for dim in (None, *range(1, tensor.ndim)):
-        positions = _positions_of(tensor.shape, dim)
-        outer = len(positions) - len(sizes)
-        # Frames of a clip and slices of a volume may have become examples, all at once or one after the other.
-        fits = outer >= 0 and rows in (len(tensor), len(tensor) * prod(positions[:outer]))
-        if not fits or channels != (1 if dim is None else tensor.shape[dim]):
-            continue
-        if positions[outer:] == tuple(sizes):
-            exact.append(dim)
-        elif outer == 0 and all(0 <= now - was <= _MOST_PADDING for now, was in zip(sizes, positions, strict=True)):
-            padded.append(dim)
-        elif outer == 0 and sorted(positions) == sorted(sizes):
-            permuted.append(dim)
-    if len(exact) > 1 or tensor.ndim == 2:
-        # A short sequence has as many positions as many a later layer has features, so sizes alone say nothing of it.
-        exact = [dim for dim in exact if _is_moved(tensor, dim, operand)]
-    return tuple(exact), tuple(padded), tuple(permuted)
-
-
-def _is_moved(tensor: Tensor, dim: int | None, operand: Tensor) -> bool:
-    """Tell whether an operand is the input itself, with its channels moved to dimension 1."""
-    moved = channels_first(tensor, dim)
-    return moved.shape == operand.shape and torch.equal(moved.detach(), operand.detach().to(moved))
+        moved = channels_first(tensor, dim)
+        for order in permutations(range(2, moved.ndim)):
+            candidate = moved.permute(0, 1, *order)
+            if candidate.shape == operand.shape and torch.equal(candidate.detach(), operand.detach().to(candidate)):
+                if list(order) == sorted(order):
+                    in_order.append(dim)
+                else:
+                    permuted.append(Reading(dim, tuple(candidate.shape[2:])))
+    if len(in_order) == 1:
+        return Reading(in_order[0])
+    return permuted[0] if len(permuted) == 1 and not in_order else None
 
 
 def _positions_of(shape: Sequence[int], dim: int | None) -> tuple[int, ...]:
@@ -154,7 +128,7 @@ def has_positions(tensor: Tensor, grid: Sequence[int], channel_dim: ChannelDim, 
     behind = tensor.ndim - 1
     if channel_dim == "auto" and behind == len(grid):
         # Raw audio and ids. Larger inputs without channels may be anything else, too.
-        return None in reading.channel_dims if reading else behind == 1
+        return reading.channel_dim is None if reading else behind == 1
     return behind - (channel_dim is not None) == len(grid)
 
 
@@ -191,11 +165,13 @@ def find_channel_dim(
         return channel_dim
     if tensor.ndim - 1 == len(grid):
         return None
-    dims: list[int] | None = [dim for dim in reading.channel_dims if dim is not None] if reading else []
-    if not dims:
+    if reading and reading.channel_dim is not None:
+        return reading.channel_dim
+    dims: list[int] | None = _fitting_dims(tensor.shape, grid, same_aspect=True)
+    if dims != [1] or tensor.shape[1] > _MOST_COLORS:  # Of images and volumes with colors first there is no doubt.
         dims = _traced_dims(trace(), index, tensor, grid)
     if dims is None:
-        dims = _fitting_dims(tensor.shape, grid)
+        dims = _fitting_dims(tensor.shape, grid, same_aspect=True) or _fitting_dims(tensor.shape, grid)
     if len(dims) != 1:
         usual = " or ".join(f"channel_dim={dim}" for dim in _usual_dims(tensor.ndim))
         raise ValueError(
@@ -220,11 +196,11 @@ def _traced_dims(axes: Axes | None, index: int, tensor: Tensor, grid: Sequence[i
     return [dim for dim in range(1, tensor.ndim) if dim not in dims] if in_order else []
 
 
-def _fitting_dims(shape: Sequence[int], grid: Sequence[int]) -> list[int]:
+def _fitting_dims(shape: Sequence[int], grid: Sequence[int], same_aspect: bool = False) -> list[int]:
     """Return the dimensions that may hold the channels by the sizes of the others."""
     usual = {dim: _positions_of(shape, dim) for dim in _usual_dims(len(shape))}
     fitting = [dim for dim, sizes in usual.items() if _is_within(grid, sizes)]
-    return [dim for dim in fitting if _has_aspect(grid, usual[dim])] or fitting
+    return [dim for dim in fitting if not same_aspect or _has_aspect(grid, usual[dim])]
 
 
 def _refuse_permuted(tensor: Tensor, grid: Sequence[int], channel_dim: ChannelDim, permuted: Sequence[int]) -> None:

@@ -133,6 +133,10 @@ def normalized_channels_first(x):
     return (channels_first(x) - 0.5) / 0.25
 
 
+def widen(x):
+    return x @ torch.linspace(-1, 1, 8 * 16).sin().reshape(8, 16)
+
+
 def transformer(width):
     return nn.TransformerEncoderLayer(width, 2, 8, dropout=0.0, batch_first=True)
 
@@ -173,7 +177,6 @@ CASES = {
     "three frames of three colours": (lambda: convolve(lambda x: x.transpose(1, 2), 3, 3), (2, 3, 3, 9, 9), 2),
     "three colours of three frames": (lambda: convolve(same, 3, 3), (2, 3, 3, 9, 9), 1),
     "frames at once": (lambda: (Reader(same, Frames(True)), {}), (2, 5, 3, 9, 11), 2),
-    "a few frames in turn": (lambda: (Reader(same, Frames(False, 6)), {}), (2, 4, 6, 24, 24), 2),
     "frames in turn": (lambda: (Reader(same, Frames(False)), {}), (2, 5, 3, 9, 11), 2),
     # series
     "a series": (lambda: convolve(same, 1, 3), (2, 3, 20), 1),
@@ -187,7 +190,7 @@ CASES = {
     "recurrent": (lambda: recur(same, 3), (2, 20, 3), 2),
     "recurrent, many features": (lambda: recur(same, 25), (2, 20, 25), 2),
     "recurrent, times first": (lambda: tokens(lambda x: x / 2 - 1, Times(25, False)), (2, 20, 25), 2),
-    "recurrent, times in turn": (lambda: tokens(lambda x: x / 2 - 1, Times(25, True)), (2, 20, 25), 2),
+    "recurrent, times in turn": (lambda: tokens(lambda x: x / 2 - 1, Times(5, True)), (2, 20, 5), 2),
     "recurrent, half as long": (lambda: recur(lambda x: x[:, ::2], 12), (2, 24, 12), 2),
     "recurrent, channels first": (lambda: recur(channels_first, 3), (2, 3, 20), 1),
     "recurrent, normalized": (lambda: recur(lambda x: x / 2 - 1, 7), (2, 20, 7), 2),
@@ -195,6 +198,21 @@ CASES = {
     "a linear layer, last": (lambda: tokens(lambda x: x[:, ::2, ::2], nn.Linear(12, 6)), (2, 12, 12, 12), 3),
     "a linear layer, first": (lambda: tokens(channels_last, nn.Linear(12, 6)), (2, 12, 12, 12), 1),
     "half as long as it has features": (lambda: tokens(lambda x: x[:, ::2], nn.Linear(12, 6)), (2, 24, 12), 2),
+    "embedded, as wide as long": (
+        lambda: convolve(lambda x: widen(x).transpose(1, 2), 1, 16, padding=1),
+        (2, 16, 8),
+        2,
+    ),
+    "embedded, as wide as long, strided": (
+        lambda: convolve(lambda x: widen(x).transpose(1, 2)[:, :, ::2], 1, 16, padding=1),
+        (2, 16, 8),
+        2,
+    ),
+    "upsampled to the number of channels": (
+        lambda: convolve(lambda x: interpolate(x / 2, 24, mode="linear"), 1, 24, padding=1),
+        (2, 24, 6),
+        1,
+    ),
     # embeddings
     "a transformer": (lambda: tokens(same, transformer(8), 8), (2, 5, 8), 2),
     "a transformer, long": (lambda: tokens(same, transformer(8), 8), (2, 12, 8), 2),
@@ -323,6 +341,34 @@ def test_a_map_with_a_position_for_a_class_token_is_refused():
     cam = LayerDiffGradCam(net, net.layer, **kwargs)
     with pytest.raises(ValueError, match="`channel_dim`"):
         InputAttribution(cam).attribute(torch.rand(2, 20, 30), 1)
+
+
+@pytest.mark.parametrize(
+    ("case", "shape"),
+    [
+        (lambda: (Reader(same, Frames(False, 6)), {}), (2, 4, 6, 24, 24)),
+        (lambda: tokens(lambda x: x / 2 - 1, Times(25, True)), (2, 20, 25)),
+    ],
+)
+def test_frames_and_times_in_turn_may_be_ambiguous(case, shape):
+    torch.manual_seed(0)
+    (net, kwargs), x = case(), torch.rand(shape)
+    cam = LayerDiffGradCam(net, net.layer, **kwargs)
+    with pytest.raises(ValueError, match="`channel_dim`"):
+        InputAttribution(cam).attribute(x, 1)
+    expected = expected_attribution(cam.attribute(x, 1), x, 2)
+    torch.testing.assert_close(InputAttribution(cam, channel_dim=2).attribute(x, 1), expected)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_constant_cube(value):
+    """Its values do not tell in which order its dimensions are read."""
+    torch.manual_seed(0)
+    net, kwargs = convolve(channels_first, 2, 12)
+    cam, x = LayerDiffGradCam(net, net.layer, **kwargs), torch.full((2, 12, 12, 12), value)
+    x[:, 3] += 1  # symmetric in the other two
+    expected = expected_attribution(cam.attribute(x, 1), x, 3)
+    torch.testing.assert_close(InputAttribution(cam).attribute(x, 1), expected)
 
 
 def test_a_linear_layer_along_time_is_no_proof():
