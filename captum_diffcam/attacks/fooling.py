@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, kl_div
-from torch.nn.utils import get_total_norm
 from tqdm import tqdm
 
 from captum_diffcam._checks import as_index, warn_user
@@ -90,14 +89,14 @@ def fool(
     Returns:
         ManipulatedModel: the copy with the parameters that had the lowest smoothed loss, its layer (a module), and
         both losses of every step. Batch normalisation and dropout are in eval mode during training; the copy is
-        returned in the modes of the model. If training is interrupted (Ctrl-C), or logits, loss or gradient are not
-        finite any more, the best copy so far is returned.
+        returned in the modes of the model. If training is interrupted (Ctrl-C), or logits or loss are not finite any
+        more, the best copy so far is returned.
 
     Raises:
         TypeError, ValueError: an argument is none of the above. The message names it.
 
     Warns:
-        UserWarning: logits, loss or gradient are not finite any more.
+        UserWarning: logits or loss are not finite any more.
 
     Sources: J. Heo, S. Joo, T. Moon, arXiv:1902.02041, for passive fooling; J. Piland, C. Sweet, A. Czajka,
     arXiv:2506.08514, for SHAM. The optimisation is ours.
@@ -181,9 +180,6 @@ def _fine_tune(
                     best, lowest_loss = _values(trained), smoothed_loss
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
-                gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
-                if not get_total_norm(gradients).isfinite():
-                    raise FloatingPointError("the gradient is not finite")
                 optimizer.step()
                 schedule.step()
                 bar.update()
