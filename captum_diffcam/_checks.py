@@ -81,7 +81,10 @@ def as_inputs(inputs: Any) -> tuple[Tensor, ...]:
     if not parts or not all(isinstance(part, (Tensor, np.ndarray)) for part in parts):
         names = [type(part).__name__ for part in parts]
         got = f"({', '.join(names)})" if isinstance(inputs, tuple) else names[0]
-        raise TypeError(f"`inputs` must be a tensor or NumPy array, or a tuple of them, got {got}.")
+        remedy = ""
+        if isinstance(inputs, dict):
+            remedy = " Pass its tensors, and as `forward_func` a function such as lambda x: model(pixel_values=x)."
+        raise TypeError(f"`inputs` must be a tensor or NumPy array, or a tuple of them, got {got}.{remedy}")
     return tuple(as_tensor("inputs", part) for part in parts)
 
 

@@ -203,7 +203,7 @@ def explain_run(
     has_parameters = isinstance(forward_func, Module) or bool(signature(forward_func).parameters)
 
     def call(tensors: Iterable[Tensor]) -> Any:
-        return forward_func(*tensors, *map(_copy, extra)) if has_parameters else forward_func()
+        return call_by_position(forward_func, (*tensors, *map(_copy, extra)) if has_parameters else ())
 
     def attempt(saved_tensors: saved_tensors_hooks | None, normal_tensors: bool = False) -> LayerRun:
         late = saved_tensors if isinstance(saved_tensors, _LateGraph) else None
@@ -275,6 +275,25 @@ def graph_behind(points: Iterable[Tensor | GradientEdge]) -> set[Node]:
             nodes.add(node)
             waiting += [earlier for earlier, _ in node.next_functions]
     return nodes
+
+
+def call_by_position(forward_func: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """Call a model, or raise a TypeError with the remedy if it does not take its inputs by position."""
+    try:
+        return forward_func(*args)
+    except TypeError as error:
+        try:
+            parameters = signature(forward_func.forward if isinstance(forward_func, Module) else forward_func)
+        except ValueError:  # a function that is not written in Python
+            raise error from None
+        try:
+            parameters.bind(*args)
+        except TypeError:
+            raise TypeError(
+                f"`forward_func` must take {len(args)} input(s) and further arguments by position, got one that takes "
+                f"{parameters}. Pass a function of the inputs, such as lambda x: model(pixel_values=x)."
+            ) from error
+        raise
 
 
 def _copy(value: Any) -> Any:

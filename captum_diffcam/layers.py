@@ -23,7 +23,7 @@ from captum_diffcam._internals import (
     without_inference,
 )
 from captum_diffcam.axis_tracker import Axes, Axis, AxisTracker
-from captum_diffcam.forward import recording
+from captum_diffcam.forward import call_by_position, recording
 from captum_diffcam.layouts import (
     Placement,
     VitLayout,
@@ -355,8 +355,10 @@ def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args:
                 note(name, module, args[0], at_input=True)
 
         def after(module: Module, args: tuple[Any, ...], output: Any) -> Any:
-            if isinstance(output, Tensor) and output.is_floating_point() and not _has_graph(output) and weights:
-                # Frozen weights, or a model that switches the recording off. What has no weights is the input itself.
+            starts = isinstance(output, Tensor) and output.is_floating_point() and not _has_graph(output)
+            if starts and weights and tracker.axes_of(output) is not None:
+                # Frozen weights, or a model that switches the recording off. What has no weights is the input itself,
+                # and what does not depend on the inputs may be a weight.
                 output = _start_of_graph(output)
                 torch.set_grad_enabled(True)
             note(name, module, output, at_input=False)
@@ -393,9 +395,9 @@ def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args:
 
 def _call(forward_func: Callable[..., Any], tensors: Sequence[Tensor], additional_forward_args: object) -> Any:
     if additional_forward_args is None:
-        return forward_func(*tensors)
+        return call_by_position(forward_func, tensors)
     more = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
-    return forward_func(*tensors, *more)
+    return call_by_position(forward_func, (*tensors, *more))
 
 
 def _is_scripted(module: Module) -> bool:
