@@ -28,6 +28,6 @@ def draw_audits(path: Path, clean: Sequence[Row], manipulated: Sequence[Row]) ->
     axes.axhline(0, color="#666666", linewidth=1, linestyle=":")
     axes.set_xlabel("highest excess of the maps over the occlusion maps")
     axes.set_ylabel("lowest equivariance of the maps\n(how much more a map moves with its image than it stays)")
-    axes.legend(frameon=False)
+    axes.legend(framealpha=1, edgecolor="none")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)

@@ -92,7 +92,7 @@ def _deletion(axes: Axes, record: Row, markers: Markers) -> None:
     axes.axvline(0, color="0.6", linewidth=1)
     _describe(
         axes,
-        "Deletion: how fast does the margin fall?",
+        "Deletion: does the margin fall?",
         "area under the margin's curve, minus that\nof LayerGradCam  [logit; left is better]",
     )
 
