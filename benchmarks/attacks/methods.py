@@ -83,7 +83,9 @@ def measured_methods(clean: CleanModel) -> dict[str, MapsOf]:
     methods[EQUIVARIANT_MIRRORED] = lambda model, layer, images, target: mirror_averaged(
         lambda batch: nine_shifts(model, layer, batch, target), images
     )
-    methods[SCORE_CAM] = grouped_score_cam
+    if not clean.constructor:
+        # It needs channels, which a layer of tokens does not have.
+        methods[SCORE_CAM] = partial(grouped_score_cam, **keywords)
     methods[OCCLUSION_9] = occlusion_9
     methods[OCCLUSION] = occlusion
     return methods
@@ -95,7 +97,15 @@ def mirror_averaged(maps_of: Callable[[Tensor], Tensor], images: Tensor) -> Tens
     return torch.stack([normalize(maps.flatten(1)).reshape(maps.shape) for maps in both]).mean(dim=0)
 
 
-def grouped_score_cam(model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor, groups: int = 24) -> Tensor:
+def grouped_score_cam(
+    model: nn.Module,
+    layer: nn.Module,
+    images: Tensor,
+    target: Tensor,
+    groups: int = 24,
+    *,
+    attribute_to_layer_input: bool = False,
+) -> Tensor:
     r"""Return maps of Score-CAM with groups of channels, which need no gradient.
 
     .. math:: M = \sum_g \bigl( D(x \cdot H_g + \bar{x} \cdot (1 - H_g)) - D(\bar{x}) \bigr) H_g
@@ -110,12 +120,15 @@ def grouped_score_cam(model: nn.Module, layer: nn.Module, images: Tensor, target
         images: (N, 3, H, W).
         target: (N,).
         groups: the number of groups. Each takes one forward pass per image.
+        attribute_to_layer_input: take the input of the layer instead of its output.
 
     Returns:
         ``(N, h, w)``
     """
     score = ContrastScore(model)
-    activations: Tensor = LayerActivation(model, layer).attribute(images)
+    activations: Tensor = LayerActivation(model, layer).attribute(
+        images, attribute_to_layer_input=attribute_to_layer_input
+    )
     means = [group.mean(dim=1, keepdim=True) for group in activations.chunk(groups, dim=1)]
     mean_colour = images.mean(dim=(2, 3), keepdim=True).expand_as(images)
     with torch.no_grad():

@@ -127,7 +127,8 @@ def audit_own_model(args: argparse.Namespace) -> None:
     """Audit the user's model, and write its numbers and figure."""
     classifier = load_classifier(args.model, args.weights, args.device)
     warn_of_random_weights(classifier)
-    layer = choose_layer(classifier.model, blank_input(classifier.preprocess).to(args.device), args.layer)
+    blank = blank_input(classifier.preprocess).to(args.device)
+    layer = choose_layer(classifier.model, blank, args.layer, tokens=True)
     paths = find_images(args.images) if args.images else packaged_photographs()
     images = torch.stack([classifier.preprocess(load_required_image("--images", path)) for path in paths])
     # With an empty contrast set, LayerDiffGradCam is LayerGradCam for every layer.

@@ -274,7 +274,7 @@ def own_model(name: str, weights: str | None, layer_name: str | None, data: Path
     folder = image_folder(data)
 
     def make(seed: int, trained_part: TrainedPart, quick: bool) -> CleanModel:
-        layer = choose_layer(classifier.model, blank_input(classifier.preprocess), layer_name)
+        layer = choose_layer(classifier.model, blank_input(classifier.preprocess), layer_name, tokens=True)
         order = torch.randperm(len(folder), generator=torch.Generator().manual_seed(seed)).tolist()
         count = min(len(folder) // 2, 8 if quick else 128)
         held_out, attacker = order[:count], order[count : count + (32 if quick else 640)]
@@ -287,8 +287,10 @@ def own_model(name: str, weights: str | None, layer_name: str | None, data: Path
         images = stacked(held_out)
         model = Staged(nn.Identity(), classifier.model).eval()
         batches = list(torch.split(stacked(attacker), BATCH))
+        constructor = {"layout": layer.layout} if layer.layout else {}
         side = {"attribute_to_layer_input": layer.attribute_to_layer_input}
-        return CleanModel(model, layer.layer, batches, images[:32], None, list(torch.split(images, BATCH)), {}, side)
+        held_out_batches = list(torch.split(images, BATCH))
+        return CleanModel(model, layer.layer, batches, images[:32], None, held_out_batches, constructor, side)
 
     return Setting(f"{name} on {data.name}", len(classifier.classes), make, ("all",))
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import torch
 from torch import nn
@@ -43,7 +44,7 @@ class Stored:
         if self.folder is None:
             return make()
         key = json.dumps({**depends_on, "versions": versions(), "code": _code()}, sort_keys=True, default=str)
-        file = self.folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
+        file = self.folder / f"{quote(name, safe=' ,')}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
         if file.exists():
             return torch.load(file, weights_only=True)
         result = make()

@@ -35,6 +35,9 @@ def test_channels_are_weighted_by_the_score_of_masked_images():
     expected = torch.zeros(4, 4)
     expected[0, 0], expected[3, 3] = of_red, of_green
     torch.testing.assert_close(maps[0], expected)
+    # The layer is the identity, so its input is the same.
+    of_input = grouped_score_cam(model, model.layer, images, torch.tensor([0]), 3, attribute_to_layer_input=True)
+    torch.testing.assert_close(of_input, maps)
 
 
 def test_maps_of_mirror_images_are_mirrored_back():

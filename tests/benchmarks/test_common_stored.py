@@ -24,7 +24,7 @@ def test_made_once(tmp_path, monkeypatch):
     first, again = (kept.get("net", make, seed=0) for _ in range(2))
     assert torch.equal(first["weight"], again["weight"])
     assert kept.get("net", make, seed=1)["weight"][0] == 2
-    assert kept.get("other net", make, seed=0)["weight"][0] == 3
+    assert kept.get("timm/other net", make, seed=0)["weight"][0] == 3
     monkeypatch.setattr(stored, "_code", lambda: "changed")
     assert kept.get("net", make, seed=0)["weight"][0] == 4
     monkeypatch.setattr(stored, "versions", lambda: {"torch": "another"})
