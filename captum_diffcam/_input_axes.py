@@ -13,7 +13,7 @@ from torch.autograd.graph import Node, get_gradient_edge
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
-from captum_diffcam._checks import as_index
+from captum_diffcam._checks import as_index, warn_user
 from captum_diffcam._internals import without_inference
 from captum_diffcam.axis_tracker import Axes
 from captum_diffcam.forward import LayerRun, explain_run, graph_behind, recording
@@ -167,16 +167,25 @@ def find_channel_dim(
         return None
     if reading and reading.channel_dim is not None:
         return reading.channel_dim
-    dims: list[int] | None = _fitting_dims(tensor.shape, grid, same_aspect=True)
-    if dims != [1] or tensor.shape[1] > _MOST_COLORS:  # Of images and volumes with colors first there is no doubt.
-        dims = _traced_dims(trace(), index, tensor, grid)
+    alike = _fitting_dims(tensor.shape, grid, same_aspect=True)
+    if len(grid) > 1 and len(alike) == 1 and tensor.shape[alike[0]] <= _MOST_COLORS:
+        # Of images and volumes in color there is no doubt.
+        return alike[0]
+    dims = _traced_dims(trace(), index, tensor, grid)
+    is_guess = dims is None
     if dims is None:
-        dims = _fitting_dims(tensor.shape, grid, same_aspect=True) or _fitting_dims(tensor.shape, grid)
+        dims = alike or _fitting_dims(tensor.shape, grid)
     if len(dims) != 1:
         usual = " or ".join(f"channel_dim={dim}" for dim in _usual_dims(tensor.ndim))
         raise ValueError(
             f"`channel_dim` must be given: an input of shape {tuple(tensor.shape)} and a map of {_times(grid)} do not "
             f"tell which dimension of the input holds its channels. Pass {usual}, for instance."
+        )
+    if is_guess:
+        warn_user(
+            f"`channel_dim` is taken as {dims[0]} because of the sizes alone, {tuple(tensor.shape)} of the input and "
+            f"{_times(grid)} of the map, because the run does not show how the model reads the input. Pass "
+            "`channel_dim` to be sure."
         )
     return dims[0]
 

@@ -50,8 +50,8 @@ class InputAttribution(Attribution):
             ``(N, C, H, W)``, -1 for ``(N, H, W, C)``, ``(N, T, F)`` and embeddings ``(N, T, D)``, 2 for
             ``(N, T, C, H, W)``. None: the inputs have no channels, as ``(N, H, W)``. ``"auto"``: found from how the
             model reads the input, else from one more forward pass, which follows the axes of the input, else from the
-            sizes; an error asks for the argument where they do not tell. For several inputs one for all, or a tuple of
-            one each.
+            sizes, with a warning. An error asks for the argument where they do not tell. For several inputs one for
+            all, or a tuple of one each.
         input_index: the index of the input to which the map belongs, or a list of indices, where the model has several
             inputs. The others get zeros. None: the inputs on which the layer depends in the run that is explained, as
             autograd tells from one more forward pass; so the map of a layer that runs for each of two images is drawn
