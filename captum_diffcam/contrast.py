@@ -76,11 +76,11 @@ def contrast_mask(contrast: Contrast, logits: Tensor, target: Tensor, argument: 
         mask = _call(contrast, logits, target, argument)
     else:
         sets, examples = parse_contrast_sets(contrast, logits.shape[1], argument).to(logits.device), len(logits)
-        repeats, rest = divmod(examples, max(len(sets), 1))
+        repeats = examples // max(len(sets), 1)
         # All repeats of an example have its target. A batch in which they differ was not made by repeating.
         blocks = target.chunk(len(sets)) if repeats > 1 and len(sets) > 1 else ()
         is_mixed = any(bool((block != block[0]).any()) for block in blocks)
-        if rest or is_mixed or repeats * len(sets) != examples:
+        if is_mixed or repeats * len(sets) != examples:
             raise ValueError(
                 f"`{argument}` must have one set for the batch or one per example, got {len(sets)} sets for {examples} "
                 "examples."

@@ -213,6 +213,17 @@ class TestOneRivalPerImageOrOneSet:
         cam, x = LayerDiffGradCam(net, net.features), images(4)
         torch.testing.assert_close(cam.attribute(x, [0] * 4, contrast=[3, 4]), cam.attribute(x, 0, contrast=[3, 4]))
 
+    def test_four_images_of_four_classes_against_two(self, net):
+        """Targets that change within a half were not made by repeating two examples."""
+        cam, x = LayerDiffGradCam(net, net.features), images(4)
+        expected = cam.attribute(x, [0, 1, 2, 3], contrast=[[4, 5]])
+        torch.testing.assert_close(cam.attribute(x, [0, 1, 2, 3], contrast=[4, 5]), expected)
+
+    def test_two_images(self, net, x):
+        """The fewest for which there are two readings."""
+        with pytest.raises(ValueError, match="`contrast`"):
+            LayerDiffGradCam(net, net.features).attribute(x[:2], [0, 1], contrast=[3, 4])
+
     def test_masks_have_as_many_entries_as_classes(self, net):
         cam, x = LayerDiffGradCam(net, net.features), images(6)
         mask = torch.tensor([False, False, False, True, True, True])
