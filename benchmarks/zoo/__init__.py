@@ -3,11 +3,12 @@
 Weights are random. Two parts:
 
 choosing: the layer that last_spatial_layer finds and its grid, at two sizes of the input, one of them not square where
-the model allows it, against a table written by hand. Writes choosing.csv.
+the model allows it, against a table written by hand. Writes choosing.json and choosing.csv.
 
 maps: the maps of both methods against the reference implementation, which records the full graph and writes the
 formulas out once more. Batch normalization is fitted to noise. The layer is the one that last_spatial_layer finds, and
-the last stage for a Swin of torchvision. Models of torchvision and timm only. Writes zoo.csv.
+the last stage for a Swin of torchvision. Models of torchvision and timm only. Writes zoo.json and
+zoo.csv.
 
-Both write zoo.json. timm and transformers take part where they are installed (extra ``zoo``).
+timm and transformers take part where they are installed (extra ``zoo``).
 """

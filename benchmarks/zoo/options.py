@@ -6,7 +6,7 @@ import argparse
 
 from benchmarks.common.options import add_resume_arguments
 
-UNPUBLISHED = ("models", "part")
+UNPUBLISHED = ("models",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -34,33 +34,33 @@ def run(args: argparse.Namespace) -> None:
     if unknown := [name for name in models if name not in known]:
         close = difflib.get_close_matches(unknown[0], known) or known[:3]
         raise UsageError(f"--models: there is no {unknown[0]!r}; did you mean {', '.join(close)}?")
-    with_maps = [] if args.part == "choosing" else [name for name in models if not name.startswith(HUGGINGFACE)]
     to_choose = [] if args.part == "maps" else models
+    with_maps = [] if args.part == "choosing" else [name for name in models if not name.startswith(HUGGINGFACE)]
     with in_pieces(args) as work:
-        checked = work.run_pieces({name: name for name in with_maps}, partial(check, seed=args.seed), unit="model")
         chosen = work.run_pieces(
             {f"choosing {name}": name for name in to_choose}, partial(choose, seed=args.seed), unit="model"
         )
+        checked = work.run_pieces({name: name for name in with_maps}, partial(check, seed=args.seed), unit="model")
         if not work.reports:
             return
-        rows = list(checked.values())
-        choices = [row for of_model in chosen.values() for row in of_model]
-        failed = [row["model"] for row in rows if not row["agrees"]]
-        failed += [row["model"] for row in choices if row["result"] == "wrong" and row["model"] not in failed]
-        record = {"benchmark": "zoo", "complete": not failed, **environment(args), "models": rows, "choosing": choices}
-        files = ["zoo.json"]
-        write_json(args.output / "zoo.json", record)
-        for name, header, lines in (
-            ("zoo.csv", HEADER, table_rows(rows)),
-            ("choosing.csv", CHOOSING_HEADER, choosing_rows(choices)),
-        ):
-            if lines:
-                write_csv(args.output / name, header, lines)
-                files.append(name)
-    if rows:
-        show(furthest_table(rows), quick=args.quick)
+        choices, maps = [row for rows in chosen.values() for row in rows], list(checked.values())
+        failed = [row["model"] for row in choices if row["result"] == "wrong"]
+        failed += [row["model"] for row in maps if not row["agrees"]]
+        failed = list(dict.fromkeys(failed))
+        record = {"benchmark": "zoo", "complete": not failed, **environment(args)}
+        files = []
+        if choices:
+            write_json(args.output / "choosing.json", {**record, "choosing": choices})
+            write_csv(args.output / "choosing.csv", CHOOSING_HEADER, choosing_rows(choices))
+            files += ["choosing.json", "choosing.csv"]
+        if maps:
+            write_json(args.output / "zoo.json", {**record, "models": maps})
+            write_csv(args.output / "zoo.csv", HEADER, table_rows(maps))
+            files += ["zoo.json", "zoo.csv"]
     if choices:
         show(choosing_table(choices), quick=args.quick)
-    conclude(args, verdict(record), files, complete=not failed)
+    if maps:
+        show(furthest_table(maps), quick=args.quick)
+    conclude(args, verdict({"choosing": choices, "models": maps}), files, complete=not failed)
     if failed:
         raise UsageError(f"{len(failed)} of {len(models)} disagree: {', '.join(failed)}")

@@ -10,7 +10,7 @@ from benchmarks.zoo.tables import difference
 
 def verdict(record: dict[str, Any]) -> list[str]:
     """Return whether the maps are right, and whether the layers are those that were expected."""
-    return [*_of_maps(record["models"]), *_of_layers(record.get("choosing", []))]
+    return [*_of_layers(record.get("choosing", [])), *_of_maps(record.get("models", []))]
 
 
 def _of_maps(models: list[dict[str, Any]]) -> list[str]:

@@ -44,8 +44,8 @@ def test_a_wrong_choice_fails_the_run(tmp_path, monkeypatch, capsys):
     command = ["zoo", "--part", "choosing", "--models", "squeezenet1_1", "--output", str(tmp_path)]
     assert main(command) == 2
     assert "squeezenet1_1" in capsys.readouterr().err
-    record = json.loads((tmp_path / "zoo.json").read_text())
-    assert record["models"] == []
+    record = json.loads((tmp_path / "choosing.json").read_text())
+    assert not (tmp_path / "zoo.json").exists()
     assert [row["result"] for row in record["choosing"]] == ["wrong", "wrong"]
     header, first, _ = (tmp_path / "choosing.csv").read_text().splitlines()
     assert header == "model,input,layer,grid,expected,result"
