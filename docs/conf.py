@@ -26,9 +26,11 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinxcontrib.bibtex",
     "matplotlib.sphinxext.plot_directive",
+    "myst_parser",
     "public_names",
     "records",
 ]
+source_suffix = {".rst": "restructuredtext"}  # Markdown is only included
 exclude_patterns = [
     "_build",
     "galleries",  # the sources of tutorial/ and howto/
