@@ -90,7 +90,7 @@ def card(picture: Picture) -> str:
         f"<h2>{escape(picture.target)}</h2><p class=file>{escape(picture.file)}</p>{other}"
         "<div class=views><figure><div class=view role=img aria-label=photograph><i class=photo></i></div>"
         f"<figcaption>The image</figcaption></figure>{views}</div>"
-        f"<h3>Why not</h3><div class=rivals>{rivals}</div></article>\n"
+        f"<h3>Against each of the strongest rivals</h3><div class=rivals>{rivals}</div></article>\n"
     )
 
 
