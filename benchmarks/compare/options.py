@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "ImageNet for 1000 classes, or numbers)",
     )
     parser.add_argument(
-        "--images", nargs="+", metavar="PATH", help="image files, folders of them (default: eight real photographs)"
+        "--images", nargs="+", metavar="PATH", help="image files or folders (default: eight photographs)"
     )
     parser.add_argument(
         "--target", metavar="CLASS", help="the class to explain, by number or name (default: the prediction)"

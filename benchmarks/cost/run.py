@@ -72,7 +72,7 @@ def _cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case, str]]
     cases += [case(model, job=job) for model in models for job in (EXPLAIN, RIVALS, LAYERS)]
     in_memory = [case(first, batch=LARGE_BATCH, job=job) for job in (MAP, EXPLAIN)]
     in_memory += [case(model) for model in (*BEHIND, LITE0) if model in args.models]
-    return cases, [(each, name) for each in in_memory for name in (FORWARD, GRAD_CAM, DIFF)]
+    return cases, [(memory_case, name) for memory_case in in_memory for name in (FORWARD, GRAD_CAM, DIFF)]
 
 
 def _quick_cases(args: argparse.Namespace) -> tuple[list[Case], list[tuple[Case, str]]]:

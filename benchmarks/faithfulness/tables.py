@@ -101,8 +101,8 @@ def _measured(rows: Sequence[Row], measures: Sequence[str]) -> list[list[object]
         if GRAD_CAM in row["minus"] and Estimate(**row["minus"][GRAD_CAM]).excludes_zero:
             differing.setdefault(key, []).append(row["measure"])
     return [
-        [*key, *(found.get(name, "") for name in measures), "; ".join(differing.get(key, []))]
-        for key, found in cells.items()
+        [*key, *(row.get(name, "") for name in measures), "; ".join(differing.get(key, []))]
+        for key, row in cells.items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""Fails the build (under -W) where the reference misses a public name, or where its docstring shows no example."""
+"""Warn of public names that are missing in the reference or have no example. Under -W the build fails."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sphinx.util import logging
 import captum_diffcam
 
 FORMULAS = ("captum_diffcam.metrics", "captum_diffcam.weighting")
-"""Modules without a list of public names, all of whose functions are public."""
+"""Modules without ``__all__``, whose functions are all public."""
 
 
 def public_names() -> Iterator[tuple[str, object]]:
-    """What ``__all__`` of any of the package's modules lists, and the functions of :data:`FORMULAS`."""
+    """Yield what ``__all__`` of each module lists, and the functions of :data:`FORMULAS`."""
     modules = (module.name for module in pkgutil.walk_packages(captum_diffcam.__path__, "captum_diffcam."))
     modules = (name for name in modules if not name.startswith(("captum_diffcam.cli", "captum_diffcam.__main__")))
     for name in ("captum_diffcam", *modules):
@@ -36,7 +36,7 @@ def is_called(value: object) -> bool:
 
 
 def check(app: Sphinx, env: BuildEnvironment) -> None:
-    """Warn of every name that lacks something."""
+    """Warn of every incomplete name."""
     logger = logging.getLogger(__name__)
     documented = env.domains.python_domain.objects
     for name, value in public_names():

@@ -1,4 +1,4 @@
-"""The order in which the galleries show their pages: first things first, not by name."""
+"""The order of the pages of a gallery, by topic instead of by name."""
 
 from sphinx_gallery.sorting import FileNameSortKey
 
@@ -10,9 +10,9 @@ ORDER = (
 
 
 class ReadingOrder(FileNameSortKey):
-    """A sort key of sphinx-gallery; a page that is not in the list comes last."""
+    """A sort key of sphinx-gallery. A page that is not in the list comes last."""
 
     def __call__(self, filename: object) -> str:
-        """Return the page's place, as text that sorts."""
+        """Return the page's position, as text that sorts."""
         name = str(filename)
         return f"{ORDER.index(name) if name in ORDER else len(ORDER):02}"

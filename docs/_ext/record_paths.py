@@ -1,15 +1,15 @@
-"""Where a number stands in a benchmark's record: for pages, for the README, and for the test of the README.
+"""Find a number in a benchmark's record: for pages, for the README, and for the test of the README.
 
-A path is ``name step.step``: the benchmark, then keys with dots between them. Of a list ``[key = value]`` keeps the
-rows in which that holds, of which one has to be left; at the end of a path, their number is meant. A key that has dots
-itself stands in brackets, ``[key]``. Behind a stroke comes how the number is written, as ``format`` has it, and ``.2f``
-if nothing is said of a fraction:
+A path is ``name step.step``: the benchmark, then keys separated by dots. For a list, ``[key = value]`` keeps the rows
+with that value, of which exactly one must be left; at the end of a path it stands for the number of rows. A key that
+contains dots is written in brackets, ``[key]``. After a vertical bar comes a format specification; the default for
+fractions is ``.2f``:
 
     faithfulness estimates[measure = AUROC][images = all][method = LayerGradCam].value | .3f
     zoo models[agrees = True]
 
-``python docs/_ext/record_paths.py`` brings the README up to date, whose numbers are ``[0.98][key]`` with the path of
-``key`` at its foot.
+``python docs/_ext/record_paths.py`` updates the README. Its numbers are written ``[0.98][key]``, with the path of
+``key`` at the end of the file.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _STEP = re.compile(r"\[([^\]]*)\]|([^.\[\]]+)")
 
 
 def record_file(name: str) -> Path:
-    """The file of a benchmark's record."""
+    """Return the file of a benchmark's record."""
     return RESULTS / name / f"{name}.json"
 
 
 def find(record: Any, path: str) -> Any:
-    """What stands under a path. A KeyError says what is not there."""
+    """Return the value of a path. A KeyError names what is missing."""
     for bracket, key in _STEP.findall(path):
         step = " ".join((key or bracket).split())
         if "=" in bracket:
@@ -38,28 +38,28 @@ def find(record: Any, path: str) -> Any:
             continue
         if isinstance(record, list):
             if len(record) != 1:
-                raise KeyError(f"{path}: {len(record)} rows where one was to be left")
+                raise KeyError(f"{path} must leave one row, got {len(record)} rows")
             record = record[0]
         record = record[step]
     return record
 
 
 def number(path: str) -> str:
-    """The number that stands under a path, as text."""
+    """Return the number of a path as text."""
     where, _, form = (part.strip() for part in path.partition("|"))
     name, _, steps = where.partition(" ")
     value = find(json.loads(record_file(name).read_text(encoding="utf-8")), steps)
     if isinstance(value, list):
         value = len(value)
     if not isinstance(value, int | float):
-        raise KeyError(f"{path}: there is no number, but {type(value).__name__}")
+        raise KeyError(f"{path} must lead to a number, got {type(value).__name__}")
     return format(value, form or ("d" if isinstance(value, int) else ".2f"))
 
 
 def refreshed(text: str) -> str:
-    """The README with its numbers as the records have them."""
+    """Return the README with the numbers of the records."""
     paths = dict(re.findall(r'^\[([\w-]+)\]: \S+ "(.*)"$', text, flags=re.MULTILINE))
-    return re.sub(r"\[[^\]]+\]\[([\w-]+)\]", lambda found: f"[{number(paths[found[1]])}][{found[1]}]", text)
+    return re.sub(r"\[[^\]]+\]\[([\w-]+)\]", lambda match: f"[{number(paths[match[1]])}][{match[1]}]", text)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,20 @@
-"""What a benchmark recorded, for the pages of results. No number on them is typed by hand.
+"""Directives and a role that show the records of benchmarks, so that no number on a page is typed by hand.
 
 ``.. record:: cost`` says how ``benchmarks/results/cost/cost.json`` was made: command, seed, versions, machine.
 
-``.. record-table:: cost targets`` is a table of the rows that stand there under ``targets``, deeper ones under a path
-with dots; of rows that have names, ``key`` is the name. Its options, whose parts semicolons separate:
+``.. record-table:: cost targets`` is a table of the rows under ``targets``; a path with dots leads to deeper rows. If
+the rows have names, ``key`` is the name. The parts of its options are separated by semicolons:
 
-``columns``: each as ``heading = path``, or ``heading = {path} [{another}]`` for several numbers in a cell.
-``where``: keep the rows in which ``path = one value | or another``.
-``pivot``: ``path = value | value as heading`` gives each value a column, for rows that are alike in ``columns``;
-``cell`` is what stands there.
-``caption``: what is above the table.
-``each``: the path of several parts of the record that get a table each, and ``title``, the path of what is above it.
-``digits``: behind the point, 2 if not said. ``class``: of the table, for its style.
+``columns``: ``heading = path``, or ``heading = {path} [{another}]`` for several numbers in a cell.
+``where``: keep the rows with ``path = one value | or another``.
+``pivot``: ``path = value | value as heading`` gives each value a column and joins rows with equal ``columns``;
+``cell`` is the content of these columns.
+``caption``: the text above the table.
+``each``: the path of several parts of the record that get a table each, and ``title``, the path of the caption.
+``digits``: the number of decimals (default 2). ``class``: the CSS class of the table.
 
 ``:recorded:`cost targets[figure = ten rivals, time to one map].value | .2f``` is one number, for a sentence;
-:mod:`record_paths` says how it is found.
+:mod:`record_paths` describes the paths.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 NAMED = ("python", "captum-diffcam", "captum", "torch", "torchvision")
-"""Versions that the pages name; the files have all of them."""
+"""Versions that the pages show. The records have all of them."""
 
 
 class Record(SphinxDirective):
-    """How the numbers were made."""
+    """A paragraph about how the numbers were made."""
 
     required_arguments = 1
 
     def read(self) -> dict[str, Any]:
-        """The benchmark's record, which the page then depends on."""
+        """Return the record, and make the page depend on it."""
         path = record_file(self.arguments[0])
         if not path.is_file():
-            raise self.error(f"there is no benchmarks/results/{self.arguments[0]}/{path.name}")
+            raise self.error(f"there is no file benchmarks/results/{self.arguments[0]}/{path.name}")
         self.env.note_dependency(str(path))
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return record
 
     def run(self) -> list[nodes.Node]:
-        """A paragraph."""
+        """Return the paragraph."""
         record, name = self.read(), self.arguments[0]
         machine = record["machine"]
         versions = ", ".join(f"{package} {record['versions'][package]}" for package in NAMED)
         if not record.get("complete", "--quick" not in record["command"]):
-            raise self.error(f"the record of {name} is of a run that was not completed")
+            raise self.error(f"the record of {name} is incomplete")
         return self.parse_text_to_nodes(
             f"Made by ``{record['command']}`` (seed {record['seed']}) on: {machine['device']}, "
             f"{machine['cores']} cores, {machine['torch_threads']} thread(s) of PyTorch, {machine['system']}; "
@@ -66,10 +66,10 @@ class Record(SphinxDirective):
 
 
 class Recorded(SphinxRole):
-    """One number."""
+    """A single number."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        """Its text; an error where the path leads to none."""
+        """Return the text of the number, or an error if the path leads to none."""
         self.env.note_dependency(str(record_file(self.text.partition(" ")[0])))
         try:
             return [nodes.Text(number(self.text))], []
@@ -79,10 +79,10 @@ class Recorded(SphinxRole):
 
 
 class RecordTable(Record):
-    """A table of what was recorded, or several."""
+    """One or several tables of a record."""
 
     required_arguments = 2
-    option_spec = {  # noqa: RUF012 - as docutils has it
+    option_spec = {  # noqa: RUF012 - required by docutils
         "columns": directives.unchanged_required,
         "where": directives.unchanged_required,
         "pivot": directives.unchanged_required,
@@ -95,7 +95,7 @@ class RecordTable(Record):
     }
 
     def run(self) -> list[nodes.Node]:
-        """A table with a row for each recorded one."""
+        """Return the tables."""
         record = self.read()
         if "each" not in self.options:
             return self.table(record, self.options.get("caption", ""))
@@ -103,9 +103,9 @@ class RecordTable(Record):
         return [node for part in parts for node in self.table(part, find(part, self.options["title"]))]
 
     def table(self, record: Any, title: str) -> list[nodes.Node]:
-        """One table."""
-        found = find(record, self.arguments[1])
-        rows = [{"key": key, **row} for key, row in found.items()] if isinstance(found, dict) else found
+        """Return one table."""
+        part = find(record, self.arguments[1])
+        rows = [{"key": key, **row} for key, row in part.items()] if isinstance(part, dict) else part
         wanted = {path: values.split("|") for path, values in self.parts("where").items()}
         for path, values in wanted.items():
             rows = [row for row in rows if str(find(row, path)) in map(str.strip, values)]
@@ -113,7 +113,7 @@ class RecordTable(Record):
         body = [[_fill(row, text, digits) for text in columns.values()] for row in rows]
         headings = list(columns)
         for path, values in self.parts("pivot").items():
-            # Of each value its heading, which is the value itself if not said.
+            # The heading of each value, by default the value itself.
             wide = {
                 name.strip(): head.strip() or name.strip()
                 for name, _, head in (value.partition(" as ") for value in " ".join(values.split()).split("|"))
@@ -125,7 +125,7 @@ class RecordTable(Record):
             body = [[*case, *(inner.get(name, "") for name in wide)] for case, inner in cells.items()]
         empty = [heading for heading, *cells in zip(headings, *body, strict=True) if not any(cells)]
         if empty:
-            raise self.error(f"in {self.arguments[0]} nothing was recorded of: {', '.join(empty)}")
+            raise self.error(f"the record of {self.arguments[0]} has no values for: {', '.join(empty)}")
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([headings, *body])
         lines = (f"   {line}" for line in text.getvalue().splitlines())
@@ -135,13 +135,13 @@ class RecordTable(Record):
         )
 
     def parts(self, option: str) -> dict[str, str]:
-        """What an option says, by what stands before the equals sign."""
+        """Return the parts of an option, by the text before the equals sign."""
         pairs = (part.split("=", 1) for part in self.options.get(option, "").split(";") if part)
         return {" ".join(name.split()): " ".join(value.split()) for name, value in pairs}
 
 
 def _fill(row: Any, text: str, digits: int) -> str:
-    """The text of a cell; empty where nothing was recorded."""
+    """Return the text of a cell; empty if the record has no value."""
     try:
         if "{" not in text:
             return _cell(find(row, text), digits)
@@ -155,7 +155,7 @@ def _cell(value: Any, digits: int) -> str:
         return "yes" if value else "no"
     if not isinstance(value, float) or math.isnan(value):
         return "" if value is None or value != value else str(value)
-    # What would look like zero, and is not.
+    # Small numbers that would look like zero.
     return f"{value:.0e}" if 0 < abs(value) < 0.05 * 10**-digits else f"{value:.{digits}f}"
 
 

@@ -1,4 +1,4 @@
-"""Shows what a script of the galleries evaluates last, where that is a figure made without pyplot."""
+"""Show a figure without pyplot if it is the last value of a block in a gallery script."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from sphinx_gallery.scrapers import figure_rst, matplotlib_scraper
 
 _LAST = "___"
-"""Under this name sphinx-gallery keeps the value of a block's last line, until another one has a value."""
+"""The name under which sphinx-gallery keeps the value of a block's last line."""
 _shown: WeakSet[Figure] = WeakSet()
 
 
 def scrape(block: tuple[Any, ...], block_vars: dict[str, Any], gallery_conf: dict[str, Any], **options: Any) -> str:
-    """A scraper of sphinx-gallery: pyplot's figures, and a figure by itself."""
+    """Return the figures of pyplot and a figure without pyplot, as a scraper of sphinx-gallery."""
     pages: str = matplotlib_scraper(block, block_vars, gallery_conf, **options)
     figure = block_vars["example_globals"].get(_LAST)
     if not isinstance(figure, Figure) or figure in _shown:
