@@ -38,6 +38,18 @@ def test_where_the_line_crosses_the_budget():
     assert place["methods"][PLAIN]["hoax"] == pytest.approx(0.2)
 
 
+def test_where_a_line_between_two_attacks_crosses_the_budget():
+    """From 2 % to 12 % of changed predictions, 5 % is at three tenths of the way."""
+    place = best_within_budget([clean(), point(1.0, 0.98, 0.2), point(2.0, 0.88, 0.6)], 0.05, PLAIN)
+    assert place["changed_predictions"] == pytest.approx(0.05)
+    assert place["weight"] == pytest.approx(1.3)
+    assert place["methods"][PLAIN]["hoax"] == pytest.approx(0.32)
+
+
+def test_a_point_that_nearly_uses_up_the_budget():
+    assert best_within_budget([clean(), point(1.0, 0.96, 0.6)], 0.05, PLAIN)["weight"] == 1.0
+
+
 def test_the_best_point_within_the_budget():
     curve = [point(9.0, 0.5, 0.9), clean(), point(1.0, 0.99, 0.6), point(3.0, 0.97, 0.3)]
     assert best_within_budget(curve, 0.05, PLAIN)["methods"][PLAIN]["hoax"] == pytest.approx(0.6)

@@ -23,9 +23,9 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setattr(run, "import_seconds", lambda statement: 2.0 if "diffcam" in statement else 1.0)
     monkeypatch.setattr(growth, "CLASSES", (5, 1000))
-    monkeypatch.setattr(growth, "SIZES", (32, 64))
+    monkeypatch.setattr(growth, "SIZES", (64, 96))
     monkeypatch.setattr(growth, "RIVALS", (1, 10))
-    assert main(["cost", "--quick", "--rounds", "1", "--size", "32", "--output", str(tmp_path)]) == 0
+    assert main(["cost", "--quick", "--rounds", "1", "--size", "64", "--output", str(tmp_path)]) == 0
     record = json.loads((tmp_path / "cost.json").read_text())
     assert not record["complete"]
     figures = {row["figure"]: row for row in record["targets"]}
