@@ -45,6 +45,15 @@ _Result = TypeVar("_Result")
 _FLOAT16_SCALES = (2.0**15, 2.0**10, 2.0**5, 1.0)
 
 
+_NO_BACKWARD = {
+    "cudnn RNN backward": "`forward_func` has a recurrent layer behind `layer`, and cuDNN has no backward pass for it "
+    "in eval mode. Take the map within torch.backends.cudnn.flags(enabled=False).",
+    "use_reentrant=True": "`forward_func` must have no reentrant checkpoint behind `layer`, because PyTorch has no "
+    "gradient of a tensor before one. Build the model with checkpoint(..., use_reentrant=False) or without checkpoints.",
+}
+"""Words of PyTorch's errors in a backward pass, each with what to do."""
+
+
 @dataclass(frozen=True)
 class LayerTensor:
     """A tensor at a layer: its value when the layer ran, and what gradients are taken with respect to."""
@@ -116,12 +125,10 @@ class LayerRun:
             try:
                 gradients = torch.autograd.grad(outputs, points, **{"allow_unused": True, **options})
             except RuntimeError as error:
-                if "cudnn RNN backward" not in str(error):
+                remedy = next((text for words, text in _NO_BACKWARD.items() if words in str(error)), None)
+                if remedy is None:
                     raise
-                raise ValueError(
-                    "`forward_func` has a recurrent layer behind `layer`, and cuDNN has no backward pass for it in "
-                    "eval mode. Take the map within torch.backends.cudnn.flags(enabled=False)."
-                ) from error
+                raise ValueError(remedy) from error
         remaining = iter(gradients)
         by_layer = [[[next(remaining) for _ in part] for part in parts] for parts in self.tensors]
         if not (grad_kwargs.get("allow_unused") or grad_kwargs.get("materialize_grads")):
@@ -198,6 +205,11 @@ def explain_run(
     """
     more = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
     extra = () if additional_forward_args is None else more
+    if is_within_torch_func():
+        raise ValueError(
+            "`inputs` must not be tensors of a torch.func transform such as vmap or grad. Pass the batch itself: each "
+            "example gets its own map."
+        )
     modules = modules_of(forward_func, layers)
     # As Captum does, a function without parameters is called without inputs.
     has_parameters = isinstance(forward_func, Module) or bool(signature(forward_func).parameters)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from nets import conv_net, images
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus, last_spatial_layer
 
@@ -299,3 +300,29 @@ def test_torch_func_inside_of_the_model():
 
     with pytest.raises(ValueError, match=r"`layer`.*torch\.func"):
         LayerDiffGradCam(layer_within, net.features).attribute(x, 1)
+
+
+def test_a_map_within_torch_func():
+    net = conv_net()
+    with pytest.raises(ValueError, match="inputs"):
+        torch.func.vmap(lambda x: LayerDiffGradCam(net, net.features).attribute(x[None], 1)[0])(images())
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize(("layer", "reentrant"), [("0", True), ("1", True), ("0", False), ("1", False)])
+def test_checkpoints(layer, reentrant):
+    """PyTorch has no gradient through a reentrant checkpoint, nor at a layer inside of one."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(4, 5)).eval()
+
+    def forward(x, use_checkpoint=True):
+        a = model[0](x)
+        b = checkpoint(model[1], a, use_reentrant=reentrant) if use_checkpoint else model[1](a)
+        return model[2](b.relu().mean((2, 3)))
+
+    cam, x = LayerDiffGradCam(forward, model.get_submodule(layer)), torch.rand(2, 3, 9, 9)
+    if reentrant:
+        with pytest.raises(ValueError, match=r"checkpoint"):
+            cam.attribute(x, 1)
+    else:
+        torch.testing.assert_close(cam.attribute(x, 1), cam.attribute(x, 1, (False,)))
