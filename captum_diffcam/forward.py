@@ -49,7 +49,7 @@ _NO_BACKWARD = {
     "cudnn RNN backward": "`forward_func` has a recurrent layer behind `layer`, and cuDNN has no backward pass for it "
     "in eval mode. Take the map within torch.backends.cudnn.flags(enabled=False).",
     "use_reentrant=True": "`forward_func` must have no reentrant checkpoint behind `layer`, because PyTorch has no "
-    "gradient of a tensor before one. Build the model with checkpoint(..., use_reentrant=False) or without checkpoints.",
+    "gradient of a tensor before one. Build the model with checkpoint(..., use_reentrant=False) or without them.",
 }
 """Words of PyTorch's errors in a backward pass, each with what to do."""
 
