@@ -1,18 +1,19 @@
 """Sphinx configuration; ``sphinx-build -W -n docs docs/_build`` builds the pages, and needs no network."""
 
-import importlib.metadata
 import sys
 from pathlib import Path
 
 from docutils import nodes
 from sphinx.ext import intersphinx
 
+import captum_diffcam
+
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "captum_diffcam"
 author = "The captum_diffcam developers"
 copyright = f"2026, {author}"  # noqa: A001 - Sphinx's name
-release = importlib.metadata.version("captum-diffcam")
+release = captum_diffcam.__version__
 
 extensions = [
     "sphinx.ext.autodoc",
