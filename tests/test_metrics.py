@@ -54,6 +54,12 @@ def test_a_small_variation_on_a_large_offset_correlates():
     assert pearson(1 + 1e-4 * (pattern / 15) ** 2, pattern).item() == pytest.approx(expected, abs=0.01)
 
 
+def test_rounding_takes_no_correlation_beyond_one():
+    maps = torch.rand(1000, 7, 7, generator=torch.Generator().manual_seed(0))
+    assert pearson(maps, maps).amax() <= 1
+    assert pearson(maps, -maps).amin() >= -1
+
+
 def test_the_gradient_is_finite_where_maps_are_zero_or_constant():
     for measure in (cam_entropy, lambda maps: pearson(maps, torch.arange(4.0)[None])):
         for values in ([0.0, 0, 0, 0], [1.0, 1, 1, 1], [0.0, 2, 0, 1]):
