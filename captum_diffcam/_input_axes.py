@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias, Union
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node, get_gradient_edge
-from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
 from captum_diffcam._checks import as_index, warn_user
@@ -57,8 +56,7 @@ class InputReadings(TorchFunctionMode):
             operand = _operand(getattr(func, "__name__", ""), args, kwargs or {})
             if operand is not None:
                 for i, tensor in enumerate(self.inputs):
-                    if self.readings[i] is None and (func is not linear or tensor.ndim == 2):
-                        self.readings[i] = _reading(tensor, operand)
+                    self.readings[i] = self.readings[i] or _reading(tensor, operand)
         return func(*args, **(kwargs or {}))
 
 
@@ -106,7 +104,10 @@ def check_channel_dim(channel_dim: Any) -> Any:
         return channel_dim
     if isinstance(channel_dim, str):
         raise ValueError(f"`channel_dim` must be 'auto', None or a dimension of the input, got {channel_dim!r}.")
-    return as_index("channel_dim", channel_dim, "'auto', None or a dimension of the input")
+    dim = as_index("channel_dim", channel_dim, "'auto', None or a dimension of the input")
+    if dim == 0:
+        raise ValueError("`channel_dim` must be None or a dimension other than 0, which holds the examples, got 0.")
+    return dim
 
 
 def channel_dims_of(inputs: Sequence[Tensor], channel_dim: Any) -> list[ChannelDim]:
@@ -114,13 +115,11 @@ def channel_dims_of(inputs: Sequence[Tensor], channel_dim: Any) -> list[ChannelD
     dims: Sequence[ChannelDim] = channel_dim if isinstance(channel_dim, tuple) else [channel_dim] * len(inputs)
     if len(dims) != len(inputs):
         raise ValueError(f"`channel_dim` must have one entry for each of {len(inputs)} input(s), got {len(dims)}.")
-    for dim, tensor in zip(dims, inputs, strict=True):
-        if isinstance(dim, int) and (not -tensor.ndim < dim < tensor.ndim or dim == 0):
-            raise ValueError(
-                f"`channel_dim` must be from 1 to {tensor.ndim - 1}, or negative to count from the end, for an input "
-                f"of shape {tuple(tensor.shape)}, got {dim}. Dimension 0 holds the examples."
-            )
-    return [dim % tensor.ndim if isinstance(dim, int) else dim for dim, tensor in zip(dims, inputs, strict=True)]
+    # One for all may be out of range for some, such as a table beside an image.
+    return [
+        dim % tensor.ndim if isinstance(dim, int) and -tensor.ndim < dim < tensor.ndim else dim
+        for dim, tensor in zip(dims, inputs, strict=True)
+    ]
 
 
 def has_positions(tensor: Tensor, grid: Sequence[int], channel_dim: ChannelDim, reading: Reading | None) -> bool:
@@ -129,6 +128,8 @@ def has_positions(tensor: Tensor, grid: Sequence[int], channel_dim: ChannelDim, 
     if channel_dim == "auto" and behind == len(grid):
         # Raw audio and ids. Larger inputs without channels may be anything else, too.
         return reading.channel_dim is None if reading else behind == 1
+    if isinstance(channel_dim, int) and not 0 < channel_dim < tensor.ndim:
+        return False
     return behind - (channel_dim is not None) == len(grid)
 
 

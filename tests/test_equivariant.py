@@ -159,6 +159,14 @@ def test_frames_before_channels_and_images_without_channels():
         EquivariantPart(cam, 1).attribute(gray, 1)
 
 
+def test_one_channel_dimension_for_an_image_and_a_table(x):
+    net, mix, table = conv_net(), nn.Linear(4, 6), torch.rand(3, 4)
+    expected = EquivariantPart(LayerDiffGradCam(net, net.features), 1).attribute(x, 1, contrast=[])
+    cam = LayerDiffGradCam(lambda images, table: net(images.movedim(-1, 1)) + mix(table), net.features)
+    part = EquivariantPart(cam, 1, channel_dim=3).attribute((x.movedim(1, -1), table), 1, contrast=[])
+    torch.testing.assert_close(part, expected)
+
+
 def test_an_ambiguous_channel_dimension_is_refused():
     net = conv_net()
     cam = LayerDiffGradCam(lambda x: net(torch.einsum("nijc->ncij", x[..., :3])), net.features)

@@ -151,6 +151,26 @@ def test_running_statistics_stay_in_train_mode(x):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+def test_an_ambiguous_input_and_a_table_need_their_arguments(x):
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.mix = TwoRelus(nn.ReLU(), nn.ReLU()), nn.Linear(9, 3)
+
+        def forward(self, images, table):
+            return self.net(torch.einsum("nijc,dc->ndij", images, self.mix.weight)) + table.sum(1, keepdim=True)
+
+    net, images, table = Mixed().eval(), torch.rand(3, 9, 9, 9), torch.rand(3, 6)
+    with pytest.raises(ValueError, match="`input_index`"):
+        GuidedDiffGradCam(net, net.net.layer, channel_dim=3).attribute((images, table), TARGETS)
+    with pytest.raises(ValueError, match="`channel_dim`"):
+        GuidedDiffGradCam(net, net.net.layer, input_index=0).attribute((images, table), TARGETS)
+    cam = GuidedDiffGradCam(net, net.net.layer, channel_dim=3, input_index=0)
+    on_images, on_table = cam.attribute((images, table), TARGETS)
+    assert on_images.any()
+    assert not on_table.any()
+
+
 @pytest.mark.filterwarnings("ignore:.*train mode:UserWarning")
 def test_random_numbers_are_left_as_they_were(x):
     features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Dropout(0.5))

@@ -110,7 +110,7 @@ def test_a_shared_layer_is_drawn_on_the_input_of_its_run(pair, run, index):
     net = Branches(shared=True).eval()
     cam = LayerDiffGradCam(net, net.first, run=run)
     maps = cam.attribute(pair, TARGETS)
-    for wrapped in (InputAttribution(cam), InputAttribution(cam, input_index=index)):
+    for wrapped in (InputAttribution(cam), *(InputAttribution(cam, input_index=i) for i in (index, index - 2))):
         attributions = wrapped.attribute(pair, TARGETS)
         torch.testing.assert_close(attributions[index], upsampled(maps, pair[index]))
         assert not attributions[1 - index].any()
@@ -232,6 +232,8 @@ def test_raw_audio(mode):
     expected = [LayerAttribution.interpolate(maps, (n,), mode or "linear")[:, 0] for n in (27, 5)]
     torch.testing.assert_close(InputAttribution(cam, mode).attribute(audio, target=1), expected[0])
     tokens = torch.zeros(3, 5, dtype=torch.int64)
+    with pytest.raises(ValueError, match="`input_index`"):
+        InputAttribution(cam, mode).attribute((audio, tokens), target=1)
     with_tokens = InputAttribution(cam, mode, input_index=[0, 1]).attribute((audio, tokens), target=1)
     for attribution, single in zip(with_tokens, expected, strict=True):
         torch.testing.assert_close(attribution, single)

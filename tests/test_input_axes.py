@@ -368,7 +368,7 @@ def test_frames_and_times_in_turn_may_be_ambiguous(case, shape):
 def test_a_constant_cube(value):
     """Its values do not tell in which order its dimensions are read."""
     torch.manual_seed(0)
-    net, kwargs = convolve(channels_first, 2, 12)
+    net, kwargs = convolve(channels_first, 2, 12, padding=1)
     cam, x = LayerDiffGradCam(net, net.layer, **kwargs), torch.full((2, 12, 12, 12), value)
     x[:, 3] += 1  # symmetric in the other two
     expected = expected_attribution(cam.attribute(x, 1), x, 3)
@@ -478,6 +478,23 @@ def test_one_dimension_for_each_input():
             InputAttribution(cam, channel_dim=dims).attribute((a, b), 1), expected, strict=True
         ):
             torch.testing.assert_close(attribution, right)
+
+
+def test_layers_of_different_layouts():
+    """A list of layers of one series, features last: one of tokens and one convolution."""
+    torch.manual_seed(0)
+    embed, conv, head = nn.Linear(24, 6), nn.Conv1d(6, 6, 3), nn.Linear(6, 4)
+
+    def forward(x):
+        return head(conv(embed(x / 2).transpose(1, 2)).tanh().mean(2))
+
+    x, layers, layouts = torch.rand(2, 20, 24), [embed, conv], ["swin", None]
+    expected = 0
+    for layer, layout in zip(layers, layouts, strict=True):
+        maps = LayerDiffGradCam(forward, layer, layout=layout).attribute(x, 1)
+        expected = expected + expected_attribution(maps / maps.abs().amax((1, 2), keepdim=True), x, 2) / 2
+    cam = InputAttribution(LayerDiffGradCam(forward, layers, layout=layouts))
+    torch.testing.assert_close(cam.attribute(x, 1), expected)
 
 
 @pytest.mark.parametrize(
