@@ -16,6 +16,7 @@ from captum_diffcam import CamMethod, LayerDiffGradCam, last_spatial_layer, vit_
 from captum_diffcam.attacks import fool, hoax_map, inject_hoax
 from captum_diffcam.audit import audit
 from captum_diffcam.audit.auditing import interim_sizes
+from captum_diffcam.equivariant import shift_images
 from captum_diffcam.layers import SpatialLayer
 
 GRAD_CAM = CamMethod(LayerGradCam)
@@ -165,8 +166,9 @@ class TestMeasurements:
         assert len(report.images) == 8
         assert report.confidence > 3
 
-    def test_shifts_are_up_to_two_cells(self, spotter, spots):
-        """A method that stores its images sees each image and its shifted copy, where the interior moved by cells."""
+    @pytest.mark.parametrize(("cells", "largest"), [(7, 2), (5, 2), (4, 1), (3, 1), (2, 0)])
+    def test_shifts_are_up_to_two_cells_and_less_than_half_of_the_grid(self, spotter, cells, largest):
+        """A method sees each image and its shifted copy. Along some dimension the shift is as large as possible."""
         seen = []
 
         class Recording(LayerGradCam):
@@ -174,30 +176,18 @@ class TestMeasurements:
                 seen.append(inputs.clone())
                 return super().attribute(inputs, *args, **kwargs)
 
-        audit(spotter, spotter.layer, torch.cat([spots] * 4), methods=CamMethod(Recording), alpha=1e-9, seed=0)
-        shifts = set()
+        x = torch.rand(48, 3, 4 * cells, 4 * cells)
+        audit(spotter, spotter.layer, x, methods=CamMethod(Recording), alpha=1e-9, seed=0)
+        candidates = [(down, right) for down in range(-3, 4) for right in range(-3, 4)]
+        candidates = [shift for shift in candidates if max(map(abs, shift)) < cells]
+        shifts = []
         for original, shifted in zip(torch.cat(seen[::2]), torch.cat(seen[1::2]), strict=True):
-            matches = [
-                (down, right)
-                for down in range(-3, 4)
-                for right in range(-3, 4)
-                if torch.equal(
-                    shifted[:, 12:-12, 12:-12],
-                    original[:, 12 - 4 * down : 16 - 4 * down, 12 - 4 * right : 16 - 4 * right],
-                )
-            ]
-            shifts.update(matches)
-        assert {max(map(abs, shift)) for shift in shifts} == {2}
-        assert {down for down, _ in shifts} == {right for _, right in shifts} == {-2, -1, 0, 1, 2}
-
-    @pytest.mark.parametrize(("side", "cells"), [(12, 1), (8, 0)])
-    def test_small_grids_are_shifted_by_less_than_half(self, side, cells):
-        """Three cells by one, two cells not at all: then a map is the map of its shifted image."""
-        model = Spotter().eval()
-        x = torch.rand(9, 3, side, side)
-        report = audit(model, model.layer, x, methods=GRAD_CAM, seed=0)
-        (evidence,) = report.evidence.values()
-        assert (evidence.equivariance == 0) == (cells == 0)
+            matches = [s for s in candidates if torch.equal(shift_images(original, s, (cells, cells)), shifted)]
+            assert len(matches) == 1
+            shifts += matches
+        assert {max(map(abs, shift)) for shift in shifts} == {largest}
+        every = set(range(-largest, largest + 1))
+        assert {down for down, _ in shifts} == {right for _, right in shifts} == every
 
     def test_batches_have_the_requested_size(self, spotter, spots):
         sizes = []
