@@ -129,6 +129,10 @@ class AxisTracker(TorchFunctionMode):
         for index, tensor in enumerate(inputs):
             self._axes[tensor] = _input_axes(index, tuple(tensor.shape))
 
+    def start_unknown(self, tensor: Tensor) -> None:
+        """Take the tensor as one that depends on the inputs in a way that could not be followed."""
+        self._axes[tensor] = self._unknown(tuple(tensor.shape))
+
     def axes_of(self, tensor: Tensor) -> Axes | None:
         """Return what the tensor's axes stand for; None if it is not known to depend on the inputs."""
         axes: Axes = self._axes.get(tensor, ())  # type: ignore[no-untyped-call]
@@ -140,7 +144,8 @@ class AxisTracker(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "__get__":
             name = getattr(func.__self__, "__name__", "")
-        name = name.strip("_")
+        # In exported programs functions are called conv2d.default.
+        name = name.partition(".")[0].strip("_")
         if isinstance(result, Tensor):
             results = [result]
         elif isinstance(result, (tuple, list)):

@@ -23,7 +23,7 @@ from captum_diffcam._internals import (
     without_inference,
 )
 from captum_diffcam.axis_tracker import Axes, Axis, AxisTracker
-from captum_diffcam.forward import call_by_position, recording
+from captum_diffcam.forward import call_by_position, graph_behind, recording
 from captum_diffcam.layouts import (
     Placement,
     VitLayout,
@@ -281,7 +281,10 @@ def _unknown_grid(seen: _LayerTensor, examples: int) -> ValueError:
     if seen.tensor.ndim == 3 and len(seen.tensor) == examples and seen.axes[0].is_examples:
         remedy = f"Pass {name!r} as `layer` with layout=vit_layout(grid=...), if its tokens are a grid of patches"
     else:
-        remedy = f"Pass {name!r} as `layer`, and as `layout` a callable that returns (N, channels, *positions)"
+        remedy = (
+            f"Pass {name!r} as `layer`, and unless it keeps its channels first, as `layout` a callable that returns "
+            "(N, channels, *positions)"
+        )
     return ValueError(
         f"`forward_func` must show where the positions of its last layer are, but of {side} of {name!r}, of shape "
         f"{shape}, the run does not show it. {remedy}. Or choose an earlier layer: spatial_layers lists them."
@@ -326,6 +329,7 @@ def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args:
         )
     tensors = tuple(without_inference(tensor).detach() for tensor in as_inputs(inputs))
     runs, seen, shapes, placed = Counter[int](), list[_LayerTensor](), list[tuple[Module, str]](), set[str]()
+    started: dict[int, Tensor] = {}
     tracker = AxisTracker()
 
     def note(name: str, module: Module, value: Any, at_input: bool) -> None:
@@ -339,8 +343,11 @@ def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args:
         axes = tracker.axes_of(value)
         if not at_input:
             shapes.append((module, f"{name} {tuple(value.shape)}"))
-        if axes and len(value) == len(tensors[0]) and all(part.source == "unknown" for part in axes[0].parts):
-            axes = (Axis(), *axes[1:])
+        if axes and any(part.source == "unknown" for axis in axes for part in axis.parts):
+            if len(value) == len(tensors[0]):
+                axes = (Axis(), *axes[1:])
+            if sum(size > 1 for size in value.shape[1:]) < 2:
+                return  # channels without positions, or the other way round
         if axes and any(axis.has_positions for axis in axes):
             # Kept alive, so that no two tensors share an id.
             seen.append(_LayerTensor(name + ":input" * at_input, module, at_input, value, axes))
@@ -355,12 +362,17 @@ def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args:
                 note(name, module, args[0], at_input=True)
 
         def after(module: Module, args: tuple[Any, ...], output: Any) -> Any:
-            starts = isinstance(output, Tensor) and output.is_floating_point() and not _has_graph(output)
-            if starts and weights and tracker.axes_of(output) is not None:
-                # Frozen weights, or a model that switches the recording off. What has no weights is the input itself,
-                # and what does not depend on the inputs may be a weight.
-                output = _start_of_graph(output)
-                torch.set_grad_enabled(True)
+            if isinstance(output, Tensor) and output.is_floating_point():
+                first = args[0] if args and isinstance(args[0], Tensor) else None
+                followed = first is not None and tracker.axes_of(first) is not None
+                if followed and tracker.axes_of(output) is None and _is_made_of(output, first):
+                    tracker.start_unknown(output)  # by TorchScript, for instance
+                # Frozen weights, or a model that switches the recording off. Before any weights there is the input
+                # itself, and what does not depend on the inputs may be a weight.
+                if not _has_graph(output) and (weights or id(first) in started) and tracker.axes_of(output):
+                    output = _start_of_graph(output)
+                    torch.set_grad_enabled(True)
+                    started[id(output)] = output
             note(name, module, output, at_input=False)
             return output
 
@@ -415,6 +427,12 @@ def _start_of_graph(tensor: Tensor) -> Tensor:
 
 def _has_graph(tensor: Tensor) -> bool:
     return tensor.requires_grad and torch.is_grad_enabled()
+
+
+def _is_made_of(tensor: Tensor, earlier: Tensor | None) -> bool:
+    """Return whether autograd has recorded that a tensor was made of another one."""
+    node = None if earlier is None else earlier.grad_fn
+    return node is not None and node in graph_behind([tensor])
 
 
 def layer_warning(

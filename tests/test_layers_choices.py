@@ -182,6 +182,17 @@ class AttentionPool(nn.Module):
         return self.head(self.last(self.pool(self.query.expand(len(x), -1, -1), t, t)[0])[:, 0])
 
 
+class HalfRead(nn.Module):
+    """Reads two tokens, and of each every second channel: still two tokens, not a map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.block, self.norm, self.head = Patches(), block(), nn.LayerNorm(D), nn.Linear(D, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(self.block(self.embed(x)))[:, :2, ::2].flatten(1))
+
+
 class MaxPool(nn.Sequential):
     """Few positions are read, but by different channels."""
 
@@ -228,6 +239,7 @@ class PooledVector(nn.Module):
         (Pyramid, (3, 32, 48), ("norm", "vit", (4, 6))),
         (Windows, (3, 40, 56), ("norm", "vit", (5, 7))),
         (AttentionPool, (3, 32, 48), ("norm", "vit", (4, 6))),
+        (HalfRead, (3, 56, 64), ("embed", "vit", (7, 8))),
         (MaxPool, (3, 32, 48), ("1", None, (30, 46))),
         (Gated, (3, 8, 9), ("gate", None, (6, 7))),
         (PooledVector, (3, 32, 48), ("norm", "vit", (4, 6))),
@@ -362,6 +374,53 @@ class Lost(nn.Module):
 def test_the_last_layer_is_named_if_its_grid_is_not_known(model, shape, name, remedy, examples):
     with pytest.raises(ValueError, match=rf"`forward_func`.*\b{name}\b.*{remedy}"):
         last_spatial_layer(seeded(model), torch.rand(examples, *shape))
+
+
+class Scripted(nn.Module):
+    """An activation that TorchScript runs, which cannot be followed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.function = torch.jit.script(twice)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def twice(x: Tensor) -> Tensor:
+    return x * 2
+
+
+def test_a_later_layer_that_cannot_be_followed_is_named():
+    model = nn.Sequential(nn.Conv2d(3, D, 3), Scripted(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(D, 5))
+    with pytest.raises(ValueError, match=r"`forward_func`.*'1'"):
+        last_spatial_layer(model, torch.rand(2, 3, 8, 9))
+
+
+class Inference(nn.Module):
+    """A backbone that runs in inference mode, activations without weights included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.act, self.head = nn.Conv2d(3, D, 3), nn.Tanh(), nn.Linear(D, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            x = self.act(self.conv(x))
+        return self.head(x.clone().mean((2, 3)))
+
+
+def test_a_backbone_in_inference_mode():
+    assert last_spatial_layer(seeded(Inference), torch.rand(2, 3, 8, 9)).name == "act"
+
+
+def test_a_program_of_torch_export():
+    x = torch.rand(2, 3, 8, 9)
+    model = nn.Sequential(nn.Conv2d(3, D, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(D, 5)).eval()
+    program = torch.export.unflatten(torch.export.export(model, (x,)))
+    assert last_spatial_layer(program, x).name == "1"
 
 
 class Pair(nn.Module):
