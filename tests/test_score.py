@@ -158,11 +158,16 @@ def test_the_mean_of_many_is_exact_beside_a_dominant_class(classes):
     assert exact[0, 3].item() == pytest.approx((z[3] - (z.sum() - z[3]) / (classes - 1)).item(), rel=1e-12)
 
 
+def every_other(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return torch.ones_like(logits, dtype=torch.bool).scatter(1, target[:, None], False)
+
+
+@pytest.mark.parametrize("contrast", [None, every_other])
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-def test_scores_keep_their_digits_far_from_zero(reduction):
+def test_scores_keep_their_digits_far_from_zero(reduction, contrast):
     """A term of 100,000 that all logits have in common leaves the digits that float32 has there, and loses no more."""
     logits = 1e5 + 8 * torch.randn(2, 1000, generator=torch.Generator().manual_seed(0))
-    scores = ContrastScore(lambda x: x, reduction=reduction)(logits)
+    scores = ContrastScore(lambda x: x, contrast, reduction)(logits)
     for row, z in zip(scores, logits.double(), strict=True):
         for c in (3, int(z.argmax())):
             rest = torch.cat([z[:c], z[c + 1 :]])
