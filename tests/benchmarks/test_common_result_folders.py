@@ -29,6 +29,7 @@ def _one_model(monkeypatch):
     """A zoo of one, whatever is installed."""
     monkeypatch.setattr("torchvision.models.list_models", lambda module: ["squeezenet1_1"])
     monkeypatch.setattr("benchmarks.zoo.timm_models.FAMILIES", ())
+    monkeypatch.setattr("benchmarks.zoo.run.huggingface_models", list)
 
 
 def test_results_go_below_the_current_directory(records, tmp_path):
@@ -48,7 +49,7 @@ def test_a_complete_run_is_published(records, capsys):
         assert main(["zoo", *options]) == 0
         assert f"Published in {folder}" in capsys.readouterr().out
         assert json.loads((folder / "zoo.json").read_text())["complete"]
-        assert sorted(path.name for path in folder.iterdir()) == ["other.json", "zoo.csv", "zoo.json"]
+        assert {path.name for path in folder.iterdir()} >= {"other.json", "zoo.csv", "zoo.json"}
         (folder / "zoo.json").unlink()
     assert (folder / "other.json").read_text() == "kept"
 
