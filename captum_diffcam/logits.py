@@ -213,7 +213,7 @@ def doubt_about_classes(output: Tensor, inputs: Tensor, class_dim: int | None = 
 
     Shapes: output (N, C, ...), inputs (N, channels, *size) or (N, length).
     """
-    if class_dim is not None or output.ndim < 3:
+    if class_dim is not None:
         return None
     size = inputs.shape[2:] if inputs.ndim > 2 else inputs.shape[1:]
     if inputs.ndim > 3 and output.ndim == 3:

@@ -89,6 +89,7 @@ def test_sets_do_not_follow_other_batches():
         (torch.ones(3, 5, dtype=torch.bool), ValueError),
         (torch.ones(4, dtype=torch.bool), ValueError),
         (torch.ones(2, 2, 5, dtype=torch.bool), ValueError),
+        (torch.zeros(1, 2, 5, dtype=torch.bool), ValueError),
         ([True, False], ValueError),
         (1.0, TypeError),
         ([1.0, 2.0], TypeError),

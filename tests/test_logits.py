@@ -268,3 +268,11 @@ class TestTargetsOfToolkits:
         expected = cam.attribute(x, target=[(1, 2, 3), (0, 1, 1), (2, 0, 0)])
         target = [tuple(one) for one in np.array([(1, 2, 3), (0, 1, 1), (2, 0, 0)])]
         torch.testing.assert_close(cam.attribute(x, target=target), expected)
+
+
+def test_a_callable_sees_logits_without_a_graph(net, x):
+    seen = []
+    LayerDiffGradCam(net, net.features).attribute(x, lambda logits: seen.append(logits) or logits.argmax(dim=1))
+    (logits,) = seen
+    assert not logits.requires_grad
+    torch.testing.assert_close(logits, net(x).detach())

@@ -76,7 +76,7 @@ class TestProbabilities:
             random(4, 6),
             random(4, 6).abs(),
             random(4, 1000).log_softmax(1),
-            random(4, 6).log_softmax(1).exp() * 1.001,
+            random(4, 6).log_softmax(1).exp() * 1.0001,
             torch.tensor([[1.5, -0.5], [0.5, 0.5]]),  # sums to one
             torch.tensor([[0.5, 0.5], [0.3, 0.6]]),  # one row does, by chance
             torch.tensor([[0.2, 0.9]]),  # logits of an untrained model
