@@ -217,6 +217,8 @@ def test_the_model_without_a_name_explains_photographs_without_a_folder(tmp_path
     names = {image["file"]: image["prediction"]["name"] for image in manifest["images"]}
     assert names["coffee.png"] == "espresso"
     assert names["camera.png"] == "tripod"
+    white = load_classifier("efficientnet-lite0", None, NOTHING).preprocess(Image.new("RGB", (300, 300), "white"))
+    torch.testing.assert_close(white, torch.full((3, 224, 224), 1.0))  # (1 - 0.498) / 0.502
 
 
 def shorter_side(width, height, resized, crop):
@@ -241,13 +243,15 @@ def test_the_region_of_other_preprocessings():
         return squash(image).flip(0) * 3 - 1
 
     def padded(image):
-        large = Image.new("RGB", (image.width, image.width))
-        large.paste(image, (0, (image.width - image.height) // 2))
+        side = max(image.size)
+        large = Image.new("RGB", (side, side))
+        large.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
         return squash(large)
 
     for transform in (squash, blue_first):
         np.testing.assert_allclose(RegionFinder(transform)(300, 200), (0, 0, 300, 200), atol=1)
     np.testing.assert_allclose(RegionFinder(padded)(300, 200), (0, -50, 300, 250), atol=2)
+    np.testing.assert_allclose(RegionFinder(padded)(200, 300), (-50, 0, 250, 300), atol=2)
 
 
 def test_images_are_read_upright_and_with_their_range(tmp_path):
