@@ -123,6 +123,10 @@ def test_every_patch_embedding(embed):
         (lambda x: nn.MaxPool2d(2, return_indices=True)(x)[0], None, (16, 24)),
         (lambda x: nn.Conv2d(3, 4, 1)(x) * nn.Conv2d(3, 4, 1)(x).mean((2, 3), keepdim=True), None, (32, 48)),
         (lambda x: x.mean((2, 3), keepdim=True).expand_as(x) * x, None, (32, 48)),
+        # Slices as one axis and their pixels as another, rows by fours, and a class token behind channels.
+        (lambda x: nn.Conv3d(1, 4, 1)(x[:, None]).flatten(3).movedim(1, -1), None, None),
+        (lambda x: nn.Conv2d(3, 4, 1)(x).mean(3).mT.unflatten(1, (8, 4)), None, None),
+        (lambda x: torch.cat([torch.zeros(2, 4, 1), nn.Conv2d(3, 4, 8, 8)(x).flatten(2)], 2), None, None),
         (lambda x: x.amax((2, 3)).unsqueeze(1), None, None),
         (lambda x: nn.AdaptiveAvgPool1d(1)(nn.Conv2d(3, 64, 8, 8)(x).flatten(2)), None, None),
         (lambda x: nn.Linear(32 * 48, 9)(x.flatten(2)), None, None),

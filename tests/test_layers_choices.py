@@ -343,8 +343,14 @@ class LastTime(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Conv1d(3, D, 3, padding=1), nn.Tanh())
 
+    channels = D
+
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x)[..., -1]
+        return super().forward(x)[:, : self.channels, -1]
+
+
+class LastTimeOfTwoChannels(LastTime):
+    channels = 2
 
 
 class Lost(nn.Module):
@@ -368,6 +374,7 @@ class Lost(nn.Module):
         (Lost, (3, 32, 32), "norm", "vit_layout"),
         (lambda: Vit(Patches(), middle=True, pool="mean"), (3, 32, 32), "norm", "vit_layout"),
         (LastTime, (3, 40), "0", ""),
+        (LastTimeOfTwoChannels, (3, 40), "0", ""),
     ],
 )
 @pytest.mark.parametrize("examples", [1, 2])
