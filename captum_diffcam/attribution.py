@@ -411,6 +411,8 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
     ) -> list[tuple[Tensor, ...]]:
         """Return, by layer, the map of each of its tensors for one score (N,)."""
         gradients_by_layer = run.gradients(score, grad_kwargs)
+        # A score at one position of the output, as in segmentation, may well depend on few positions of the layer.
+        notes = run.notes if run.output.ndim <= 2 else []
         by_layer = zip(self._layers, self.layouts, run.axes, run.activations, gradients_by_layer, strict=True)
         maps = []
         with torch.set_grad_enabled(bool(grad_kwargs.get("create_graph"))):
@@ -418,7 +420,7 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
                 of_layer = []
                 for axes, activation, gradient in zip(of_axes, activations, gradients, strict=True):
                     activation, gradient = to_positions(
-                        layout, activation, gradient, examples=len(score), axes=axes, notes=run.notes
+                        layout, activation, gradient, examples=len(score), axes=axes, notes=notes
                     )
                     activation, gradient = at_least_float32(activation), at_least_float32(gradient)
                     attribution = self.channel_weights(activation, gradient) * activation

@@ -282,6 +282,11 @@ def test_the_limit_of_few_positions(read, warned):
     assert bool(warnings_of(model, model[0], torch.rand(2, 3, 40))) == warned
 
 
+def test_a_pixel_of_a_segmentation_may_depend_on_few_positions():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 5, 1))
+    assert warnings_of(model, model[1], torch.rand(2, 3, 12, 12), target=(1, 4, 5)) == []
+
+
 class First(nn.Module):
     def __init__(self, positions: int) -> None:
         super().__init__()

@@ -24,8 +24,9 @@ _STEP = re.compile(r"\[([^\]]*)\]|([^.\[\]]+)")
 
 
 def record_file(name: str) -> Path:
-    """Return the file of a benchmark's record."""
-    return RESULTS / name / f"{name}.json"
+    """Return the file of a benchmark's record. ``zoo/choosing`` is the record of one of its parts."""
+    folder, _, part = name.partition("/")
+    return RESULTS / folder / f"{part or folder}.json"
 
 
 def find(record: Any, path: str) -> Any:

@@ -61,9 +61,10 @@ except ValueError as error:
     print(error)
 
 # %%
-# The grid follows from the size of the input: the square patches whose sides divide it
-# and that are as many as the tokens, but for a few before them. Here 4 x 8 patches of
-# 8 x 8 pixels behind a class token:
+# The grid is the one that the run itself makes. The patch embedding puts out rows and
+# columns, and they are followed to the layer's tokens. This holds for inputs of any
+# size, padded or resized inside of the model, for overlapping patches, and for video.
+# Here 4 x 8 patches of 8 x 8 pixels behind a class token:
 
 
 embed, token = nn.Conv2d(3, 16, 8, stride=8), torch.randn(1, 1, 16)
@@ -87,9 +88,9 @@ cam = LayerDiffGradCam(patches, norm, layout="vit")
 print(cam.attribute(torch.rand(2, 3, 32, 64), target=3).shape)
 
 # %%
-# Where no such grid fits, or several do, the error asks for it. That is so for patches
-# that overlap or are no squares, and for video, whose grid has three numbers. It must
-# be given, too, where the model resizes its input itself: nobody else knows.
+# If the run does not show the grid, the error asks for it: after operations that move
+# tokens, for learned queries, in TorchScript, and in the threads of ``DataParallel``.
+# For video the grid has three numbers. The patches are then the last tokens.
 
 cam = LayerDiffGradCam(patches, norm, layout=vit_layout(grid=(4, 8)))
 print(cam.attribute(torch.rand(2, 3, 32, 64), target=3).shape)
@@ -171,8 +172,9 @@ print(cam.attribute(images, target=3).shape)
 # %%
 # .. warning::
 #
-#    Some models keep tokens in another order than row by row, which no shape tells.
-#    Hiera does before its last stage: it keeps mask units together. Its own module puts
+#    Some models keep tokens in another order than row by row. Hiera does before its
+#    last stage, because it keeps mask units together. ``layout="vit"`` refuses such
+#    tokens, and ``vit_layout(grid=...)`` would misread them. Hiera's own module puts
 #    them back, here for block 5 of timm's::
 #
 #        hiera = timm.create_model("hiera_tiny_224", pretrained=True).eval()
