@@ -348,6 +348,14 @@ def test_decomposition_equals_the_replica(positions, shifts):
         np.testing.assert_allclose(static[example], expected[1], atol=1e-8)
 
 
+@pytest.mark.parametrize("by", [np.nextafter(1.0, 2.0), np.nextafter(1.0, 0.0)])
+def test_rounding_errors_of_a_shift_lose_no_cells(by):
+    maps = torch.randn(3, 1, 5, 5, dtype=torch.float64)
+    expected = decompose_maps(maps, [(0, 0), (1, 0), (0, -1)])
+    for part, right in zip(decompose_maps(maps, [(0, 0), (by, 0), (0, -by)]), expected, strict=True):
+        torch.testing.assert_close(part, right)
+
+
 def test_both_parts_are_recovered():
     """Cells whose origin is beyond the border do not count, so any border gives the same parts."""
     evidence, hoax = torch.randn(1, 6, 6), torch.randn(1, 6, 6)
