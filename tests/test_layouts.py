@@ -305,11 +305,9 @@ def test_a_layer_without_positions_is_pointed_out_and_another_named(layer):
 
 
 def test_positions_of_no_size():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), First(0), nn.Flatten(), nn.LazyLinear(5))
-    x = torch.rand(2, 3, 5, 5)
-    model(x)
+    conv, layer = nn.Conv2d(3, 5, 3), First(0)
     with pytest.raises(ValueError, match="`layer`"):
-        LayerDiffGradCam(model, model[1]).attribute(x, target=1)
+        LayerDiffGradCam(lambda x: layer(conv(x)).sum((2, 3)), layer).attribute(torch.rand(2, 3, 5, 5), target=1)
 
 
 @pytest.mark.parametrize(("dims", "shape"), [(1, (3, 9)), (2, (3, 9, 9)), (2, (3, 40, 9)), (3, (3, 7, 7, 7))], ids=str)
