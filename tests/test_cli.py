@@ -356,6 +356,19 @@ def test_ctrl_c_keeps_what_is_finished(folder, monkeypatch, at, capsys):
     assert not (folder / "report" / ".parts").exists()
 
 
+def test_only_the_first_process_writes_before_all_have_finished(folder, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", interrupted)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    for rank in (2, 0):
+        assert not (folder / "report" / "index.html").exists()
+        monkeypatch.setenv("RANK", str(rank))
+        assert explain() == 130
+    assert manifest(folder)["unfinished"] == 3
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_a_run_in_order(folder, kind):
