@@ -66,8 +66,7 @@ def _operand(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor |
     if not isinstance(tensor, Tensor) or tensor.is_nested:
         return None
     if name in _RECURRENT and tensor.ndim == 3:
-        batch_first = bool(args[-1])
-        return (tensor if batch_first else tensor.transpose(0, 1)).movedim(-1, 1)
+        return tensor.movedim(-1, 1)
     expected = 2 if name in (*_RECURRENT, *_RECURRENT_CELLS, "linear") else _CONVOLUTIONS.get(name)
     return tensor if tensor.ndim == expected else None
 

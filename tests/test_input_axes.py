@@ -114,8 +114,8 @@ class PatchEmbedding(nn.Module):
         return self.conv(x).flatten(2).transpose(1, 2)
 
 
-def tubelets():
-    net = Reader(lambda x: x.transpose(1, 2), PatchEmbedding(3, 3, (2, 4, 4)), pool=lambda a: a.tanh().mean(1))
+def tubelets(prepare=lambda x: x.transpose(1, 2)):
+    net = Reader(prepare, PatchEmbedding(3, 3, (2, 4, 4)), pool=lambda a: a.tanh().mean(1))
     return net, {"layout": vit_layout(grid=(3, 4, 4))}
 
 
@@ -176,6 +176,7 @@ CASES = {
     ),
     "a clip, colours first": (lambda: convolve(same, 3, 3), (2, 3, 6, 9, 9), 1),
     "tubelets, frames first": (tubelets, (2, 6, 3, 16, 16), 2),
+    "tubelets, normalized": (lambda: tubelets(lambda x: x.transpose(1, 2) / 2 - 1), (2, 6, 3, 16, 16), 2),
     "three frames of three colours": (lambda: convolve(lambda x: x.transpose(1, 2), 3, 3), (2, 3, 3, 9, 9), 2),
     "three colours of three frames": (lambda: convolve(same, 3, 3), (2, 3, 3, 9, 9), 1),
     "frames at once": (lambda: (Reader(same, Frames(True)), {}), (2, 5, 3, 9, 11), 2),
@@ -495,6 +496,35 @@ def test_layers_of_different_layouts():
         expected = expected + expected_attribution(maps / maps.abs().amax((1, 2), keepdim=True), x, 2) / 2
     cam = InputAttribution(LayerDiffGradCam(forward, layers, layout=layouts))
     torch.testing.assert_close(cam.attribute(x, 1), expected)
+
+
+def test_positions_of_another_input_tell_nothing():
+    """Of two images that are joined, the run shows the positions of one."""
+    torch.manual_seed(0)
+    conv, head = nn.Conv2d(26, 6, 3), nn.Linear(6, 4)
+    a, b = torch.rand(2, 6, 12, 12), torch.rand(2, 12, 12, 20)
+
+    def forward(a, b):
+        return head(conv(torch.cat([a / 2, b.movedim(-1, 1) / 2], dim=1)).tanh().mean((2, 3)))
+
+    cam = LayerDiffGradCam(forward, conv)
+    maps = cam.attribute((a, b), 1)
+    with pytest.warns(UserWarning, match="`channel_dim`"):
+        on_a, on_b = InputAttribution(cam).attribute((a, b), 1)
+    torch.testing.assert_close(on_a, expected_attribution(maps, a, 1))
+    torch.testing.assert_close(on_b, expected_attribution(maps, b, 3))
+
+
+def test_a_map_with_one_row():
+    torch.manual_seed(0)
+    net, kwargs = convolve(lambda x: x / 2, 2, 6, size=(12, 3))
+    x = torch.rand(2, 6, 12, 20)
+    cam = LayerDiffGradCam(net, net.layer, **kwargs)
+    maps = cam.attribute(x, 1)
+    assert maps.shape == (2, 1, 1, 18)
+    with pytest.warns(UserWarning, match="`channel_dim`"):
+        attribution = InputAttribution(cam).attribute(x, 1)
+    torch.testing.assert_close(attribution, expected_attribution(maps, x, 1))
 
 
 @pytest.mark.parametrize(
