@@ -49,8 +49,8 @@ forged = inject_hoax(model, features, hoax_map((7, 7), entropy=3.33))
 # ------------------------------
 #
 # Images are added until the verdict is clear: 8, then 16, 32 and so on; if it is still
-# unclear when they run out, as many windows again. An image takes 17 forward passes,
-# and 29 with the windows doubled. The seed is that of random windows and shifts;
+# unclear when they run out, as many windows again. An image takes 19 forward passes,
+# and 31 with the windows doubled. The seed is that of random windows and shifts;
 # without one it comes from the system, so that nobody can have known it.
 
 report = audit(forged.model, forged.layer, images, seed=0)
@@ -76,8 +76,8 @@ print(honest)
 # %%
 # "No sign of manipulation" needs evidence too: every map has to be shown to know its
 # own image, to move along, and to have little besides. Eight images are seldom enough
-# for that; where they are not, the verdict is "undecided", and the report says how many
-# would do. A few dozen different images of your own are what it needs.
+# for that; where they are not, the verdict is "undecided", and the report says why. A
+# few dozen different images of your own are what it needs.
 #
 # What it can miss
 # ----------------
