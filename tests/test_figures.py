@@ -156,6 +156,12 @@ def test_the_legend_names_the_class_and_its_rivals(case):
     assert axes[1].title.get_color() == bar_of(figure).texts[-3].get_color() == AGAINST
 
 
+def test_the_legend_of_different_contrast_sets():
+    masks = [[True, False, True, True], [False, False, True, False]]
+    explanation = explanation_of(torch.ones(2, 1, 2, 2), [1, 1], [[0.0, 3, 2, 1]] * 2, masks)
+    assert words_of(show_maps(images(2), explanation))[0] == "speaks for the rivals"
+
+
 def test_many_rivals_are_counted():
     mask = [[True] * 5 + [False, False]]
     explanation = explanation_of(torch.ones(1, 1, 2, 2), [6], [[0.0, 5, 1, 2, 3, 9, 9]], mask)
@@ -383,9 +389,9 @@ def test_texts_are_legible_on_any_background(background):
 
 
 def test_names_are_no_formulas():
-    figure = show_maps(images(1), {"$x^": torch.ones(1, 1, 2, 2)})
+    figure = show_maps(images(1), {"$x^$": torch.ones(1, 1, 2, 2)})
     figure.canvas.draw()
-    assert headings_of(figure)[1] == "$x^"
+    assert headings_of(figure)[1] == "$x^$"
 
 
 def test_pyplot_is_left_alone():

@@ -100,6 +100,7 @@ def test_a_map_covers_what_the_model_sees(kind):
     assert covered(overlay([image], torch.ones(1, 1, 2, 2))[0], pixels) == [(0, 39), (0, 79)]
     inside = overlay(torch.full((1, 3, 20, 40), 128 / 255), torch.ones(1, 1, 2, 2))[0]
     np.testing.assert_allclose(drawn[10:30, 20:60], inside, atol=1e-6)
+    np.testing.assert_allclose(drawn[:10], 0.5 * 128 / 255, atol=1e-6)
     figure = show_maps([image], torch.ones(1, 1, 2, 2), preprocess=crop)
     assert any("border" in text.get_text() for text in figure.texts)
     figure = show_maps([image], torch.ones(1, 1, 2, 2))
