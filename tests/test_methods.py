@@ -35,6 +35,14 @@ def test_maps_are_those_of_the_attribution():
     assert pearson(differentiable, expected).tolist() == pytest.approx([1, 1, 1])
 
 
+def test_a_flat_contrast_is_one_set_for_every_batch():
+    """Also if it has as many classes as the batch has images."""
+    net, x = conv_net(), images()
+    maps = CamMethod(LayerDiffGradCam, contrast=[1, 4, 5]).maps(net, net.features, x, TARGET)
+    expected = LayerDiffGradCam(net, net.features).attribute(x, TARGET, contrast=[[1, 4, 5]])[:, 0]
+    assert torch.equal(maps, expected)
+
+
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_maps_have_single_precision_at_least(create_graph):
     net, x = conv_net().bfloat16(), images().bfloat16()

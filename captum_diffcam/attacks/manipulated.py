@@ -37,7 +37,5 @@ class ManipulatedModel(NamedTuple):
 
 def copy_model(model: Module, layer: Layer) -> tuple[Module, Module | SpatialLayer]:
     """Return a copy of the model without gradients, and the copy's layer."""
-    # One deepcopy of both, so that the copied layer is part of the copied model.
-    copied, copied_layer = copy.deepcopy((model, layer_of_model(model, layer)))
-    copied.zero_grad(set_to_none=True)
-    return copied, copied_layer
+    # One deepcopy of both, so that the copied layer is part of the copied model. A deepcopy has no gradients.
+    return copy.deepcopy((model, layer_of_model(model, layer)))

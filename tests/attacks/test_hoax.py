@@ -54,6 +54,8 @@ def test_rings_come_one_after_the_other():
     """The centre of a side of the outer ring comes before the corners of the next ring."""
     outer = {(i, j) for i in range(31) for j in range(31) if 0 in (i, j) or 30 in (i, j)}
     assert cells(hoax_map((31, 31), math.log(len(outer)))) == outer
+    shell = {(i, j, k) for i in range(7) for j in range(7) for k in range(7) if {i, j, k} & {0, 6}}
+    assert cells(hoax_map((7, 7, 7), math.log(len(shell)))) == shell
     even = {(i, j) for i in range(9) for j in range(9) if (i + j) % 2 == 0}
     assert cells(hoax_map((9, 9), math.log(len(even)), "checkerboard")) == even
 

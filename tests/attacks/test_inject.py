@@ -71,6 +71,7 @@ def test_the_model_does_not_change(x):
     assert model[0][0].weight.grad is not None
     assert all(module.training for module in manipulated.model.modules())
     assert manipulated.model[0] is manipulated.layer
+    assert not any(module.training for module in inject_hoax(model.eval(), model[0], HOAX).model.modules())
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,26 @@ class TestMeasurements:
             report = audit(spotter, spotter.layer, spots[:8], target=target, seed=0)
             assert report.target.tolist() == [2] * 8
 
+    def test_the_default_level(self, spotter, spots):
+        assert audit(spotter, spotter.layer, spots[:2]).alpha == 0.05
+
+    def test_windows_show_parts_of_all_images_from_the_first_look_on(self, injected, spots):
+        bright = 5 + torch.rand(24, 3, 28, 28)
+        batches = []
+        injected.model.register_forward_hook(lambda module, inputs, _: batches.append(inputs[0]))
+        report = audit(injected.model, injected.layer, torch.cat([spots[:8], bright]), fills=["other"], seed=0)
+        assert len(report.images) == 8
+        mixed = [image for image in torch.cat(batches) if image.amax() > 4 and image.amin() < 1]
+        assert len(mixed) > 20
+
+    def test_every_look_explains_the_classes_of_its_own_images(self, spotter, spots):
+        many = torch.cat([spots, spots.flip(2), spots.flip(3)])
+        report = audit(spotter, spotter.layer, many, methods=CamMethod(LayerDiffGradCam), alpha=1e-9, seed=0)
+        assert len(report.images) == 36
+        (agreement,) = report.agreement.values()
+        for part in (agreement[:8], agreement[8:16], agreement[16:]):
+            assert part.mean() > 0.5
+
     def test_token_layers_with_a_layout(self):
         class Tokens(nn.Module):
             def __init__(self):
