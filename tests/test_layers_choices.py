@@ -301,6 +301,7 @@ class Words(nn.Module):
     ("model", "x", "expected"),
     [
         (Frames, torch.rand(2, 6, 3, 16, 16), ("norm", "swin", (6,))),
+        (Frames, torch.rand(2, 4, 3, 16, 16), ("norm", "swin", (4,))),
         (Tubelets, torch.rand(2, 6, 3, 16, 24), ("norm", "vit", (3, 2, 3))),
         (Series, torch.rand(2, 40, 3), ("norm", "swin", (40,))),
         (lambda: Series(first=True), torch.rand(2, 40, 3), ("blocks.0", "swin", (40,))),
