@@ -28,6 +28,9 @@ PATHS = {
     "class token": lambda p: torch.cat([cls(p), p.flatten(2).mT], 1),
     "behind": lambda p: torch.cat([p.flatten(2).mT, cls(p)], 1),
     "registers": lambda p: (lambda t: torch.cat([t[:, :1], cls(p), cls(p), t[:, 1:]], 1))(PATHS["class token"](p)),
+    "two tokens apart": lambda p: (lambda t: torch.cat([t[:, :2], cls(p), t[:, 2:]], 1))(
+        torch.cat([cls(p), cls(p), p.flatten(2).mT], 1)
+    ),
     "class token left out": lambda p: PATHS["registers"](p)[:, 1:],
     "narrow": lambda p: PATHS["class token"](p).narrow(1, 1, p[0, 0].numel()),
     "split": lambda p: PATHS["class token"](p).split([1, p[0, 0].numel()], 1)[1],
@@ -42,6 +45,7 @@ PATHS = {
     "residual": lambda p: (lambda t: t + F.softmax(t @ t.mT, -1) @ t * 0)(p.flatten(2).mT),
     "norm": lambda p: F.linear(p.flatten(2).mT, torch.eye(1)),
     "stacked and unbound": lambda p: torch.stack([p, p]).unbind(0)[0].flatten(2).mT,
+    "interleaved": lambda p: p.unflatten(2, (3, 2)).transpose(2, 3).flatten(2).mT,
     "shifted": lambda p: p.roll(1, 2).flatten(2).mT,
     "flipped": lambda p: p.flip(3).flatten(2).mT,
     "two images": lambda p: torch.cat([p.flatten(2).mT, p.flatten(2).mT], 1),
@@ -53,7 +57,18 @@ PATHS = {
     "queries": lambda p: F.softmax(torch.rand(1, 15, 1) @ p.flatten(2), -1) @ p.flatten(2).mT,
     "written": lambda p: torch.zeros(len(p), 60, 1).index_copy(1, torch.arange(60), p.flatten(2).mT),
 }
-SCRAMBLED = {"shifted", "flipped", "two images", "part", "every second", "unrolled", "middle", "by index", "queries"}
+SCRAMBLED = {
+    "interleaved",
+    "shifted",
+    "flipped",
+    "two images",
+    "part",
+    "every second",
+    "unrolled",
+    "middle",
+    "by index",
+    "queries",
+}
 
 
 @pytest.mark.parametrize("path", PATHS)
