@@ -97,6 +97,7 @@ def test_tokens_are_the_patches_of_their_grid_or_nothing_is_known(path):
     [
         lambda x: F.conv2d(x, torch.rand(4, 3, 8, 4), stride=(8, 4)).flatten(2).mT,
         lambda x: F.unfold(x, (8, 4), stride=(8, 4)).mT,
+        lambda x: F.unfold(x, 3, stride=2).mT,
         lambda x: F.unfold(x, 3, padding=1, stride=4, dilation=2).mT,
         lambda x: (
             x.unfold(2, 8, 8).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2) @ torch.rand(96, 4)
@@ -109,7 +110,18 @@ def test_tokens_are_the_patches_of_their_grid_or_nothing_is_known(path):
         lambda x: F.pixel_unshuffle(x, 4).flatten(2).mT,
         lambda x: F.conv2d(x.movedim(1, -1).movedim(-1, 1), torch.rand(4, 3, 4, 4), stride=4).flatten(2).mT,
     ],
-    ids=["conv", "unfold", "dilated", "Tensor.unfold", "rearranged", "resized", "padded", "unshuffled", "moved"],
+    ids=[
+        "conv",
+        "unfold",
+        "overlapping",
+        "dilated",
+        "Tensor.unfold",
+        "rearranged",
+        "resized",
+        "padded",
+        "unshuffled",
+        "moved",
+    ],
 )
 def test_every_patch_embedding(embed):
     """The gradient of a token is at its patch: row by row, so a token to the right has its patch to the right."""
