@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from captum_diffcam.audit.statistics import Evidence
-from captum_diffcam.figures import SIGNED, overlay, rows_of_maps
-from captum_diffcam.images import as_pictures
+from captum_diffcam.figures.captions import SIGNED
+from captum_diffcam.figures.images import as_pictures
+from captum_diffcam.figures.overlays import overlay
+from captum_diffcam.figures.rows import Cell, draw_rows
 from captum_diffcam.metrics import pearson
 
 if TYPE_CHECKING:
@@ -223,15 +225,15 @@ class AuditReport:
         columns = {"occlusion": self.occlusion_maps, **self.maps}
         drawn = overlay(images, [maps[worst, None] for maps in columns.values()], limits="map")
         titles = [self.verdict, *(name.replace("()", "").replace("(", "\n(", 1) for name in columns)]
-        texts = []
-        for row, index in enumerate(worst.tolist()):
+        rows = []
+        for i, (index, picture) in enumerate(zip(worst.tolist(), as_pictures(images), strict=True)):
             captions = [
                 f"class {self.target[index]}",
                 "",
                 *(f"r = {values[index]:.2f}" for values in agreement.values()),
             ]
-            if row == 0:
+            if i == 0:
                 captions = [f"{title}\n{caption}" for title, caption in zip(titles, captions, strict=True)]
-            texts.append(captions)
-        pictures = as_pictures(images, None, None)
-        return rows_of_maps(pictures, drawn, texts, ["black"] * (1 + len(columns)), SIGNED, False)
+            cells = zip((picture.rgb, *drawn[i]), captions, strict=True)
+            rows.append([Cell(image, caption) for image, caption in cells])
+        return draw_rows(rows, SIGNED)

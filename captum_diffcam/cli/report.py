@@ -24,7 +24,7 @@ from captum_diffcam.cli.images import ImageFile, Sample, read_image
 from captum_diffcam.cli.options import UsageError
 from captum_diffcam.cli.page import Picture, View, card, foot, head
 from captum_diffcam.cli.questions import Answers, Question
-from captum_diffcam.figures import percent
+from captum_diffcam.figures.captions import percent
 
 _PARTS = ".parts"
 PAGE, MANIFEST = "index.html", "manifest.json"
