@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from captum_diffcam import figures, metrics
-from captum_diffcam.attribution import LayerDiffGradCam, LayerDiffGradCamPlusPlus
+from captum_diffcam.attribution import LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffHiResCam
 from captum_diffcam.contrast import Contrast, top_rivals
 from captum_diffcam.equivariant import EquivariantPart
 from captum_diffcam.guided import GuidedDiffGradCam
@@ -33,6 +33,7 @@ __all__ = [
     "InputAttribution",
     "LayerDiffGradCam",
     "LayerDiffGradCamPlusPlus",
+    "LayerDiffHiResCam",
     "RivalMaps",
     "SpatialLayer",
     "Target",

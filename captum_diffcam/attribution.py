@@ -1,4 +1,4 @@
-"""DiffGradCAM and DiffGradCAM++: a contrast score, its gradient at a layer, and a weighting of the layer's channels."""
+"""DiffGradCAM, ++ and HiResCAM of a contrast: a score, its gradient at a layer, and a weighting of the channels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from captum_diffcam.logits import (
 )
 from captum_diffcam.results import Explanation, MapsT, RivalMaps
 from captum_diffcam.score import Reduction, check_reduction, explained_score
-from captum_diffcam.weighting import grad_cam_plus_plus_weights, grad_cam_weights
+from captum_diffcam.weighting import grad_cam_plus_plus_weights, grad_cam_weights, hires_cam_weights
 
 Inputs: TypeAlias = Union[Tensor, tuple[Tensor, ...]]
 
@@ -98,7 +98,8 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
     """
 
     channel_weights: Callable[[Tensor, Tensor], Tensor] = staticmethod(grad_cam_weights)
-    """The weighting of the channels, ``(activations, gradients) -> weights``. A subclass sets its own."""
+    """The weighting of the channels, ``(activations, gradients) -> weights``: one for each channel, or one for each
+    position of a channel. A subclass sets its own."""
 
     @overload
     def __init__(
@@ -483,6 +484,69 @@ class LayerDiffGradCamPlusPlus(LayerDiffGradCam[MapsT]):
         @overload
         def __init__(
             self: LayerDiffGradCamPlusPlus[list[Tensor]],
+            forward_func: Callable[..., Any],
+            layer: list[Any],
+            *args: Any,
+            **kw: Any,
+        ) -> None: ...
+
+        def __init__(self, *args: Any, **kw: Any) -> None: ...
+
+
+class LayerDiffHiResCam(LayerDiffGradCam[MapsT]):
+    r"""Contrastive HiResCAM: the contrast score of :class:`LayerDiffGradCam`, and the gradient itself as the weights.
+
+    .. math::
+        M = \sum_k g_k \odot A_k, \qquad g = \frac{\partial D}{\partial A} .
+
+    Each position has its own weight, where Grad-CAM takes the mean over positions. Therefore a map has a scale: if only
+    pooling or flattening and a linear layer follow, its positions sum to the score up to a constant,
+
+    .. math::
+        \sum_i M_i = D - \Bigl( b_c - \sum_j w_j b_j \Bigr) + H(w),
+
+    with the biases :math:`b` of the linear layer and the weights :math:`w` of the rivals, which are
+    :math:`\operatorname{softmax}(z_K)` under ``logsumexp``. The term :math:`H(w)`, their entropy, is there
+    under ``logsumexp`` only, and zero for one rival. :attr:`Explanation.remainder` is what the map leaves out.
+
+    If global average pooling and a linear layer follow, the map is that of :class:`LayerDiffGradCam`. If positions are
+    flattened, the two maps differ, and only this one sums to the score. If several linear layers with ReLUs between
+    them follow, as in VGG and AlexNet, the remainder also holds the effect of the biases in between, which depends on
+    the image. Behind other layers the sum has no meaning of its own.
+
+    An empty contrast set gives plain HiResCAM: :class:`captum.attr.LayerGradientXActivation`, summed over channels.
+    Arguments are those of :class:`LayerDiffGradCam`.
+
+    Sources: R. Draelos and L. Carin, "Use HiResCAM instead of Grad-CAM", arXiv:2011.08891, for the weights and for the
+    sum of one logit; those of :class:`LayerDiffGradCam` for the contrast.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam import LayerDiffHiResCam
+        >>> _ = torch.manual_seed(0)
+        >>> conv = torch.nn.Conv2d(3, 8, 3)
+        >>> model = torch.nn.Sequential(conv, torch.nn.Flatten(), torch.nn.Linear(8 * 6 * 6, 10, bias=False))
+        >>> explanation = LayerDiffHiResCam(model, conv).explain(torch.rand(2, 3, 8, 8), contrast=3)
+        >>> torch.allclose(explanation.maps.sum(dim=(1, 2, 3)), explanation.score, atol=1e-5)
+        True
+    """
+
+    channel_weights = staticmethod(hires_cam_weights)
+
+    if TYPE_CHECKING:  # as for LayerDiffGradCamPlusPlus
+
+        @overload
+        def __init__(
+            self: LayerDiffHiResCam[Tensor],
+            forward_func: Callable[..., Any],
+            layer: Layer,
+            *args: Any,
+            **kw: Any,
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self: LayerDiffHiResCam[list[Tensor]],
             forward_func: Callable[..., Any],
             layer: list[Any],
             *args: Any,

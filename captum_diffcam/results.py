@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeAlias, Union
+from typing import Any, Generic, TypeAlias, Union, cast
 
+import torch
 from torch import Tensor
 from typing_extensions import NamedTuple, TypeVar
 
@@ -41,6 +42,25 @@ class Explanation(NamedTuple, Generic[MapsT]):
     contrast_mask: Tensor
     """(N, C) boolean, the contrast set of each example. It is True for the rivals of its target. For a model with one
     logit per example, (N, 2)."""
+
+    @property
+    def remainder(self) -> MapsT:
+        """(N,), the part of the score that the map leaves out: ``score`` minus the sum of the map, in nats.
+
+        It is meant for maps of :class:`~captum_diffcam.LayerDiffHiResCam`. If only pooling or flattening and a linear
+        layer follow the explained layer, it is known beforehand: the difference of the target's bias and the weighted
+        mean of its rivals' biases, less, under logsumexp, the entropy of the rivals' shares. It then says nothing about
+        the image's positions. Otherwise it shows how far the map is from adding up.
+
+        The sum runs over everything that the map has for an example: positions, channels, and the tensors of a layer
+        that returns several, which form the score together. Tokens that have no position, such as a class token, are
+        not in the map; their part is in the remainder. So is the negative part of a map with
+        ``relu_attributions=True``. If the attribution has a list of layers, each of which explains the whole score, it
+        is a list with an entry per layer. Maps of DiffGradCAM++ are not in nats, so their remainder has no meaning.
+        """
+        if isinstance(self.maps, list):
+            return cast(MapsT, [self.score - _sum_of_maps(of_layer, self.score) for of_layer in self.maps])
+        return cast(MapsT, self.score - _sum_of_maps(self.maps, self.score))
 
     def __repr__(self) -> str:
         return _compact_repr(self, values=("target", "score"))
@@ -87,6 +107,13 @@ class EquivariantSplit(NamedTuple):
 
     def __repr__(self) -> str:
         return _compact_repr(self, values=("static_share",))
+
+
+def _sum_of_maps(maps: Any, score: Tensor) -> Tensor:
+    """Return the sum of the maps (N, ...), or of a tuple of them, as (N,) and on the device of the score."""
+    tensors = maps if isinstance(maps, tuple) else (maps,)
+    sums = [single.detach().flatten(1).sum(dim=1).to(score.device) for single in tensors]
+    return torch.stack(sums).sum(dim=0)
 
 
 def _compact_repr(result: NamedTuple, values: tuple[str, ...]) -> str:

@@ -1,7 +1,8 @@
-"""How a map weights the channels of a layer: the formulas of Grad-CAM and Grad-CAM++, on tensors alone.
+"""How a map weights the channels of a layer: the formulas of Grad-CAM, Grad-CAM++ and HiResCAM, on tensors alone.
 
-Activations and gradients have shape ``(N, channels, *positions)``, weights ``(N, channels, 1, ...)``. A layer without
-positions, ``(N, channels)``, counts as one position.
+Activations and gradients have shape ``(N, channels, *positions)``. Weights have shape ``(N, channels, 1, ...)``, or
+that of the gradients if each position has its own. A layer without positions, ``(N, channels)``, counts as one
+position.
 """
 
 from __future__ import annotations
@@ -49,3 +50,17 @@ def grad_cam_plus_plus_weights(activations: Tensor, gradients: Tensor) -> Tensor
     positive = gradients.relu()
     mass = _over_positions(torch.sum, activations.relu())
     return _over_positions(torch.sum, positive / (2 + positive * mass))
+
+
+def hires_cam_weights(activations: Tensor, gradients: Tensor) -> Tensor:
+    """Return the weights of HiResCAM: the gradient itself, so that each position of a channel has its own weight.
+
+    Source: R. Draelos and L. Carin, "Use HiResCAM instead of Grad-CAM", arXiv:2011.08891, equation 4.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.weighting import hires_cam_weights
+        >>> hires_cam_weights(torch.ones(1, 1, 1, 2), torch.tensor([[[[1.0, 2.0]]]]))
+        tensor([[[[1., 2.]]]])
+    """
+    return gradients

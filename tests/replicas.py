@@ -54,10 +54,8 @@ def score(logits: list[float], target: int, rivals: list[int], reduction: str) -
     return logits[target] - max(values) - math.log(sum(math.exp(v - max(values)) for v in values))
 
 
-def cam(
-    net: Net, x: Tensor, targets: list[int], rivals: list[list[int]], reduction: str, plus_plus: bool
-) -> np.ndarray:
-    """Maps (N, P) of DiffGradCAM or DiffGradCAM++."""
+def cam(net: Net, x: Tensor, targets: list[int], rivals: list[list[int]], reduction: str, weighting: str) -> np.ndarray:
+    """Maps (N, P) of DiffGradCAM, DiffGradCAM++ or contrastive HiResCAM."""
     activations, logits, gradients = logits_and_gradients(net, x)
     maps = np.zeros((len(x), activations.shape[2]))
     for n in range(len(x)):
@@ -68,14 +66,16 @@ def cam(
                 gradients[n, targets[n], k, i] - sum(w * gradients[n, j, k, i] for j, w in weights.items())
                 for i in range(positions)
             ]
-            if plus_plus:
+            if weighting == "plus plus":
                 mass = sum(max(activations[n, k, i], 0.0) for i in range(positions))
                 alphas = [1 / (2 + v * mass) if v > 0 else 0.0 for v in g]
-                weight = sum(alpha * max(v, 0.0) for alpha, v in zip(alphas, g, strict=True))
+                factors = [sum(alpha * max(v, 0.0) for alpha, v in zip(alphas, g, strict=True))] * positions
+            elif weighting == "mean":
+                factors = [sum(g) / positions] * positions
             else:
-                weight = sum(g) / positions
+                factors = g
             for i in range(positions):
-                maps[n, i] += weight * activations[n, k, i]
+                maps[n, i] += factors[i] * activations[n, k, i]
     return maps
 
 

@@ -10,9 +10,9 @@ from captum.attr import LayerAttribution, LayerGradCam
 from captum.attr._utils.attribution import GradientAttribution
 from nets import conv_net, images, reference
 
-from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals
+from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffHiResCam, top_rivals
 
-METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
+METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffHiResCam]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals
+from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffHiResCam, top_rivals
 from captum_diffcam.cli import main
 from captum_diffcam.figures import overlay
 
@@ -28,6 +28,13 @@ def small(num_classes=5):
     head = nn.Linear(6, num_classes)
     nn.init.normal_(head.weight, std=8.0)
     return nn.Sequential(nn.Conv2d(3, 6, 5, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+
+def flat(num_classes=5):
+    torch.manual_seed(3)
+    head = nn.LazyLinear(num_classes)
+    model = nn.Sequential(nn.Conv2d(3, 6, 5, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), head)
+    model(torch.zeros(1, 3, 32, 32))
+    return model
 
 def one_logit():
     return small(1)
@@ -122,18 +129,25 @@ def test_a_folder_becomes_a_page_overlays_and_maps(folder, capsys):
     assert {path.name for path in (folder / "report").iterdir()} == {"index.html", "manifest.json", "maps", "overlays"}
 
 
-@pytest.mark.parametrize("method", [("diffgradcam", LayerDiffGradCam), ("plusplus", LayerDiffGradCamPlusPlus)])
+@pytest.mark.parametrize(
+    "method",
+    [
+        ("diffgradcam", LayerDiffGradCam, "small"),
+        ("plusplus", LayerDiffGradCamPlusPlus, "small"),
+        ("hirescam", LayerDiffHiResCam, "flat"),
+    ],
+)
 @pytest.mark.parametrize("reduction", ["logsumexp", "mean", "max"])
 def test_maps_and_scores_are_those_of_the_library(folder, method, reduction):
     """All of them come from one forward pass; the library gives each by itself."""
     questions = ["all", "cow,dog", "2", "top2", "none"]
     options = [option for text in questions for option in ("--contrast", text)]
-    option, kind = method
-    out = ("--method", option, "--reduction", reduction, "--target", "bee", "--classes", "names.txt")
-    assert explain(*options, *out) == 0
+    option, kind, network = method
+    out = ("--layer", "1", "--method", option, "--reduction", reduction, "--target", "bee", "--classes", "names.txt")
+    assert explain(*options, *out, model=f"usermodels:{network}") == 0
     import usermodels
 
-    model = usermodels.small().eval()
+    model = getattr(usermodels, network)().eval()
     cam, x = kind(model, model[1]), inputs(folder)
     entry = manifest(folder)["images"][1]
     stored = np.load(folder / "report" / entry["maps"])

@@ -11,10 +11,17 @@ import torch
 from nets import Net, conv_net, images
 from torch import Tensor, nn
 
-from captum_diffcam import ContrastScore, GuidedDiffGradCam, LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals
+from captum_diffcam import (
+    ContrastScore,
+    GuidedDiffGradCam,
+    LayerDiffGradCam,
+    LayerDiffGradCamPlusPlus,
+    LayerDiffHiResCam,
+    top_rivals,
+)
 from captum_diffcam.contrast import contrast_mask
 
-METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
+METHODS = {LayerDiffGradCam: "mean", LayerDiffGradCamPlusPlus: "plus plus", LayerDiffHiResCam: "each position"}
 OUT = [[3], [3, 4], [1]]
 """Which classes of six are ruled out, by example."""
 TARGETS = [2, 0, 5]
@@ -62,7 +69,7 @@ class TestMaps:
         sets = remaining(list(range(6)) if contrast is None else [1, 3, 4])
         if contrast is not None and len(contrast) > 1:
             sets = [[c for c in s if c not in out] for s, out in zip(contrast, OUT, strict=True)]
-        expected = replicas.cam(net, x, TARGETS, sets, reduction, method is LayerDiffGradCamPlusPlus)
+        expected = replicas.cam(net, x, TARGETS, sets, reduction, METHODS[method])
         maps = method(model, model.features).attribute(
             x.double(), target=TARGETS, contrast=contrast, reduction=reduction
         )
@@ -72,7 +79,7 @@ class TestMaps:
         logits = net.double()(x.double()).detach()
         sets = remaining(list(range(6)))
         sets = [sorted(s, key=lambda c: -float(z[c]))[:2] for s, z in zip(sets, logits, strict=True)]
-        expected = replicas.cam(net, x, TARGETS, sets, reduction, method is LayerDiffGradCamPlusPlus)
+        expected = replicas.cam(net, x, TARGETS, sets, reduction, METHODS[method])
         kwargs = {"target": TARGETS, "contrast": top_rivals(2), "reduction": reduction}
         maps = method(model, model.features).attribute(x.double(), **kwargs)
         np.testing.assert_allclose(maps.flatten(1).numpy(), expected, rtol=1e-9, atol=1e-12)
@@ -103,7 +110,7 @@ class TestRivals:
             assert result.weights[n, len(order) :].tolist() == [0] * (4 - len(order))
             for k, rival in enumerate(order):
                 one = [[rival] if i == n else [] for i in range(3)]
-                expected = replicas.cam(net, x, TARGETS, one, "logsumexp", plus_plus=False)[n]
+                expected = replicas.cam(net, x, TARGETS, one, "logsumexp", "mean")[n]
                 np.testing.assert_allclose(result.maps[n, k].flatten().numpy(), expected, rtol=1e-9, atol=1e-12)
             assert not result.maps[n, len(order) :].any()
 
@@ -194,7 +201,7 @@ class TestErrors:
     def test_the_mean_of_others(self, net, model, x):
         """It is not the model that is refused."""
         maps = LayerDiffGradCam(model, model.features).attribute(x.double(), 2, contrast=[0, 5], reduction="mean")
-        expected = replicas.cam(net, x, [2, 2, 2], [[0, 5]] * 3, "mean", plus_plus=False)
+        expected = replicas.cam(net, x, [2, 2, 2], [[0, 5]] * 3, "mean", "mean")
         np.testing.assert_allclose(maps.flatten(1).numpy(), expected, rtol=1e-9, atol=1e-12)
 
     @pytest.mark.parametrize("explain", ["attribute", "attribute_rivals"])

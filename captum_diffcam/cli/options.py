@@ -91,9 +91,9 @@ def _add_question_options(group: Any) -> None:
     )
     group.add_argument(
         "--method",
-        choices=("diffgradcam", "plusplus"),
+        choices=("diffgradcam", "plusplus", "hirescam"),
         default="diffgradcam",
-        help="diffgradcam (default) or plusplus",
+        help="diffgradcam (default), plusplus, or hirescam",
         metavar="NAME",
     )
 

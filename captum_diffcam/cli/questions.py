@@ -13,6 +13,7 @@ from captum_diffcam import (
     ContrastScore,
     LayerDiffGradCam,
     LayerDiffGradCamPlusPlus,
+    LayerDiffHiResCam,
     SpatialLayer,
     last_spatial_layer,
     spatial_layers,
@@ -24,7 +25,7 @@ from captum_diffcam.cli.options import UsageError
 RIVALS = 3
 """The strongest rivals, each of which gets a map of its own."""
 
-_METHODS = {"diffgradcam": LayerDiffGradCam, "plusplus": LayerDiffGradCamPlusPlus}
+_METHODS = {"diffgradcam": LayerDiffGradCam, "plusplus": LayerDiffGradCamPlusPlus, "hirescam": LayerDiffHiResCam}
 
 
 class LogitsOf(nn.Module):

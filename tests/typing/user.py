@@ -27,6 +27,7 @@ from captum_diffcam import (
     InputAttribution,
     LayerDiffGradCam,
     LayerDiffGradCamPlusPlus,
+    LayerDiffHiResCam,
     RivalMaps,
     SpatialLayer,
     last_spatial_layer,
@@ -77,6 +78,8 @@ def maps_of_a_layer() -> None:
     assert_type(several.explain(images).maps, list[Tensor])
     assert_type(several.attribute_rivals(images).maps, list[Tensor])
     assert_type(LayerDiffGradCamPlusPlus(model, ["layer3", "layer4"]).attribute(images, target=281), list[Tensor])
+    assert_type(LayerDiffHiResCam(model, model.layer4).explain(images).maps, Tensor)
+    assert_type(LayerDiffHiResCam(model, [model.layer3, "layer4"]).attribute(images, target=281), list[Tensor])
 
 
 def decisions_and_maps() -> None:
@@ -85,6 +88,8 @@ def decisions_and_maps() -> None:
     explanation = cam.explain(images)
     assert_type(explanation.maps, Tensor)
     assert_type(explanation.score, Tensor)
+    assert_type(explanation.remainder, Tensor)
+    assert_type(LayerDiffHiResCam(model, ["layer3", "layer4"]).explain(images).remainder, list[Tensor])
     assert_type(explanation.contrast_mask, Tensor)
     print(explanation.logits.softmax(dim=1), cam.explain(images, target=281, contrast=top_rivals(5)).maps.shape)
 

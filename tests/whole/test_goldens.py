@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
+from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffHiResCam
 
 basic_models = pytest.importorskip("captum.testing.helpers.basic_models", reason="ships with Captum since 0.9")
 
@@ -120,3 +120,16 @@ class TestContrast:
         maps = attribute(conv, conv.relu1, IMAGE, LayerDiffGradCamPlusPlus)
         expected = 4 / 77 * torch.tensor([0.0, 4, 31, 40]) + 1 / 23 * torch.tensor([0.0, 0, 6, 15])
         torch.testing.assert_close(maps.flatten(), expected)
+
+    def test_hires(self, contrasted):
+        """The gradient is 1 on channel 0 and (0, -2, -2, -2) on channel 1, and each position keeps its own."""
+        explanation = LayerDiffHiResCam(contrasted, contrasted.relu1).explain(IMAGE, 0, contrast=1)
+        assert explanation.maps.tolist() == [[[[0.0, 4.0], [31.0 - 2 * 6, 40.0 - 2 * 15]]]]
+        # The logits are 54 and 21, and the model has no bias.
+        assert explanation.score.tolist() == [33.0]
+        assert explanation.remainder.tolist() == [0.0]
+
+    def test_plain_hires(self, conv):
+        """The gradient on channel 1 is (1, -1, -1, -1): 75 - 21 = 54, which is the logit."""
+        maps = attribute(conv, conv.relu1, IMAGE, LayerDiffHiResCam)
+        assert maps.tolist() == [[[[0.0, 4.0], [31.0 - 6, 40.0 - 15]]]]

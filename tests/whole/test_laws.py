@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from nets import Net, conv_net, images
 from torch import Tensor, nn
 
-from captum_diffcam import ContrastScore, LayerDiffGradCam, LayerDiffGradCamPlusPlus, top_rivals
+from captum_diffcam import ContrastScore, LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffHiResCam, top_rivals
 
-METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus]
+METHODS = [LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffHiResCam]
 REDUCTIONS = ["logsumexp", "mean", "max"]
 CONTRASTS = [None, [1, 4], top_rivals(2)]
 TARGETS = [2, 0, 5]
@@ -69,10 +69,11 @@ def test_grad_cam_of_the_contrast_score_is_diff_grad_cam(contrast, reduction):
     torch.testing.assert_close(theirs, ours)
 
 
+@pytest.mark.parametrize("method", [LayerDiffGradCam, LayerDiffHiResCam])
 @pytest.mark.parametrize("reduction", ["logsumexp", "mean"])
-def test_a_map_is_the_weighted_sum_of_its_pairwise_maps(reduction):
+def test_a_map_is_the_weighted_sum_of_its_pairwise_maps(reduction, method):
     net, x = conv_net(), images()
-    cam = LayerDiffGradCam(net, net.features)
+    cam = method(net, net.features)
     rivals = [1, 3, 4]
     weights = net(x)[:, rivals].softmax(1) if reduction == "logsumexp" else torch.full((3, 3), 1 / 3)
     total = cam.attribute(x, target=TARGETS, contrast=[rivals], reduction=reduction)

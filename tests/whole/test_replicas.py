@@ -1,4 +1,4 @@
-"""Both methods, under every reduction, against the definitions written out in float64."""
+"""All methods, under every reduction, against the definitions written out in float64."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import replicas
 import torch
 from nets import conv_net, images, linear_net
 
-from captum_diffcam import ContrastScore, LayerDiffGradCam, LayerDiffGradCamPlusPlus
+from captum_diffcam import ContrastScore, LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffHiResCam
 
 TARGETS = [2, 0, 5]
 RIVALS = {
@@ -18,7 +18,7 @@ RIVALS = {
     "per example": ([[0, 1], [5], [0, 2, 3]], [[0, 1], [5], [0, 2, 3]]),
     "none": ([], [[]] * 3),
 }
-METHODS = {LayerDiffGradCam: False, LayerDiffGradCamPlusPlus: True}
+METHODS = {LayerDiffGradCam: "mean", LayerDiffGradCamPlusPlus: "plus plus", LayerDiffHiResCam: "each position"}
 NETS = {
     "1-D": (conv_net(1), images(dims=1)),
     "2-D": (conv_net(2), images()),
@@ -35,7 +35,7 @@ NETS = {
 def test_maps_follow_the_definition(method, net, rivals, reduction):
     model, x = NETS[net]
     contrast, sets = RIVALS[rivals]
-    expected = replicas.cam(model, x, TARGETS, sets, reduction, plus_plus=METHODS[method])
+    expected = replicas.cam(model, x, TARGETS, sets, reduction, METHODS[method])
     maps = method(model, model.features).attribute(x, target=TARGETS, contrast=contrast, reduction=reduction)
     assert maps.shape[:2] == (3, 1)
     assert np.abs(expected).max() > 1e-3

@@ -81,6 +81,7 @@ expected = products.attribute(images, **question).sum().detach()
 torch.testing.assert_close(total, expected, rtol=1e-3, atol=1e-4)
 
 # %%
-# A rule that weighs every position by itself, as HiResCAM and Layer-CAM do, returns
-# weights ``(N, channels, *positions)``: they are multiplied with the activations and
-# summed over channels all the same.
+# A rule that weighs every position by itself, as
+# :class:`~captum_diffcam.LayerDiffHiResCam` and Layer-CAM do, returns weights
+# ``(N, channels, *positions)``: they are multiplied with the activations and summed
+# over channels all the same.
