@@ -9,6 +9,7 @@ from captum_diffcam import figures, metrics
 from captum_diffcam.attribution import LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffHiResCam
 from captum_diffcam.contrast import Contrast, top_rivals
 from captum_diffcam.equivariant import EquivariantPart
+from captum_diffcam.evidence import evidence_in
 from captum_diffcam.guided import GuidedDiffGradCam
 from captum_diffcam.input_attribution import InputAttribution
 from captum_diffcam.layers import SpatialLayer, last_spatial_layer, spatial_layers
@@ -39,6 +40,7 @@ __all__ = [
     "Target",
     "attacks",
     "audit",
+    "evidence_in",
     "figures",
     "last_spatial_layer",
     "metrics",

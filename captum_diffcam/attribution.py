@@ -526,7 +526,7 @@ class LayerDiffHiResCam(LayerDiffGradCam[MapsT]):
         >>> _ = torch.manual_seed(0)
         >>> conv = torch.nn.Conv2d(3, 8, 3)
         >>> model = torch.nn.Sequential(conv, torch.nn.Flatten(), torch.nn.Linear(8 * 6 * 6, 10, bias=False))
-        >>> explanation = LayerDiffHiResCam(model, conv).explain(torch.rand(2, 3, 8, 8), contrast=3)
+        >>> explanation = LayerDiffHiResCam(model, conv).explain(torch.rand(2, 3, 8, 8), target=7, contrast=3)
         >>> torch.allclose(explanation.maps.sum(dim=(1, 2, 3)), explanation.score, atol=1e-5)
         True
     """

@@ -30,6 +30,7 @@ from captum_diffcam import (
     LayerDiffHiResCam,
     RivalMaps,
     SpatialLayer,
+    evidence_in,
     last_spatial_layer,
     predicted,
     spatial_layers,
@@ -149,6 +150,8 @@ def pictures(explanation: Explanation, rivals: RivalMaps) -> None:
     show_rivals(images, rivals, classes=["cat", "dog"]).savefig("rivals.png")
     for picture in overlay(images, explanation.maps, positive=True):
         print(picture.shape)
+    assert_type(evidence_in(explanation, boxes=[(0, 0, 112, 224)], image_size=images.shape[2:]), Tensor)
+    print(evidence_in(rivals, images[:, :1] > 0), evidence_in(explanation.maps, images[0, 0] > 0))
     print(cam_entropy(explanation.maps).mean(), pearson(explanation.maps, explanation.maps).tolist())
 
 
