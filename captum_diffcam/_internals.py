@@ -10,7 +10,7 @@ import dataclasses
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence, Set
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from operator import is_
@@ -196,7 +196,8 @@ def modules_of(forward_func: Callable[..., Any], layers: Sequence[Module] = ()) 
         module = waiting.pop()
         if id(module) not in reached:
             reached[id(module)] = module
-            waiting += [child for child in module._modules.values() if child is not None]
+            if children := module._modules:
+                waiting += [child for child in children.values() if child is not None]
     return list(reached.values())
 
 
@@ -314,6 +315,7 @@ class _ModuleState:
     def __init__(self, module: Module, copies: _Copies) -> None:
         self.module, self.kind, self.copies, self.runs = module, type(module), copies, 0
         self.containers: list[_Entries] = []
+        """Buffers, attributes, and the containers among them."""
         # A lazy module changes for good when it runs for the first time. One of TorchScript has no dictionaries.
         is_lazy = isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()
         if is_lazy or not isinstance(module._buffers, dict):
@@ -321,12 +323,12 @@ class _ModuleState:
         self._keep(module._buffers)
         # Those of torch.nn.parallel hold the tensors of the module that they wrap.
         if not type(module).__module__.startswith("torch.nn.parallel."):
-            for value in self._keep(vars(module)):
+            for value in self._keep(vars(module), _OF_EVERY_MODULE):
                 self._look_into(value, depth=3)
 
     def _look_into(self, value: Any, depth: int) -> None:
         """Keep the entries of a container, and of the containers in it."""
-        if type(value) in _PLAIN or not depth or id(value) in self.copies.visited:
+        if not depth or id(value) in self.copies.visited:
             return
         self.copies.visited.add(id(value))
         inner: Iterable[Any] = ()
@@ -337,19 +339,20 @@ class _ModuleState:
         elif _is_object_of_the_model(value):
             inner = self._keep(vars(value))
         for item in inner:
-            self._look_into(item, depth - 1)
+            if type(item) not in _PLAIN:
+                self._look_into(item, depth - 1)
 
-    def _keep(self, container: Any) -> list[Any]:
-        """Keep the entries of a container, and return those that the model's author has put there."""
-        entries = _Entries(container, self.copies)
+    def _keep(self, container: Any, without: Set[str] = frozenset()) -> list[Any]:
+        """Keep the entries of a container, and return those in which there may be tensors."""
+        entries = _Entries(container)
         self.containers.append(entries)
-        return [entries.before[key] for key in entries.keys()]  # noqa: SIM118
+        return entries.copy_tensors(self.copies, without) if container else []
 
     def put_back(self) -> None:
         """Put back what the run has stored, unless a lazy module has become another one."""
         if type(self.module) is not self.kind:
             return
-        changed = [entries for entries in self.containers if entries.were_changed()]
+        changed = [entries for entries in self.containers if entries.were_changed(self.copies)]
         # Numbers beside such a tensor belong to it, such as the length up to which a table has been made.
         attributes = vars(self.module)
         for entries in self.containers if changed else ():
@@ -360,24 +363,30 @@ class _ModuleState:
 class _Entries:
     """The entries of one dictionary or list. For the run, tensors in it are replaced by copies."""
 
-    def __init__(self, container: Any, copies: _Copies) -> None:
-        self.container, self.copies = container, copies
+    def __init__(self, container: Any) -> None:
+        self.container = container
         self.before = self._now()
         self.has_copies = False
-        for key in self.keys():
-            value = self.before[key]
-            if isinstance(value, Tensor) and not isinstance(value, Parameter) and not value._is_view():
-                container[key] = copies.copy(value)
-                self.has_copies = True
 
     def _now(self) -> dict[Any, Any]:
-        return dict(self.container) if isinstance(self.container, dict) else dict(enumerate(self.container))
+        return dict(self.container if isinstance(self.container, dict) else enumerate(self.container))
 
-    def keys(self) -> Iterable[Any]:
-        """Return the keys before the run, without the attributes that every module has."""
-        return self.before.keys() - _OF_EVERY_MODULE if "_modules" in self.before else self.before.keys()
+    def copy_tensors(self, copies: _Copies, without: Set[str]) -> list[Any]:
+        """Replace tensors by copies, and return the other entries that are not plain values."""
+        others = []
+        for key in self.before.keys() - without:
+            value = self.before[key]
+            if type(value) in _PLAIN:
+                continue
+            if isinstance(value, Tensor):
+                if not (isinstance(value, Parameter) or value._is_view()):
+                    self.container[key] = copies.copy(value)
+                    self.has_copies = True
+            else:
+                others.append(value)
+        return others
 
-    def were_changed(self) -> bool:
+    def were_changed(self, copies: _Copies) -> bool:
         """Replace copies by their originals, and return whether the run has stored other tensors."""
         # Most modules of most models store nothing, and a small model runs hardly longer than this takes.
         if not self.has_copies and len(self.container) == len(self.before):
@@ -386,7 +395,7 @@ class _Entries:
                 return False
         now = self._now()
         for key, value in now.items():
-            if (original := self.copies.original(value)) is not value:
+            if (original := copies.original(value)) is not value:
                 self.container[key] = now[key] = original
         changed = [key for key in {**now, **self.before} if now.get(key) is not self.before.get(key)]
         return any(has_tensors(entries.get(key)) for key in changed for entries in (now, self.before))

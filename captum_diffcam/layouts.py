@@ -214,10 +214,12 @@ def reaches_positions(gradients: Tensor) -> bool:
     """Return whether a score with these gradients (N, channels, *positions) reads more than a few tokens."""
     reached = _reached(gradients)
     positions = reached.shape[1]
-    many = reached.sum(1) > max(1, _FEW_POSITIONS * positions)
-    channels = (gradients != 0).flatten(1).sum(1) / (reached.sum(1) * gradients.shape[1])
+    count = reached.sum(1)
+    if positions == 1 or (count > max(1, _FEW_POSITIONS * positions)).any():
+        return True
     # Without any gradient the share of channels is not a number.
-    return positions == 1 or bool((many | ((reached.sum(1) > 1) & (channels < _FEW_CHANNELS))).any())
+    channels = (gradients != 0).flatten(1).sum(1) / (count * gradients.shape[1])
+    return bool(((count > 1) & (channels < _FEW_CHANNELS)).any())
 
 
 def _reached(gradients: Tensor) -> Tensor:
