@@ -1,6 +1,7 @@
 """Measure the time or the memory of a case in a process of its own.
 
-``python -m benchmarks.cost.processes time CASE ROUNDS THREADS`` and ``memory CASE METHOD THREADS`` are that process.
+``python -m benchmarks.cost.processes time CASE ROUNDS THREADS``, ``memory CASE METHOD THREADS`` and
+``allocations CASE METHOD THREADS`` are that process.
 What a method takes depends on what ran before it: a method that records the whole model is faster where another one has
 left memory that is already mapped.
 """
@@ -12,10 +13,13 @@ import math
 import subprocess
 import sys
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.common.names import DIFF, GRAD_CAM
 from benchmarks.cost.cases import Case
@@ -43,6 +47,14 @@ def peak_mib(method: str, case: Case, threads: int) -> float:
     if case.device == "cpu" and not _PEAK.exists():
         return math.nan
     return float(_run_alone("memory", case, method, str(threads)))
+
+
+def allocated_mib(method: str, case: Case, threads: int) -> float:
+    """Return the peak of what PyTorch has allocated, above the loaded model and its input, in MiB.
+
+    Unlike resident memory it is the same in every process, because it leaves out what the C library keeps for later.
+    """
+    return float(_run_alone("allocations", case, method, str(threads)))
 
 
 def measure_times(case: Case, rounds: int) -> dict[str, dict[str, Any]]:
@@ -79,6 +91,21 @@ def measure_peak(case: Case, method: str) -> float:
     return _status_mib("VmHWM") - resident
 
 
+def measure_allocated(case: Case, method: str) -> float:
+    """Return what :func:`allocated_mib` returns, measured in this process."""
+    if case.device != "cpu":
+        return measure_peak(case, method)
+    do = action(method, case.build())
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        do()
+    with TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiled.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())["traceEvents"]
+    changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event.get("name") == "[memory]")
+    return float(max(accumulate(size for _, size in changes))) / _MIB
+
+
 def _status_mib(field: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024 / _MIB
@@ -104,7 +131,8 @@ def main(measure: str, case: str, argument: str, threads: str) -> None:
     if measure == "time":
         print(json.dumps(measure_times(Case(**fields), int(argument))))
     else:
-        print(measure_peak(Case(**fields), argument))
+        peak = measure_peak if measure == "memory" else measure_allocated
+        print(peak(Case(**fields), argument))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from benchmarks.cost.figure import draw_cost
 from benchmarks.cost.growth import growth
 from benchmarks.cost.jobs import EXPLAIN, FORWARD, LAYERS, MAP, MODEL_LAYERS, RIVALS, SMALL_MODEL
 from benchmarks.cost.options import BATCH, BATCHES, GROWING_BATCH, LARGE_BATCH, PROCESSES, SMALL_ROUNDS, SMALL_SIZE
-from benchmarks.cost.processes import peak_mib, times
+from benchmarks.cost.processes import allocated_mib, peak_mib, times
 from benchmarks.cost.tables import targets_table, write_tables
 from benchmarks.cost.targets import figures_of_single_images, reached, verdict
 from benchmarks.cost.timing import import_seconds, ratio, spread
@@ -87,7 +87,7 @@ def _times(case: Case, rounds: int, threads: int) -> list[dict[str, Any]]:
 
 
 def _memory(cases: list[tuple[Case, str]], threads: int, processes: int) -> list[dict[str, Any]]:
-    """Return the median peak of each case and method, and the peak of every process. Cases take turns."""
+    """Return the peaks of each case and method: resident, a median over processes that take turns, and allocated."""
     peaks: list[list[float]] = [[] for _ in cases]
     with tqdm(total=processes * len(cases), desc="memory", unit="process", leave=False) as bar:
         for _ in range(processes):
@@ -95,7 +95,12 @@ def _memory(cases: list[tuple[Case, str]], threads: int, processes: int) -> list
                 values.append(peak_mib(name, case, threads))
                 bar.update()
     return [
-        {**_described(case, name), "peak_mib": median(values), "peaks_mib": values}
+        {
+            **_described(case, name),
+            "peak_mib": median(values),
+            "peaks_mib": values,
+            "allocated_mib": allocated_mib(name, case, threads),
+        }
         for values, (case, name) in zip(peaks, cases, strict=True)
     ]
 

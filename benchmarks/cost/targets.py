@@ -24,6 +24,8 @@ TARGETS: dict[str, float] = {
     SMALL: 1.0,
     "a map, resnet50, batch 32, late layer, memory to a bare forward": 1.15,
     "a map, resnet50, batch 32, late layer, memory to LayerGradCam": 1 / 6,
+    "a map, resnet50, batch 32, late layer, allocations to a bare forward": 1.15,
+    "a map, resnet50, batch 32, late layer, allocations to LayerGradCam": 1 / 6,
     "a map of a layer's input, EfficientNet-Lite0, time to LayerGradCam": 0.95,
     "a map of a layer's input, EfficientNet-Lite0, memory to a bare forward": 1.15,
     "ten rivals, time to one map": 1.25,
@@ -79,19 +81,24 @@ def figures_of_single_images(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def figures_of_memory(rows: list[Row]) -> dict[str, float]:
-    """Return the figures that are ratios of peaks of memory."""
-    peaks = {(row["job"], row["model"], row["layer"], row["batch"], row["method"]): row["peak_mib"] for row in rows}
+    """Return the figures that are ratios of peaks of resident memory, and of PyTorch's allocations."""
+    cases = {(row["job"], row["model"], row["layer"], row["batch"], row["method"]): row for row in rows}
+    late = "a map, resnet50, batch 32, late layer"
     wanted = {
         "classify and explain, resnet50, batch 32, memory to a bare forward": (EXPLAIN, "resnet50", 32, FORWARD),
-        "a map, resnet50, batch 32, late layer, memory to a bare forward": (MAP, "resnet50", 32, FORWARD),
-        "a map, resnet50, batch 32, late layer, memory to LayerGradCam": (MAP, "resnet50", 32, GRAD_CAM),
+        f"{late}, memory to a bare forward": (MAP, "resnet50", 32, FORWARD),
+        f"{late}, memory to LayerGradCam": (MAP, "resnet50", 32, GRAD_CAM),
+        f"{late}, allocations to a bare forward": (MAP, "resnet50", 32, FORWARD),
+        f"{late}, allocations to LayerGradCam": (MAP, "resnet50", 32, GRAD_CAM),
         "a map of a layer's input, EfficientNet-Lite0, memory to a bare forward": (MAP, LITE0, BATCH, FORWARD),
     }
-    return {
-        figure: peaks[job, model, "late", batch, DIFF] / peaks[job, model, "late", batch, base]
-        for figure, (job, model, batch, base) in wanted.items()
-        if (job, model, "late", batch, DIFF) in peaks
-    }
+    values = {}
+    for figure, (job, model, batch, base) in wanted.items():
+        measure = "allocated_mib" if "allocations" in figure else "peak_mib"
+        ours, other = (cases.get((job, model, "late", batch, method)) for method in (DIFF, base))
+        if ours and other:
+            values[figure] = ours[measure] / other[measure]
+    return values
 
 
 def _other_figures(record: dict[str, Any]) -> dict[str, float]:

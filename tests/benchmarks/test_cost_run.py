@@ -21,6 +21,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         run, "peak_mib", lambda name, case, threads: {"forward": 10.0, "LayerGradCam": 80.0}.get(name, 10.4)
     )
+    monkeypatch.setattr(run, "allocated_mib", lambda name, case, threads: 10.0)
     monkeypatch.setattr(run, "import_seconds", lambda statement: 2.0 if "diffcam" in statement else 1.0)
     monkeypatch.setattr(growth, "CLASSES", (5, 1000))
     monkeypatch.setattr(growth, "SIZES", (64, 96))
@@ -61,17 +62,23 @@ def test_memory_is_the_median_of_processes(monkeypatch):
         return peaks[name][turns.count(name) - 1]
 
     monkeypatch.setattr(run, "peak_mib", peak)
+    monkeypatch.setattr(run, "allocated_mib", lambda name, case, threads: {"forward": 8.0, "DiffGradCAM": 9.0}[name])
     rows = run._memory([(Case("resnet50"), name) for name in peaks], threads=1, processes=PROCESSES)
     assert [row["peak_mib"] for row in rows] == [10.6, 12.0]
     assert rows[0]["peaks_mib"] == peaks["forward"]
+    assert [row["allocated_mib"] for row in rows] == [8.0, 9.0]
     assert turns == [*peaks] * 5
 
 
 def test_targets_of_memory():
     """Other peaks change nothing."""
     peaks = {"forward": 10.0, "LayerGradCam": 80.0, "DiffGradCAM": 10.4}
+    allocated = {"forward": 5.0, "LayerGradCam": 60.0, "DiffGradCAM": 6.0}
     rows = [
-        {"job": job, "model": model, "layer": "late", "batch": batch, "method": method, "peak_mib": factor * peak}
+        {
+            **{"job": job, "model": model, "layer": "late", "batch": batch, "method": method},
+            **{"peak_mib": factor * peak, "allocated_mib": factor * allocated[method]},
+        }
         for job, model, batch, factor in (
             ("map", "resnet50", 32, 1),
             ("map", "resnet50", 8, 7),
@@ -83,6 +90,8 @@ def test_targets_of_memory():
     assert found == {
         "a map, resnet50, batch 32, late layer, memory to a bare forward": pytest.approx(1.04),
         "a map, resnet50, batch 32, late layer, memory to LayerGradCam": pytest.approx(0.13),
+        "a map, resnet50, batch 32, late layer, allocations to a bare forward": pytest.approx(1.2),
+        "a map, resnet50, batch 32, late layer, allocations to LayerGradCam": pytest.approx(0.1),
     }
 
 
