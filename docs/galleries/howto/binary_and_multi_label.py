@@ -47,7 +47,7 @@ SHAPES = torch.stack([disc, square, cross])
 
 
 def draw(count, seed):
-    """Return images (N, 3, 40, 40) and their labels (N, 3), 1 for each shape present."""
+    """Return images (N, 3, 40, 40) and labels (N, 3), 1 for each shape present."""
     generator = torch.Generator().manual_seed(seed)
     images = 0.35 + 0.1 * torch.rand(count, 3, 40, 40, generator=generator)
     labels = torch.randint(2, (count, 3), generator=generator).float()
@@ -100,16 +100,16 @@ explanations = {
 show_maps(images, {name: each.maps for name, each in explanations.items()})
 
 # %%
-# All maps of an image share one scale. A label that is absent has little that speaks for
-# it, and often something all over the image that speaks against it.
+# All maps of an image share one scale. A label that is absent has little that speaks
+# for it, and often something all over the image that speaks against it.
 #
 # One label with its probability:
 
 show_maps(images, explanations["square"], classes=LABELS, probabilities="sigmoid")
 
 # %%
-# A contrast of two labels is allowed: ``contrast=1`` with ``target=0`` asks why the disc
-# has a higher logit than the square. The model does not decide anything by that
+# A contrast of two labels is allowed: ``contrast=1`` with ``target=0`` asks why the
+# disc has a higher logit than the square. The model does not decide anything by that
 # difference.
 #
 # One logit

@@ -11,8 +11,9 @@ images, from a checkpoint and one command:
        --classes names.txt --out report/
 
 The head gets the size that the checkpoint has. If your model is not one of torchvision,
-timm or Hugging Face, name a function that builds it: ``--model package.module:function``.
-This page does that with a small ResNet, from training to report.
+timm or Hugging Face, name a function that builds it:
+``--model package.module:function``. This page does that with a small ResNet, from
+training to report.
 """
 
 # %%
@@ -44,7 +45,6 @@ def build(num_classes=3):
     return nn.Sequential(*stem, *blocks, *head)
 """
 )
-sys.path.insert(0, str(folder))
 
 # %%
 # Training images and images to explain
@@ -55,15 +55,17 @@ sys.path.insert(0, str(folder))
 
 import torch
 from PIL import Image, ImageDraw
-from shapes_model import build
 from torch import nn
 from torchvision.transforms.functional import normalize, to_tensor
+
+sys.path.insert(0, str(folder))
+from shapes_model import build
 
 CLASSES = ["disc", "square", "cross"]
 
 
 def draw(seed, size):
-    """Return an image with a large and a small shape, and the class of the large one."""
+    """Return an image with a large and a small shape, and the class of the large."""
     generator = torch.Generator().manual_seed(seed)
     shapes = torch.randperm(3, generator=generator)[:2].tolist()
     colours = torch.randint(140, 256, (2, 3), generator=generator).tolist()
@@ -81,7 +83,7 @@ def draw(seed, size):
 
 
 drawn = [draw(seed, 48) for seed in range(640)]
-# The statistics of ImageNet, which the command expects unless you pass --mean and --std.
+# The statistics of ImageNet, which the command takes unless you pass --mean and --std.
 statistics = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 inputs = torch.stack([normalize(to_tensor(image), *statistics) for image, _ in drawn])
 labels = torch.tensor([label for _, label in drawn])
@@ -160,5 +162,5 @@ for ax, image in zip(axes.flat, manifest["images"]):
 #
 # Models of torchvision, timm and Hugging Face bring theirs along. For a function the
 # command resizes to 224 pixels, or to ``--size``, and normalises with the statistics of
-# ImageNet, or with ``--mean`` and ``--std``. A wrong normalisation does not fail: compare
-# some predictions of the report with those of your own evaluation.
+# ImageNet, or with ``--mean`` and ``--std``. A wrong normalisation does not fail:
+# compare some predictions of the report with those of your own evaluation.

@@ -2,9 +2,9 @@
 Explain CLIP and SigLIP: prompts are the classes
 ================================================
 
-You get a map of why a model of images and texts prefers one prompt to others. The logits
-of an image are its similarities to the prompts. So the prompts are the classes, and
-``contrast`` names the other prompts.
+You get a map of why a model of images and texts prefers one prompt to others. The
+logits of an image are its similarities to the prompts. So the prompts are the classes,
+and ``contrast`` names the other prompts.
 """
 
 # %%
@@ -116,8 +116,8 @@ cam = LayerDiffGradCam(classify, layer)
 # Why this prompt and not that one?
 # ---------------------------------
 #
-# Red speaks for the first prompt, blue for the second. Both describe the first image
-# well, and the map shows what each of them refers to.
+# Red speaks for the first prompt, blue for the second. Both describe the first image,
+# and the map shows what each of them refers to.
 
 explanation = cam.explain(images[:1], target=0, contrast=1)
 show_maps(images[:1], explanation, classes=prompts)
@@ -132,6 +132,9 @@ rivals = cam.attribute_rivals(images[1:], 2, others)
 show_rivals(images[1:], rivals, classes=prompts)
 
 # %%
+# "A cross" and "red" describe the same object, so nothing in the image speaks for one
+# of them rather than the other.
+#
 # CLIP compares, SigLIP does not
 # ------------------------------
 #
@@ -168,8 +171,9 @@ show_maps(images, explanation, classes=prompts, probabilities="sigmoid")
 #        return model(pixel_values=pixels, **tokens).logits_per_image
 #
 #
-#    cam = LayerDiffGradCam(classify, last_spatial_layer(classify, inputs["pixel_values"]))
-#    explanation = cam.explain(inputs["pixel_values"], target=0, contrast=1)
+#    pixels = inputs["pixel_values"]
+#    cam = LayerDiffGradCam(classify, last_spatial_layer(classify, pixels))
+#    explanation = cam.explain(pixels, target=0, contrast=1)
 #
 # SigLIP 1 and 2 differ in the names of the classes only; their tokenizer returns no
 # ``attention_mask`` unless you ask for it.

@@ -64,6 +64,7 @@ class SmallViT(nn.Module):
         self.head = nn.Linear(32, 10)
 
     def forward(self, pixels):
+        """Return logits (N, 10) in a container."""
         patches = self.embed(pixels).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.token.expand(len(pixels), 1, 32), patches], dim=1)
         for block in self.blocks:

@@ -32,7 +32,7 @@ dimension holds the classes.
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, interpolate
+from torch.nn.functional import cross_entropy
 
 from captum_diffcam import LayerDiffGradCam, last_spatial_layer, predicted, top_rivals
 from captum_diffcam.figures import show_maps, show_rivals
@@ -54,11 +54,11 @@ def draw(count, seed):
         places = corners[torch.randperm(4, generator=generator)[:2]].tolist()
         shapes = torch.randperm(3, generator=generator)[:2].tolist()
         for shape, (top, left) in zip(shapes, places):
-            where = (slice(top, top + 11), slice(left, left + 11))
+            patch = image[:, top : top + 11, left : left + 11]
             inside = (disc, square, cross)[shape]
             colour = 0.6 + 0.4 * torch.rand(3, 1, 1, generator=generator)
-            image[:, *where] = torch.where(inside, colour, image[:, *where])
-            classes[where][inside] = 1 + shape
+            patch[:] = torch.where(inside, colour, patch)
+            classes[top : top + 11, left : left + 11][inside] = 1 + shape
     return images, pixels
 
 
@@ -147,6 +147,7 @@ class Detector(nn.Module):
         self.cells = cells
 
     def forward(self, images):
+        """Return logits (N, queries, C)."""
         return self.cells(images).flatten(2).transpose(1, 2)  # (N, 100, 4)
 
 
