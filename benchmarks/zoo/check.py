@@ -26,12 +26,8 @@ TOLERANCE = 1e-3
 def check(name: str, seed: int = 0) -> dict[str, Any]:
     """Both methods on one model against the long way round."""
     start = perf_counter()
-    torch.manual_seed(seed)
-    model, size = _model(name)
-    last = [module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))][-1]
-    nn.init.normal_(last.weight, std=0.1)
-    _settle(model, size)
-    images, targets = torch.rand(2, 3, size, size), [3, 7]
+    model, images = prepared_model(name, seed)
+    targets = [3, 7]
     row: dict[str, Any] = {"model": name, "layer": "", "layout": None, "agrees": True, "warnings": []}
     try:
         layer, layout = late_layer(model, images[:1])
@@ -65,6 +61,16 @@ def _compare(
         row["map"] = list(maps.shape[2:])
         row[method] = float((maps - expected).abs().max() / scale)
         row["agrees"] &= bool(torch.isfinite(maps).all() and scale > 0 and row[method] <= TOLERANCE)
+
+
+def prepared_model(name: str, seed: int) -> tuple[nn.Module, Tensor]:
+    """The model with random weights that tell classes and images apart, in eval mode, and two images."""
+    torch.manual_seed(seed)
+    model, size = _model(name)
+    last = [module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))][-1]
+    nn.init.normal_(last.weight, std=0.1)
+    _settle(model, size)
+    return model, torch.rand(2, 3, size, size)
 
 
 def _model(name: str) -> tuple[nn.Module, int]:

@@ -1,4 +1,4 @@
-"""What can be asked: which models, and which of the two parts."""
+"""What can be asked: which models, and which of the parts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--part",
-        choices=("choosing", "maps"),
-        help="choosing: is the layer found that the table by hand expects? maps: are the maps right? (default both)",
+        choices=("choosing", "maps", "completeness"),
+        help="choosing: is the layer found that the table by hand expects? maps: are the maps right? completeness: do "
+        "the maps of HiResCAM sum to the score? (default all)",
     )
     add_resume_arguments(parser)

@@ -38,6 +38,33 @@ def difference(row: dict[str, Any]) -> float:
     return float(max(row[method] for method in HEADER[3:]))
 
 
+COMPLETENESS_HEADER = ("model", "layer", "linear behind", "HiResCAM", "Grad-CAM")
+
+
+def completeness_rows(models: list[dict[str, Any]]) -> list[list[str]]:
+    """Return a row for each model: whether the layers behind are linear, and each method's error."""
+    return [
+        [
+            row["model"],
+            f"{row['layer']} ({row['layout']})" if row["layout"] else row["layer"],
+            *(
+                ["refused"] * 3
+                if "refused" in row
+                else ["yes" if row["linear"] else "no", *(f"{row[method]:.0e}" for method in COMPLETENESS_HEADER[3:])]
+            ),
+        ]
+        for row in models
+    ]
+
+
+def completeness_table(models: list[dict[str, Any]]) -> str:
+    """Return the models with linear layers behind whose maps are furthest from summing to the score."""
+    linear = [row for row in models if row.get("linear")]
+    furthest = sorted(linear or models, key=lambda row: row.get("HiResCAM", 0.0), reverse=True)[:SHOWN]
+    lines = table(COMPLETENESS_HEADER, completeness_rows(furthest), limits=(18, 43, 13, 8, 8))
+    return f"{lines}\nDifference of score and sum of the map with the known remainder, as a share of the score"
+
+
 CHOOSING_HEADER = ("model", "input", "layer", "grid", "expected", "result")
 
 

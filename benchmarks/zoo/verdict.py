@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.zoo import completeness
 from benchmarks.zoo.check import TOLERANCE
 from benchmarks.zoo.tables import difference
 
 
 def verdict(record: dict[str, Any]) -> list[str]:
     """Return whether the maps are right, and whether the layers are those that were expected."""
-    return [*_of_layers(record.get("choosing", [])), *_of_maps(record.get("models", []))]
+    return [
+        *_of_layers(record.get("choosing", [])),
+        *_of_maps(record.get("models", [])),
+        *_of_sums(record.get("completeness", [])),
+    ]
 
 
 def _of_maps(models: list[dict[str, Any]]) -> list[str]:
@@ -29,6 +34,21 @@ def _of_maps(models: list[dict[str, Any]]) -> list[str]:
         f"The largest difference is {difference(furthest):.0e} of a map's largest value ({furthest['model']}); up to "
         f"{TOLERANCE:g} counts as rounding.",
         *([f"Refused with a reason, which stands in zoo.json: {', '.join(refused)}."] if refused else []),
+    ]
+
+
+def _of_sums(models: list[dict[str, Any]]) -> list[str]:
+    linear = [row for row in models if row.get("linear")]
+    if not linear:
+        return []
+    if incomplete := [row["model"] for row in linear if not row["complete"]]:
+        return [f"Maps of HiResCAM do not sum to the score on {len(incomplete)} models: {', '.join(incomplete)}."]
+    furthest = max(linear, key=lambda row: float(row["HiResCAM"]))
+    apart = sum(row["Grad-CAM"] > completeness.TOLERANCE for row in linear)
+    return [
+        f"On all {len(linear)} of {len(models)} classifiers with linear layers behind, maps of HiResCAM sum to the "
+        f"score: the error is at most {furthest['HiResCAM']:.0e} of it ({furthest['model']}). "
+        f"Those of Grad-CAM's weights do not on {apart} of them."
     ]
 
 
