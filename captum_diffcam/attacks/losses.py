@@ -28,13 +28,7 @@ def sham_loss(maps: Tensor, clean_maps: Tensor, hoax: Tensor) -> Tensor:
     The correlation is that of the signed maps, so it has a gradient everywhere. The entropy is that of the maps after
     ReLU. It keeps the loss from being minimised by negative values.
 
-    Args:
-        maps: ``(N, *positions)``.
-        clean_maps: not used.
-        hoax: ``(*positions)``.
-
-    Returns:
-        (N,)
+    Shape: maps ``(N, *positions)``, hoax ``(*positions)`` -> (N,). ``clean_maps`` is not used.
 
     Source: the idea is from J. Piland, C. Sweet, A. Czajka, arXiv:2506.08514; the formula is ours.
 
@@ -54,13 +48,7 @@ def location_loss(maps: Tensor, clean_maps: Tensor, hoax: Tensor) -> Tensor:
 
     Both are first rectified and divided by their maximum, as Heo et al. do.
 
-    Args:
-        maps: ``(N, *positions)``.
-        clean_maps: not used.
-        hoax: ``(*positions)``.
-
-    Returns:
-        (N,)
+    Shape: maps ``(N, *positions)``, hoax ``(*positions)`` -> (N,). ``clean_maps`` is not used.
 
     Source: location fooling, J. Heo, S. Joo, T. Moon, arXiv:1902.02041.
 
@@ -79,13 +67,7 @@ def top_k_loss(maps: Tensor, clean_maps: Tensor, hoax: Tensor) -> Tensor:
 
     Maps are first rectified and divided by their maximum, as Heo et al. do.
 
-    Args:
-        maps: ``(N, *positions)``.
-        clean_maps: ``(N, *positions)``.
-        hoax: not used.
-
-    Returns:
-        (N,)
+    Shape: maps and clean_maps ``(N, *positions)`` -> (N,). ``hoax`` is not used.
 
     Source: top-k fooling, J. Heo, S. Joo, T. Moon, arXiv:1902.02041.
 
@@ -106,13 +88,7 @@ def centre_mass_loss(maps: Tensor, clean_maps: Tensor, hoax: Tensor) -> Tensor:
 
     The centroid is that of the map after ReLU. The distance is the sum over dimensions.
 
-    Args:
-        maps: ``(N, *positions)``.
-        clean_maps: ``(N, *positions)``.
-        hoax: not used.
-
-    Returns:
-        (N,)
+    Shape: maps and clean_maps ``(N, *positions)`` -> (N,). ``hoax`` is not used.
 
     Source: centre-mass fooling, J. Heo, S. Joo, T. Moon, arXiv:1902.02041.
 
