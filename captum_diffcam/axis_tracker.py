@@ -50,7 +50,9 @@ class Axis:
     @property
     def has_positions(self) -> bool:
         """Whether it holds positions, in a known order or not."""
-        return any(part.source not in ("examples", "channels") and not part.is_color for part in self.parts)
+        return any(
+            part.size > 1 and part.source not in ("examples", "channels") and not part.is_color for part in self.parts
+        )
 
     @property
     def grid(self) -> tuple[int, ...] | None:
@@ -93,21 +95,10 @@ _RESIZE = re.compile(
 )
 """Functions whose result has the positions of the first argument, in order but more or fewer."""
 _MOVE = {
-    *(
-        "roll",
-        "flip",
-        "fliplr",
-        "flipud",
-        "rot90",
-        "gather",
-        "take_along_dim",
-        "index_select",
-        "sort",
-        "argsort",
-        "take",
-    ),
-    *("einsum", "addmm", "baddbmm", "addbmm", "addmv", "tensordot", "scatter", "scatter_add", "index_add", "index_put"),
-    *("index_copy", "masked_scatter", "inverse", "rmatmul", "cdist", "grid_sample"),
+    *("roll", "flip", "fliplr", "flipud", "rot90", "gather", "take_along_dim", "index_select", "sort", "argsort"),
+    *("take", "einsum", "addmm", "baddbmm", "addbmm", "addmv", "tensordot", "scatter", "scatter_add", "index_add"),
+    *("index_put", "index_copy", "masked_scatter", "inverse", "rmatmul", "cdist", "grid_sample", "cholesky_solve"),
+    *("linalg_solve", "linalg_inv"),
 }
 """Functions that may keep a shape, though not the positions."""
 
@@ -354,7 +345,7 @@ def _resize(axis: Axis, size: int) -> Axis:
     if not axis.has_positions:
         return _channels(size)
     if len(axis.parts) == 1 and not axis.before and not axis.after:
-        return Axis(_parts(Part(axis.parts[0].source, size)))
+        return Axis((Part(axis.parts[0].source, size),))  # also of one entry, whose source remains known
     return _unknown(size)
 
 

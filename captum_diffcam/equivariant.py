@@ -17,8 +17,6 @@ from tqdm import tqdm
 from captum_diffcam._checks import as_count, as_index, as_inputs, log_usage
 from captum_diffcam._input_axes import (
     ChannelDim,
-    InputReadings,
-    LayerTrace,
     channel_dims_of,
     channels_back,
     channels_first,
@@ -27,6 +25,7 @@ from captum_diffcam._input_axes import (
     has_positions,
 )
 from captum_diffcam._internals import modules_of, preserve_model_state, preserve_random_state
+from captum_diffcam.axis_tracker import AxisTracker
 from captum_diffcam.contrast import as_one_set, check_contrast_is_unambiguous, contrast_mask
 from captum_diffcam.logits import Target, as_logits, at_least_float32, has_one_logit, resolve_target
 from captum_diffcam.results import EquivariantSplit
@@ -184,17 +183,17 @@ class EquivariantPart(LayerAttribution):
             self.attribution, tensors, isinstance(inputs, tuple), target, additional_forward_args, kwargs
         )
         channel_dims = channel_dims_of(tensors, self.channel_dim)
-        with InputReadings(tensors) as readings:
+        with AxisTracker() as tracker:
+            tracker.start(tensors)
             maps = [call.maps(tensors, 1)]
         grid = maps[0].shape[2:]
         shifts = self._list_shifts(len(grid))
-        at_input = bool(kwargs.get("attribute_to_layer_input"))
-        trace = LayerTrace(self.attribution, tensors, additional_forward_args, at_input)
+        axes = tracker.axes_of(maps[0])
         # By the index of the input. A table beside an image is not shifted.
         moving = {
-            i: find_channel_dim(tensor, grid, dim, reading, lambda: trace.axes(0), i)
-            for i, (tensor, dim, reading) in enumerate(zip(tensors, channel_dims, readings.readings, strict=True))
-            if has_positions(tensor, grid, dim, reading)
+            i: find_channel_dim(tensor, i, grid, dim, axes)
+            for i, (tensor, dim) in enumerate(zip(tensors, channel_dims, strict=True))
+            if has_positions(tensor, i, grid, dim, axes)
         }
         if not moving:
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)

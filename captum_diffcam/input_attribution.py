@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from itertools import product
 from typing import Any, overload
 
 import torch
 from captum.attr import Attribution, LayerAttribution
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 from captum_diffcam._checks import as_index, as_inputs, log_usage
 from captum_diffcam._input_axes import (
     ChannelDim,
-    InputReadings,
-    LayerTrace,
     channel_dims_of,
     channels_back,
     channels_first,
     check_channel_dim,
     find_channel_dim,
 )
+from captum_diffcam._internals import without_inference
+from captum_diffcam.axis_tracker import AxisTracker
+from captum_diffcam.forward import explain_run, graph_behind, recording
 from captum_diffcam.logits import Target
 
 _LINEAR_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -48,10 +48,9 @@ class InputAttribution(Attribution):
         interpolate_mode: a mode of :func:`torch.nn.functional.interpolate`. None: linear in every dimension.
         channel_dim: the dimension of the inputs that holds their channels, counted from 0, the examples: 1 for
             ``(N, C, H, W)``, -1 for ``(N, H, W, C)``, ``(N, T, F)`` and embeddings ``(N, T, D)``, 2 for
-            ``(N, T, C, H, W)``. None: the inputs have no channels, as ``(N, H, W)``. ``"auto"``: found from how the
-            model reads the input, else from one more forward pass, which follows the axes of the input, else from the
-            sizes, with a warning. An error asks for the argument where they do not tell. For several inputs one for
-            all, or a tuple of one each.
+            ``(N, T, C, H, W)``. None: the inputs have no channels, as ``(N, H, W)``. ``"auto"``: found by following the
+            axes of the input through the model to the map, else from the sizes, with a warning. An error asks for the
+            argument where they do not tell. For several inputs one for all, or a tuple of one each.
         input_index: the index of the input to which the map belongs, or a list of indices, where the model has several
             inputs. The others get zeros. None: the inputs on which the layer depends in the run that is explained, as
             autograd tells from one more forward pass; so the map of a layer that runs for each of two images is drawn
@@ -113,28 +112,27 @@ class InputAttribution(Attribution):
         tensors = as_inputs(inputs)
         channel_dims = channel_dims_of(tensors, self.channel_dim)
         drawn = self._input_indices(len(tensors))
-        with InputReadings(tensors) as readings:
+        with AxisTracker() as tracker:
+            tracker.start(tensors)
             maps = self.attribution.attribute(tensors if isinstance(inputs, tuple) else tensors[0], target, **kwargs)
         layers = maps if isinstance(maps, list) else [maps]
         for layer in layers:
             if isinstance(layer, tuple) or layer.ndim < 2 or layer.shape[1] != 1:
                 got = f"{len(layer)} maps" if isinstance(layer, tuple) else f"shape {tuple(layer.shape)}"
                 raise ValueError(f"`attribution` must return one map of shape (N, 1, *positions), got {got}.")
+        all_axes = [tracker.axes_of(layer) for layer in layers]
         if isinstance(maps, list):
             layers = [_normalize(layer) for layer in layers]
-        at_input = bool(kwargs.get("attribute_to_layer_input"))
-        trace = LayerTrace(self.attribution, tensors, kwargs.get("additional_forward_args"), at_input)
         upsampled: dict[int, list[Tensor]] = {i: [] for i in drawn}
-        for i, (number, layer) in product(drawn, enumerate(layers)):
-            tensor, dim = tensors[i], None
-            if layer.ndim > 2:
-                axes = partial(trace.axes, number)
-                dim = find_channel_dim(tensor, layer.shape[2:], channel_dims[i], readings.readings[i], axes, i)
-            upsampled[i].append(self._upsample(layer, tensor, dim))
+        for i, layer, axes in [(i, *one) for i in drawn for one in zip(layers, all_axes, strict=True)]:
+            dim = find_channel_dim(tensors[i], i, layer.shape[2:], channel_dims[i], axes) if layer.ndim > 2 else None
+            upsampled[i].append(self._upsample(layer, tensors[i], dim))
         if len(tensors) > 1 and self.input_index is None:
-            for layer, belongs in enumerate(self._dependencies(tensors, trace)):
+            at_input = bool(kwargs.get("attribute_to_layer_input"))
+            dependencies = self._dependencies(tensors, kwargs.get("additional_forward_args"), at_input)
+            for number, belongs in enumerate(dependencies):
                 for i in set(drawn) - belongs:
-                    upsampled[i][layer] = torch.zeros_like(upsampled[i][layer])
+                    upsampled[i][number] = torch.zeros_like(upsampled[i][number])
         attributions = tuple(
             torch.stack(upsampled[i]).mean(dim=0)
             if i in upsampled
@@ -153,11 +151,33 @@ class InputAttribution(Attribution):
             raise IndexError(f"`input_index` must be from 0 to {count - 1}, got {self.input_index!r}.")
         return [i % count for i in indices]
 
-    def _dependencies(self, tensors: tuple[Tensor, ...], trace: LayerTrace) -> list[set[int]]:
-        """Return for each layer the indices of the inputs on which it depends, in the run that is explained."""
+    def _dependencies(
+        self, tensors: tuple[Tensor, ...], additional_forward_args: object, at_input: bool
+    ) -> list[set[int]]:
+        """Return for each layer the indices of the inputs on which it depends, by one more run of the model."""
+        # An attribution that wraps another one explains the layers of that one.
+        attribution = getattr(self.attribution, "attribution", self.attribution)
+        layers = attribution.layer if isinstance(attribution.layer, list) else [attribution.layer]
+        dependencies: list[set[int]] = []
         # Of integers autograd tells nothing.
-        differentiable = all(tensor.is_floating_point() or tensor.is_complex() for tensor in tensors)
-        dependencies = trace.dependencies() if differentiable else []
+        if all(tensor.is_floating_point() or tensor.is_complex() for tensor in tensors):
+            with recording():
+                leaves = [without_inference(tensor).detach().requires_grad_() for tensor in tensors]
+                starts = [get_gradient_edge(leaf).node for leaf in leaves]
+                run, _ = explain_run(
+                    attribution.forward_func,
+                    layers,
+                    tuple(leaf.clone() for leaf in leaves),
+                    additional_forward_args,
+                    lambda run: None,
+                    at_input=[at_input or single for single in getattr(attribution, "at_input", [False] * len(layers))],
+                    tensor_index=getattr(attribution, "tensor_index", None),
+                    run=getattr(attribution, "run", None),
+                    device_ids=getattr(attribution, "device_ids", None),
+                    create_graph=True,
+                )
+            graphs = [graph_behind(tensor.point for part in parts for tensor in part) for parts in run.tensors]
+            dependencies = [{i for i, start in enumerate(starts) if start in graph} for graph in graphs]
         if not dependencies or not all(dependencies):
             raise ValueError(
                 f"`input_index` must be given: autograd does not tell on which of {len(tensors)} inputs `layer` "

@@ -145,7 +145,7 @@ def find_placement(axes: Axes) -> Placement | None:
         grid = tuple(axis.size for axis in positions) if single else positions[0].grid or ()
     else:
         return None
-    sources = [part.source for axis in positions for part in axis.parts]
+    sources = [part.source for axis in positions for part in axis.parts if part.size > 1]
     further = layout is None and any(axis.before + axis.after for axis in positions)
     if not sources or further or len(set(sources)) < len(sources):
         return None

@@ -211,7 +211,6 @@ class ViewThenChange(nn.Module):
         return self.head(tokens.square().mean(2))
 
 
-@pytest.mark.filterwarnings("ignore:.*looks like tokens")
 def test_a_view_whose_base_is_changed_later():
     x = torch.rand(2, 3, 10, 10)
     plain, changes = ViewThenChange(False).eval(), ViewThenChange(True).eval()

@@ -234,7 +234,8 @@ def test_raw_audio(mode):
     tokens = torch.zeros(3, 5, dtype=torch.int64)
     with pytest.raises(ValueError, match="`input_index`"):
         InputAttribution(cam, mode).attribute((audio, tokens), target=1)
-    with_tokens = InputAttribution(cam, mode, input_index=[0, 1]).attribute((audio, tokens), target=1)
+    both = InputAttribution(cam, mode, channel_dim=None, input_index=[0, 1])
+    with_tokens = both.attribute((audio, tokens), target=1)
     for attribution, single in zip(with_tokens, expected, strict=True):
         torch.testing.assert_close(attribution, single)
 

@@ -13,9 +13,6 @@ from torch.nn.functional import interpolate, pad
 
 from captum_diffcam import ContrastScore, InputAttribution, LayerDiffGradCam, vit_layout
 
-# Whether the layout of a layer is doubted is tested with the layouts.
-pytestmark = pytest.mark.filterwarnings("ignore:.*looks like tokens:UserWarning")
-
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -178,6 +175,11 @@ CASES = {
     "tubelets, frames first": (tubelets, (2, 6, 3, 16, 16), 2),
     "tubelets, normalized": (lambda: tubelets(lambda x: x.transpose(1, 2) / 2 - 1), (2, 6, 3, 16, 16), 2),
     "three frames of three colours": (lambda: convolve(lambda x: x.transpose(1, 2), 3, 3), (2, 3, 3, 9, 9), 2),
+    "three frames of three colours, normalized": (
+        lambda: convolve(lambda x: x.transpose(1, 2) / 2 - 1, 3, 3),
+        (2, 3, 3, 9, 9),
+        2,
+    ),
     "three colours of three frames": (lambda: convolve(same, 3, 3), (2, 3, 3, 9, 9), 1),
     "frames at once": (lambda: (Reader(same, Frames(True)), {}), (2, 5, 3, 9, 11), 2),
     "frames in turn": (lambda: (Reader(same, Frames(False)), {}), (2, 5, 3, 9, 11), 2),
@@ -396,15 +398,6 @@ def test_tokens_of_a_transposed_image_are_refused():
         InputAttribution(LayerDiffGradCam(net, net.layer, **kwargs)).attribute(torch.rand(2, 12, 12, 12), 1)
 
 
-def test_normalized_frames_and_colours_of_the_same_number_are_refused():
-    torch.manual_seed(0)
-    net, kwargs = convolve(lambda x: x.transpose(1, 2) / 2 - 1, 3, 3)
-    x = torch.rand(2, 3, 3, 9, 9)
-    cam = LayerDiffGradCam(net, net.layer, **kwargs)
-    with pytest.raises(ValueError, match="`channel_dim`"):
-        InputAttribution(cam).attribute(x, 1)
-
-
 def test_a_map_over_frames_alone_does_not_fit_a_clip():
     torch.manual_seed(0)
     net, x = cnn_lstm().eval(), torch.rand(2, 5, 3, 9, 11)
@@ -429,9 +422,8 @@ def test_a_transposed_spectrogram(channel_dim):
             InputAttribution(transposed, channel_dim=dim).attribute(x, 1)
     cam = LayerDiffGradCam(net, net.layer, layout=lambda a: a.transpose(-1, -2))
     expected = expected_attribution(cam.attribute(x, 1), x, channel_dim)
-    torch.testing.assert_close(InputAttribution(cam, channel_dim=channel_dim).attribute(x, 1), expected)
-    with pytest.raises(ValueError, match="`channel_dim`"):
-        InputAttribution(cam).attribute(x, 1)
+    for dim in ("auto", channel_dim):
+        torch.testing.assert_close(InputAttribution(cam, channel_dim=dim).attribute(x, 1), expected)
 
 
 def test_frames_read_last_are_refused():
@@ -522,9 +514,7 @@ def test_a_map_with_one_row():
     cam = LayerDiffGradCam(net, net.layer, **kwargs)
     maps = cam.attribute(x, 1)
     assert maps.shape == (2, 1, 1, 18)
-    with pytest.warns(UserWarning, match="`channel_dim`"):
-        attribution = InputAttribution(cam).attribute(x, 1)
-    torch.testing.assert_close(attribution, expected_attribution(maps, x, 1))
+    torch.testing.assert_close(InputAttribution(cam).attribute(x, 1), expected_attribution(maps, x, 1))
 
 
 @pytest.mark.parametrize(
