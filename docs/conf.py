@@ -28,6 +28,7 @@ extensions = [
     "sphinxcontrib.bibtex",
     "matplotlib.sphinxext.plot_directive",
     "myst_parser",
+    "lines_of_code",
     "public_names",
     "records",
 ]

@@ -76,7 +76,7 @@ for step in range(150):
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-model.eval()
+model = model.eval()
 test_images, test_labels = draw(200, seed=1)
 with torch.no_grad():
     right = (model(test_images) > 0) == (test_labels > 0.5)

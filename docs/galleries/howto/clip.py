@@ -87,7 +87,7 @@ for step in range(150):
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-model.eval()
+model = model.eval()
 
 # %%
 # One line gives the logits

@@ -81,7 +81,7 @@ for step in range(100):
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-segmenter.eval()
+segmenter = segmenter.eval()
 images, pixels = draw(50, seed=1)
 with torch.no_grad():
     segmentation = segmenter(images).argmax(dim=1)

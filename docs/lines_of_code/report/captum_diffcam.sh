@@ -1,0 +1,1 @@
+captum-diffcam explain --images photos --model resnet18 --weights mine.pt --out report

@@ -1,0 +1,3 @@
+from torchcam.explain import explain
+
+maps = explain(model, images).cams
