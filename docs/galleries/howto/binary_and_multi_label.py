@@ -7,6 +7,7 @@ classes: one logit, two logits, and one logit for each label. The kinds differ i
 thing, which is what a class competes with:
 
 .. list-table::
+   :class: wrapping
    :header-rows: 1
    :widths: 34 30 36
 

@@ -17,6 +17,7 @@ From pytorch-grad-cam
 ---------------------
 
 .. list-table::
+   :class: wrapping
    :header-rows: 1
    :widths: 50 50
 
@@ -33,8 +34,8 @@ From pytorch-grad-cam
      - ``cam.attribute(x, 281)``: the same map up to its scale, also where the softmax
        is 1.0000
    * - ``FinerCAM``, ``FinerWeightedTarget(281, [282, 285], 1)``
-     - ``cam.attribute(x, 281, contrast=[282, 285])``, whose weights are constants of the
-       gradient
+     - ``cam.attribute(x, 281, contrast=[282, 285])``; no gradient passes through the
+       weights of the rivals
    * - ``GradCAMPlusPlus``
      - ``LayerDiffGradCamPlusPlus``, with ``contrast=[]``
    * - ``reshape_transform=vit_reshape_transform``
@@ -50,6 +51,7 @@ From torchcam
 -------------
 
 .. list-table::
+   :class: wrapping
    :header-rows: 1
    :widths: 50 50
 
@@ -84,6 +86,7 @@ From Captum
 -----------
 
 .. list-table::
+   :class: wrapping
    :header-rows: 1
    :widths: 50 50
 

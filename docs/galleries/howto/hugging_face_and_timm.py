@@ -6,6 +6,7 @@ You get, for a model of either library, the line that returns logits, the layer,
 layout, which says where the layer keeps channels and positions.
 
 .. list-table::
+   :class: wrapping
    :header-rows: 1
    :widths: 24 38 38
 
@@ -109,6 +110,7 @@ print(LayerDiffGradCam(logits_of, layer).attribute(images, target=3).shape)
 # versions say ``vit.encoder.layer``):
 #
 # .. list-table::
+#    :class: wrapping
 #    :header-rows: 1
 #    :widths: 22 30 34 14
 #

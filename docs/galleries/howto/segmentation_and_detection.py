@@ -7,6 +7,7 @@ there, and not another. Two things have to be said: where in the output, and whi
 dimension holds the classes.
 
 .. list-table::
+   :class: wrapping
    :header-rows: 1
    :widths: 32 34 34
 
