@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, TypeAlias, Union
 
 import torch
@@ -42,19 +43,19 @@ class Axis:
     before: int = 0
     after: int = 0
 
-    @property
+    @cached_property
     def size(self) -> int:
         """The number of entries."""
         return self.before + math.prod(part.size for part in self.parts) + self.after
 
-    @property
+    @cached_property
     def has_positions(self) -> bool:
         """Whether it holds positions, in a known order or not."""
         return any(
             part.size > 1 and part.source not in ("examples", "channels") and not part.is_color for part in self.parts
         )
 
-    @property
+    @cached_property
     def grid(self) -> tuple[int, ...] | None:
         """The positions of this axis, row by row; None if it holds none, or not in order."""
         sources = [part.source for part in self.parts]
@@ -64,7 +65,7 @@ class Axis:
             return None
         return tuple(part.size for part in self.parts)
 
-    @property
+    @cached_property
     def is_examples(self) -> bool:
         """Whether it may count the examples: an axis of one entry may be anything."""
         return all(part.source == "examples" for part in self.parts)
@@ -132,60 +133,68 @@ class AxisTracker(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
+        if isinstance(result, Tensor):
+            self._follow(func, args, kwargs, [result])
+        elif isinstance(result, (tuple, list)):
+            self._follow(func, args, kwargs, [item for item in result if isinstance(item, Tensor)])
+        elif getattr(func, "__name__", "") == "__setitem__":
+            self._follow(func, args, kwargs, [args[0]])
+        return result
+
+    def _follow(self, func: Any, args: Any, kwargs: Any, results: list[Tensor]) -> None:
+        """Note the axes of what a call returned, if one of its arguments depends on the inputs."""
+        tensors = list(_tensors((*args, *kwargs.values())))
+        if not results or all(tensor not in self._axes for tensor in tensors):
+            return
         name = getattr(func, "__name__", "")
         if name == "__get__":
             name = getattr(func.__self__, "__name__", "")
         # In exported programs functions are called conv2d.default.
         name = name.partition(".")[0].strip("_")
-        if isinstance(result, Tensor):
-            results = [result]
-        elif isinstance(result, (tuple, list)):
-            results = [item for item in result if isinstance(item, Tensor)]
-        else:
-            results = [args[0]] if name == "setitem" else []
-        if results and not name.startswith("new_") and not name.endswith("_like"):
-            tensors = list(_tensors((*args, *kwargs.values())))
-            if any(tensor in self._axes for tensor in tensors):
-                try:
-                    followed = self._follow(func, name, tensors, args, kwargs, results)
-                except Exception:  # a call that was not foreseen must not make the model fail
-                    followed = [self._unknown(tuple(tensor.shape)) for tensor in results]
-                for tensor, axes in zip(results, followed, strict=True):
-                    if axes is not None:
-                        self._axes[tensor] = axes
-        return result
+        if name.startswith("new_") or name.endswith("_like"):
+            return
+        try:
+            followed = self._axes_of_results(func, name, tensors, args, kwargs, results)
+        except Exception:  # a call that was not foreseen must not make the model fail
+            followed = [self._unknown(tuple(tensor.shape)) for tensor in results]
+        for tensor, axes in zip(results, followed, strict=True):
+            if axes is not None:
+                self._axes[tensor] = axes
 
-    def _follow(
+    def _axes_of_results(
         self, func: Any, name: str, tensors: list[Tensor], args: Any, kwargs: Any, results: list[Tensor]
     ) -> Sequence[Axes | None]:
         """Return the axes of each result; None for one that does not depend on the inputs."""
         shapes = [tuple(tensor.shape) for tensor in results]
-        unknown = [self._unknown(shape) for shape in shapes]
         first = self.axes_of(tensors[0])
+
+        def unknown() -> list[Axes]:
+            return [self._unknown(shape) for shape in shapes]
+
         if name in _MOVE or (name == "setitem" and first is None):
-            return unknown
+            return unknown()
         if name in ("cat", "concat", "concatenate"):
             dim = _argument(args, kwargs, 1, "dim", 0)
             return [_concatenated([(t, self.axes_of(t)) for t in tensors], dim)]
         if name == "embedding":
             ids = self.axes_of(tensors[0]) or self.axes_of(tensors[-1]) or ()
-            return [(*ids, _channels(shapes[0][-1]))] if len(ids) + 1 == len(shapes[0]) else unknown
+            return [(*ids, _channels(shapes[0][-1]))] if len(ids) + 1 == len(shapes[0]) else unknown()
         if first is not None:
             rule = _RULES.get(name)
             if rule is not None:
-                return rule(first, func, args, kwargs, shapes) or unknown
+                return rule(first, func, args, kwargs, shapes) or unknown()
             if name in _MIX_LAST:
                 mixed = len(first) == len(shapes[0]) and _sizes(first)[:-1] == shapes[0][:-1]
-                return [(*first[:-1], _channels(shapes[0][-1])) if mixed else unknown[0], *unknown[1:]]
+                return [(*first[:-1], _channels(shapes[0][-1])) if mixed else unknown()[0], *unknown()[1:]]
             if match := _RESIZE.fullmatch(name):
                 spatial = int(match[1] or len(first) - 2)
                 return [_resized(first, shape, spatial) or self._unknown(shape) for shape in shapes]
             if name in _REDUCE and shapes[0] != _sizes(first):
                 return [_reduced(first, args, kwargs, shape) or self._unknown(shape) for shape in shapes]
         elif name in _MIX_LAST:
-            return [(*unknown[0][:-1], _channels(shapes[0][-1])), *unknown[1:]]
+            return [(*unknown()[0][:-1], _channels(shapes[0][-1])), *unknown()[1:]]
         elif name == "stack" or _RESIZE.fullmatch(name):
-            return unknown
+            return unknown()
         elif name in _RULES or name in ("to", "type_as"):
             return [None] * len(shapes)  # of the tracked tensor, only the shape or the type was used
         return [self._elementwise(tensors, shape) for shape in shapes]
@@ -194,7 +203,7 @@ class AxisTracker(TorchFunctionMode):
         """Return the axes of the best known argument that has the result's shape, or else what broadcasting leaves."""
         tracked = [axes for tensor in tensors if (axes := self.axes_of(tensor)) is not None]
         if alike := [axes for axes in tracked if _sizes(axes) == shape]:
-            return tuple(max(of_axis, key=_rank) for of_axis in zip(*alike, strict=True))
+            return tuple(max(of_axis, key=_rank) for of_axis in zip(*alike, strict=True)) if alike[1:] else alike[0]
         result = list(self._unknown(shape))
         for axes in tracked:
             for i in range(1, min(len(axes), len(shape)) + 1):
@@ -349,14 +358,19 @@ def _resize(axis: Axis, size: int) -> Axis:
     return _unknown(size)
 
 
+def _without_colors(axis: Axis) -> Axis:
+    """Return an axis along which a convolution or a pooling moves: even colors are positions for it."""
+    if axis.before + axis.after or not any(part.is_color for part in axis.parts):
+        return axis
+    return Axis(tuple(replace(part, is_color=False) for part in axis.parts))
+
+
 def _resized(axes: Axes, shape: tuple[int, ...], spatial: int) -> Axes | None:
     """Return the axes behind a convolution or a pooling over the last ``spatial`` axes."""
     if len(shape) != len(axes) or len(axes) <= spatial:
         return None
     start = len(axes) - spatial
-    moved = [Axis(tuple(replace(part, is_color=False) for part in axis.parts)) for axis in axes[start:]]
-    moved = [axis if axis.before + axis.after else new for axis, new in zip(axes[start:], moved, strict=True)]
-    inner = [_resize(axis, size) for axis, size in zip(moved, shape[start:], strict=True)]
+    inner = [_resize(axis, size) for axis, size in zip(map(_without_colors, axes[start:]), shape[start:], strict=True)]
     return (*axes[: start - 1], _channels(shape[start - 1]), *inner)
 
 
