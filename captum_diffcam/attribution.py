@@ -514,7 +514,7 @@ class LayerDiffHiResCam(LayerDiffGradCam[MapsT]):
     them follow, as in VGG and AlexNet, the remainder also holds the effect of the biases in between, which depends on
     the image. Behind other layers the sum has no meaning of its own.
 
-    An empty contrast set gives plain HiResCAM: :class:`captum.attr.LayerGradientXActivation`, summed over channels.
+    An empty contrast set gives plain HiResCAM: Captum's ``LayerGradientXActivation``, summed over channels.
     Arguments are those of :class:`LayerDiffGradCam`.
 
     Sources: R. Draelos and L. Carin, "Use HiResCAM instead of Grad-CAM", arXiv:2011.08891, for the weights and for the

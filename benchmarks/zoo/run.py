@@ -71,7 +71,8 @@ def run(args: argparse.Namespace) -> None:
             write_csv(args.output / "zoo.csv", HEADER, table_rows(maps))
             files += ["zoo.json", "zoo.csv"]
         if sums:
-            write_json(args.output / "completeness.json", {**record, "completeness": sums})
+            largest = max((row["HiResCAM"] for row in sums if row.get("linear")), default=None)
+            write_json(args.output / "completeness.json", {**record, "largest error": largest, "completeness": sums})
             write_csv(args.output / "completeness.csv", COMPLETENESS_HEADER, completeness_rows(sums))
             files += ["completeness.json", "completeness.csv"]
     if choices:

@@ -6,7 +6,7 @@ ORDER = (
     *("first_map.py", "first_hoax.py"),
     *("checkpoint_to_report.py", "coming_from.py", "swap.py", "contrast_set.py", "rather_than.py", "layers.py"),
     *("hugging_face_and_timm.py", "clip.py", "binary_and_multi_label.py", "segmentation_and_detection.py"),
-    *("captum_tools.py", "contrast_score.py", "differentiate.py", "weighting_rule.py"),
+    *("captum_tools.py", "contrast_score.py", "probability.py", "differentiate.py", "weighting_rule.py"),
     *("audit.py", "equivariant_part.py", "many_gpus.py"),
 )
 

@@ -39,6 +39,7 @@ def test_maps_that_do_not_sum_to_the_score_fail_the_run(tmp_path, monkeypatch, c
     record = json.loads((tmp_path / "completeness.json").read_text())
     assert not record["complete"]
     assert not record["completeness"][0]["complete"]
+    assert record["largest error"] == record["completeness"][0]["HiResCAM"] > module.TOLERANCE
     assert {path.name for path in tmp_path.iterdir()} == {"completeness.json", "completeness.csv"}
 
 
