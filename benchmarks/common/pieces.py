@@ -45,7 +45,7 @@ UNFINISHED = "unfinished"
 """A folder in the output folder, which exists until everything is done."""
 _OPTIONS = "options.json"
 _SUFFIX, _LONGEST = ".pt", 200
-_IRRELEVANT = ("output", "publish", "resume", "overwrite", "command", "minutes", "models")
+_IRRELEVANT = ("output", "publish", "resume", "overwrite", "command", "minutes", "models", "studies")
 """Options that no result depends on."""
 
 

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import subprocess
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -37,6 +38,7 @@ def environment(args: argparse.Namespace) -> dict[str, Any]:
     return {
         **({"note": QUICK} if args.quick else {}),
         "command": args.command,
+        "commit": _commit(),
         "seed": args.seed,
         "versions": versions(),
         "machine": {
@@ -47,6 +49,24 @@ def environment(args: argparse.Namespace) -> dict[str, Any]:
             "system": f"{platform.system()} {platform.machine()}",
         },
     }
+
+
+def _commit() -> str | None:
+    """Return the commit of this checkout, marked if files were changed; None outside of a repository."""
+    git = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty=, changed",
+        "--abbrev=12",
+        "--exclude=*",
+    ]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def versions() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +71,21 @@ class Bootstrap:
         below = [block[:, order].cumsum(axis=1) for block in self._blocks(known)]
         draws = [ranked[(2 * counts >= counts[:, -1:]).argmax(axis=1)] for counts in below]
         return _estimate(float(ranked[(len(ranked) - 1) // 2]), draws)
+
+    def of_totals(
+        self, rows: NDArray[np.float64], statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ) -> Estimate:
+        """Estimate a statistic of totals, such as a slope. Rows with NaNs are left out.
+
+        Args:
+            rows: what each image adds to the totals, (N, S).
+            statistic: from totals (..., S) to the statistic (...).
+        """
+        known: NDArray[np.bool_] = np.isfinite(rows.sum(axis=1))
+        if not known.any():
+            return Estimate(np.nan, np.nan, np.nan)
+        draws = [statistic(block @ rows[known]) for block in self._blocks(known)]
+        return _estimate(float(statistic(rows[known].sum(axis=0))), draws)
 
     def _blocks(self, known: NDArray[np.bool_]) -> Iterator[NDArray[np.float64]]:
         """Yield the weights of the images with a known value, a few draws at a time; nothing for too few clusters."""

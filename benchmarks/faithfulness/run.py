@@ -24,7 +24,9 @@ from benchmarks.faithfulness.estimates import agreement, deletion_curves, differ
 from benchmarks.faithfulness.explained_models import glyph_subjects, image_subject
 from benchmarks.faithfulness.figure import draw_faithfulness
 from benchmarks.faithfulness.measures import examine
+from benchmarks.faithfulness.options import COMPARISON, STUDIES
 from benchmarks.faithfulness.sample import Sample
+from benchmarks.faithfulness.studies.run import Report, run_studies
 from benchmarks.faithfulness.tables import IMAGENET, headline_table, write_tables
 from benchmarks.faithfulness.targets import targets
 from benchmarks.faithfulness.verdict import verdict
@@ -55,14 +57,33 @@ class Training(NamedTuple):
 def run(args: argparse.Namespace) -> None:
     if args.images and not args.data:
         raise UsageError("--images needs --data, whose images it limits")
+    studies = _chosen(args)
     with in_pieces(args, peers=installed_peers()) as work:
         if work.reports:
             warn_of_missing_peers()
             if args.quick:
                 warn("--quick trains one classifier on few images; the targets are for a full run")
-        subjects, results = _measure(args, work)
-        if work.reports:
-            _report(args, subjects, results, work.processes.count)
+        reports = []
+        if COMPARISON in studies:
+            subjects, results = _measure(args, work)
+            if work.reports:
+                reports.append(_report(args, subjects, results, work.processes.count))
+        if own := tuple(study for study in STUDIES if study in studies):
+            reports += [report for report in [run_studies(args, work, own)] if report is not None]
+        if not reports:
+            return
+        for report in reports:
+            show(report.table, quick=args.quick)
+        sentences = [sentence for report in reports for sentence in report.sentences]
+        conclude(args, sentences, [name for report in reports for name in report.files])
+
+
+def _chosen(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the studies to run. Only one takes the user's model or images."""
+    own = [name for name in ("model", "weights", "layer", "data") if getattr(args, name)]
+    if own and args.studies and set(args.studies) != {COMPARISON}:
+        raise UsageError(f"--studies must be {COMPARISON} with --{own[0]}, got {' '.join(args.studies)}")
+    return (COMPARISON,) if own else tuple(args.studies or (COMPARISON, *STUDIES))
 
 
 def _measure(args: argparse.Namespace, work: Work) -> tuple[list[Subject], Mapping[str, dict[str, Any]]]:
@@ -115,8 +136,8 @@ def _measured(chunk: Chunk) -> dict[str, Any]:
 
 def _report(
     args: argparse.Namespace, subjects: list[Subject], results: Mapping[str, dict[str, Any]], processes: int
-) -> None:
-    """Read the results of all processes in the order of the images, write them, and print the conclusion."""
+) -> Report:
+    """Read the results of all processes in the order of the images, and write them."""
     parts: dict[Kind, list[tuple[int, dict[str, Any]]]] = {}
     seconds: dict[Kind, float] = {}
     for chunk in chunks(subjects):
@@ -145,8 +166,7 @@ def _report(
     write_json(args.output / "faithfulness.json", record)
     tables = write_tables(args.output, record, quick=args.quick)
     draw_faithfulness(args.output / "faithfulness.png", record)
-    show(headline_table(record), quick=args.quick)
-    conclude(args, verdict(record), ["faithfulness.json", "faithfulness.png", *tables])
+    return Report(headline_table(record), verdict(record), ["faithfulness.json", "faithfulness.png", *tables])
 
 
 def _cost(samples: list[Sample], seconds: dict[Kind, float], processes: int) -> dict[str, Any]:

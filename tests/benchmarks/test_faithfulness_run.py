@@ -89,7 +89,7 @@ def alone(tmp_path_factory):
 
 
 def run_alone(folder: Path, *options: str) -> int:
-    return main(["faithfulness", "--quick", "--output", str(folder), *options])
+    return main(["faithfulness", "--quick", "--studies", "comparison", "--output", str(folder), *options])
 
 
 def torchrun(script: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -101,7 +101,7 @@ def torchrun(script: str, folder: Path, *options: str) -> subprocess.CompletedPr
     )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(file)]
     return subprocess.run(
-        [*launcher, "faithfulness", "--quick", "--output", str(folder), *options],
+        [*launcher, "faithfulness", "--quick", "--studies", "comparison", "--output", str(folder), *options],
         capture_output=True,
         text=True,
         timeout=900,
@@ -130,7 +130,7 @@ def test_two_processes_find_the_same_to_the_last_digit(alone, tmp_path):
     assert conclusion(two.stdout) == conclusion(printed)
     assert results(tmp_path / "two") == results(folder)
     record = json.loads((tmp_path / "two" / "faithfulness.json").read_text())
-    assert record["command"] == "torchrun --nproc-per-node 2 -m benchmarks faithfulness --quick"
+    assert record["command"] == "torchrun --nproc-per-node 2 -m benchmarks faithfulness --quick --studies comparison"
     assert {row["subject"]: row["images"] for row in record["subjects"] if row["study"] == "prediction"} == {
         "3 classes, 1 object": 3,
         "3 classes, 2 objects": 3,

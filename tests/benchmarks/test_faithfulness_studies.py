@@ -1,0 +1,309 @@
+"""The tests of the field on classifiers whose maps are known, and beside other libraries' implementations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks.common.names import GRAD_CAM
+from benchmarks.common.staged import Tail
+from benchmarks.faithfulness.options import NATS
+from benchmarks.faithfulness.sample import Sample
+from benchmarks.faithfulness.studies import networks, pictures, removal, report
+from benchmarks.faithfulness.studies.methods import (
+    DEFAULT,
+    HIRES,
+    LAYER_IG,
+    PLUS_PLUS,
+    PROBABILITY,
+    Method,
+    Question,
+    all_methods,
+)
+from benchmarks.faithfulness.studies.nats import CEILING, hidden_regions
+from benchmarks.faithfulness.studies.networks import Network
+from benchmarks.faithfulness.studies.sanity import class_sensitivity, grid_pointing, randomisation
+
+CLASSES = 4
+
+
+def colour_network(flattened: bool = False) -> Network:
+    """A position's features are the mean colours of its 4 x 4 pixels, and logits are linear in them."""
+    stem = nn.AvgPool2d(4)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        head = nn.Linear(3 * 49 if flattened else 3, CLASSES)
+        head.weight.data.mul_(1 if flattened else 8)
+    pooling = networks._Unshared() if flattened else nn.AdaptiveAvgPool2d(1)
+    return Network("colours", stem, Tail(nn.Identity(), pooling, head).eval())
+
+
+def smooth_images(count: int, side: int) -> Tensor:
+    coarse = torch.rand(count, 3, side // 4, side // 4, generator=torch.Generator().manual_seed(2))
+    return torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
+
+
+def conv_network() -> Network:
+    """Two convolutions whose windows overlap."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(1)
+        stem = nn.Sequential(nn.Conv2d(3, 6, 5, 2, 2), nn.ReLU(), nn.Conv2d(6, 8, 3, 2, 1), nn.ReLU())
+        head = nn.Linear(8, CLASSES)
+        # Logits differ between images, and are far from saturation.
+        head.weight.data.mul_(100)
+        head.bias.data = -head(stem(smooth_images(4, 28)).mean(dim=(0, 2, 3))).detach() + head.bias.data
+    return Network("convolutions", stem.eval(), Tail(nn.Identity(), nn.AdaptiveAvgPool2d(1), head).eval())
+
+
+class Grey(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.expand(-1, 3, -1, -1)
+
+
+def question(network: Network, count: int = 4, side: int = 28) -> Question:
+    images = smooth_images(count, side)
+    features = network.features(images)
+    return Question(images, features, network.tail(features).argmax(dim=1))
+
+
+def by_name(network: Network, *names: str) -> list[Method]:
+    methods = {method.name: method for method in all_methods(network, 0, peers=False)}
+    return [methods[name] for name in names]
+
+
+def holes(side: int = 28) -> Tensor:
+    values = torch.rand(1, 1, 7, 7, generator=torch.Generator().manual_seed(3))
+    return torch.nn.functional.interpolate(values, (side, side), mode="bilinear")[:, 0] > 0.5
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_imputation_solves_the_system_of_road():
+    imputers = pytest.importorskip("pytorch_grad_cam.metrics.road")
+    images, removed = question(colour_network()).images[:1], holes()
+    expected = imputers.NoisyLinearImputer(noise=0)(images[0], (~removed[0]).float())
+    filled = removal.imputed(images, removed)[0]
+    assert (filled - expected).abs().max() < 0.01
+    assert torch.equal(filled[:, ~removed[0]], images[0][:, ~removed[0]])
+    noisy = removal.imputed(images, removed, torch.Generator().manual_seed(0))[0]
+    assert (noisy - filled)[:, removed[0]].std().item() == pytest.approx(removal.NOISE, rel=0.1)
+    assert torch.equal(noisy[:, ~removed[0]], images[0][:, ~removed[0]])
+
+
+def test_imputation_at_the_border_is_that_of_quantus():
+    functions = pytest.importorskip("quantus.functions.perturb_func")
+    images, removed = question(colour_network()).images[:1], holes()
+    removed[:, 0] = removed[:, :, 0] = removed[:, -1] = removed[:, :, -1] = False
+    indices = removed[0].flatten().nonzero()[:, 0].numpy()
+    with np.errstate(all="ignore"):
+        expected = functions.noisy_linear_imputation(images[0].numpy().astype(np.float64), indices, noise=0)
+    assert np.abs(removal.imputed(images, removed)[0].numpy() - expected).max() < 0.01
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_probability_after_road_is_that_of_pytorch_grad_cam(monkeypatch):
+    road = pytest.importorskip("pytorch_grad_cam.metrics.road")
+    targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
+    monkeypatch.setattr(road.NoisyLinearImputer.__init__, "__defaults__", (0, road.neighbors_weights))
+    monkeypatch.setattr(removal, "NOISE", 0)
+    network = conv_network()
+    asked = question(network)
+    (method,) = by_name(network, DEFAULT)
+    found = removal.removal(network, [method], asked, seed=0)
+    maps = removal.upsample(method.maps(asked), 28, 28)
+    percentiles = [100 - 100 * share for share in removal.SHARES if share >= 0.1]
+    expected = road.ROADMostRelevantFirstAverage(percentiles)(
+        asked.images,
+        maps.numpy(),
+        [targets.ClassifierOutputSoftmaxTarget(target) for target in asked.targets.tolist()],
+        network.whole,
+    )
+    # float32 of that library; quantiles fall between pixels.
+    assert found[f"ROAD, change of the probability|{DEFAULT}"].numpy() == pytest.approx(expected, abs=0.01)
+    assert np.abs(expected).max() > 0.05
+
+
+def test_predictions_kept_after_road_are_those_of_quantus(monkeypatch):
+    quantus = pytest.importorskip("quantus")
+    monkeypatch.setattr(removal, "NOISE", 0)
+    network = conv_network()
+    # Its ROAD takes images with one channel.
+    images = question(network, 20).images.mean(dim=1, keepdim=True)
+    features = network.features(images.expand(-1, 3, -1, -1))
+    asked = Question(images.expand(-1, 3, -1, -1), features, network.tail(features).argmax(dim=1))
+    maps = removal.upsample(by_name(network, DEFAULT)[0].maps(asked), 28, 28)
+    # The libraries differ at the border of the image, where Quantus has other neighbours.
+    maps[:, 0] = maps[:, :, 0] = maps[:, -1] = maps[:, :, -1] = maps.min() - 1
+    shares = [share for share in removal.SHARES if share >= 0.1]
+    metric = quantus.ROAD(
+        percentages=[100 * share for share in shares], noise=0, normalise=False, disable_warnings=True
+    )
+    expected = metric(
+        model=nn.Sequential(Grey(), network.whole).eval(),
+        x_batch=images.numpy(),
+        y_batch=asked.targets.numpy(),
+        a_batch=maps[:, None].detach().numpy(),
+        device="cpu",
+    )
+    found = removal.removal(network, [fixed(maps)], asked, seed=0)["ROAD, kept|fixed"].mean()
+    assert 0.1 < found < 0.99
+    assert found.item() == pytest.approx(np.mean(list(expected.values())), abs=0.01)
+
+
+def test_randomised_parameters_are_those_of_quantus():
+    quantus = pytest.importorskip("quantus")
+    from quantus.functions.similarity_func import correlation_pearson
+
+    network = conv_network()
+    asked = question(network)
+    names = (GRAD_CAM, DEFAULT, PLUS_PLUS)
+    found = randomisation(network, by_name(network, *names), asked, seed=5, peers=False)
+    for name in names:
+
+        def explain(model, inputs, targets, name=name, **_):
+            stem, tail = model
+            changed = Network("changed", stem, tail)
+            images = torch.as_tensor(inputs)
+            shown = Question(images, changed.features(images), torch.as_tensor(targets))
+            maps = by_name(changed, name)[0].maps(shown)[:, None]
+            # Quantus wants the size of the images, and no map without a positive value.
+            return 5 + torch.nn.functional.interpolate(maps, scale_factor=4, mode="nearest").numpy()
+
+        metric = quantus.MPRT(
+            similarity_func=correlation_pearson,
+            layer_order="top_down",
+            seed=5,
+            normalise=False,
+            disable_warnings=True,
+        )
+        expected = metric(
+            model=network.whole,
+            x_batch=asked.images.numpy(),
+            y_batch=asked.targets.numpy(),
+            explain_func=explain,
+            device="cpu",
+        )
+        stages = list(expected.values())[1:]
+        for stage, layers in (("head", 1), ("half", 2), ("all", 3)):
+            assert found[f"{stage}|{name}"].numpy() == pytest.approx(stages[layers - 1], abs=0.01), (name, stage)
+    assert found[f"head|{GRAD_CAM}"].abs().max() < 0.999
+
+
+def test_the_classifier_that_was_randomised_is_as_before():
+    network = conv_network()
+    before = [value.clone() for value in network.whole.state_dict().values()]
+    state = torch.get_rng_state()
+    randomisation(network, by_name(network, DEFAULT), question(network), seed=0, peers=False)
+    assert all(map(torch.equal, before, network.whole.state_dict().values()))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def fixed(maps: Tensor) -> Method:
+    return Method("fixed", lambda q: maps[: len(q.targets)])
+
+
+def test_the_share_of_the_positive_map_in_the_tile():
+    network = colour_network()
+    tiles = [torch.full((3, 14, 14), value) for value in (0.1, 0.2, 0.3, 0.4)]
+    image = pictures.mosaic(tiles)
+    # Tiles are laid row by row.
+    assert [image[0, 0, 0], image[0, 0, -1], image[0, -1, 0], image[0, -1, -1]] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    masks = pictures.tile_masks(2, 28)
+    assert [round(float(image[0][mask].mean()), 3) for mask in masks] == [0.1, 0.2, 0.3, 0.4]
+    maps = torch.full((4, 28, 28), -5.0)
+    maps[0] = 1.0
+    maps[1][masks[1]] = 2.0
+    maps[2][masks[1]], maps[2][masks[2]] = 3.0, 1.0
+    asked = Question(image.expand(4, -1, -1, -1), torch.zeros(4, 3, 7, 7), torch.tensor([0, 1, 2, 3]))
+    found = grid_pointing([fixed(maps)], asked, 2)["GridPG|fixed"]
+    assert found.tolist() == pytest.approx([0.25, 1, 0.25, 0])
+    slow = Method("slow", lambda q: maps[: len(q.targets)], slow=True)
+    assert grid_pointing([slow], asked, 2)["GridPG|slow"].isnan().tolist() == [False, True, True, True]
+    assert grid_pointing(by_name(network, DEFAULT), asked._replace(features=network.features(asked.images)), 2)
+
+
+def test_mosaics_have_different_classes_and_use_pictures_equally_often():
+    classes = torch.tensor([0, 0, 0, 1, 2, 3, 4, 5, 6, 7])
+    drawn = pictures.draw_mosaics(classes, 20, 4, seed=1)
+    assert all(len({int(classes[picture]) for picture in tiles}) == len(tiles) == 4 for tiles in drawn)
+    counts = np.bincount([picture for tiles in drawn for picture in tiles], minlength=len(classes))
+    assert counts.sum() == 80
+    assert counts.min() >= 6
+    assert pictures.draw_mosaics(classes, 20, 4, seed=1) == drawn != pictures.draw_mosaics(classes, 20, 4, seed=2)
+    with pytest.raises(ValueError, match="classes"):
+        pictures.draw_mosaics(torch.tensor([0, 0, 1]), 1, 3, 0)
+
+
+def test_maps_that_depend_on_the_class():
+    network = colour_network()
+    asked = question(network)
+    logits = network.tail(asked.features)
+    same = Method("same", lambda q: q.features[:, 0])
+    opposite = Method(
+        "opposite", lambda q: q.features[:, 0] * (1 - 2 * (q.targets == logits.argmax(1)).float())[:, None, None]
+    )
+    found = class_sensitivity([same, opposite, *by_name(network, f"{DEFAULT}")], asked, logits, seed=0)
+    for measure in ("second class", "random class"):
+        assert found[f"{measure}|same"].tolist() == pytest.approx([1] * 4)
+        assert found[f"{measure}|opposite"].tolist() == pytest.approx([-1] * 4)
+    assert (found[f"second class|{DEFAULT}"] < 0.999).all()
+
+
+def test_the_relative_confidence_drop():
+    network = colour_network()
+    asked = question(network, 1)
+    found = removal.removal(network, [fixed(torch.arange(784.0).reshape(1, 28, 28))], asked, seed=0)
+    # The last rows have the highest values.
+    left = asked.images.clone()
+    count = round(784 * 0.05)
+    colour = asked.images.mean(dim=(2, 3))[:, :, None]
+    left.flatten(2)[:, :, -count:] = colour
+    before, after = (network.whole(images).softmax(dim=1)[0].detach() for images in (asked.images, left))
+    target, rival = before.topk(2).indices
+    expected = (before[target] - after[target]) - (before[rival] - after[rival])
+    assert found["relative confidence drop at 0.05|fixed"].item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("flattened", [False, True])
+def test_a_classifier_that_is_linear_keeps_what_the_map_promises(flattened):
+    network = colour_network(flattened)
+    asked = question(network, 6)
+    ours = [f"{HIRES} {reduction}, every other class" for reduction in ("mean", "max", "logsumexp")]
+    mean, averaged = ours[0], "DiffGradCAM mean, every other class"
+    names = (*ours, averaged, GRAD_CAM, PLUS_PLUS, LAYER_IG, PROBABILITY)
+    found = {key: value.numpy() for key, value in hidden_regions(network, by_name(network, *names), asked).items()}
+    for name in (*ours, *([] if flattened else [GRAD_CAM, averaged])):
+        assert found[f"completeness|{name}"].max() < 1e-4, name
+    if flattened:
+        assert found[f"completeness|{GRAD_CAM}"].max() > 0.1
+    assert found[f"completeness|{LAYER_IG}"].max() < 0.01
+    assert found[f"completeness|{PLUS_PLUS}"].min() > 0.1
+    sample = Sample.of(NATS, "colours, images", [(0, {"cluster": np.arange(6), **found})], 0)
+    rows = {
+        (row["measure"], row["method"]): row["value"]
+        for row in report.estimates(NATS, [sample])
+        if row.get("size", 3) == 3
+        and row.get("fill", "blurred") == "blurred"
+        and row.get("score", "own score") == "own score"
+    }
+    # Hidden features are other features, not zeros, so the slope is 1 for what changes and less for what stays.
+    assert rows["correlation", CEILING] == pytest.approx(1, abs=0.02)
+    assert rows["slope", CEILING] == pytest.approx(1, abs=0.02)
+    assert -1 <= rows["correlation", mean] <= 1
+
+
+def test_slope_and_correlation_of_totals():
+    rng = np.random.default_rng(0)
+    x, noise = rng.normal(size=(2, 50, 9))
+    f = 0.7 * x + 0.2 * noise
+    sums = np.stack([np.full(50, 9.0), *(v.sum(axis=1) for v in (x, f, x * x, f * f, x * f))], axis=1)
+    total = sums.sum(axis=0)
+    assert report.slope(total) == pytest.approx(np.linalg.lstsq(x.reshape(-1, 1), f.ravel())[0][0])
+    assert report.pooled_correlation(total) == pytest.approx(np.corrcoef(x.ravel(), f.ravel())[0, 1])
+    sample = Sample.of(NATS, "x", [(0, {"cluster": np.arange(50)})], 0)
+    estimate = sample.bootstrap.of_totals(sums, report.slope)
+    assert estimate.lower < estimate.value < estimate.upper
+    assert estimate.upper - estimate.lower == pytest.approx(2 * 1.96 * 0.2 / np.sqrt(450), rel=0.3)
+    sums[0] = np.nan
+    assert sample.bootstrap.of_totals(sums, report.slope).value == pytest.approx(report.slope(sums[1:].sum(axis=0)))
