@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import warnings
 from collections import deque
 from types import SimpleNamespace
 
@@ -343,3 +344,38 @@ def test_a_models_own_error_is_its_own_and_it_runs_once(changes_input):
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         explain(model, model.net[1])
     assert len(runs) == 1
+
+
+class DropPath(nn.Module):
+    """Stochastic depth, which keeps its probability as timm does."""
+
+    def __init__(self, drop_prob: float) -> None:
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("make", "is_warned_of"),
+    [
+        (lambda: nn.BatchNorm2d(8), True),
+        (lambda: nn.Dropout(0.1), True),
+        (lambda: nn.Dropout(0.0), False),
+        (lambda: DropPath(0.1), True),
+        (lambda: DropPath(0.0), False),
+        (lambda: nn.LPPool2d(2, 2), False),
+        (lambda: nn.LayerNorm(10), False),
+        (lambda: nn.Dropout(0.1).eval(), False),
+    ],
+)
+def test_train_mode_is_warned_of_where_a_map_depends_on_it(make, is_warned_of):
+    module = make()
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), module, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        explain(model, model[0])
+    named = [warning for warning in caught if "train mode" in str(warning.message)]
+    assert len(named) == is_warned_of
+    assert all(type(module).__name__ in str(warning.message) for warning in named)
