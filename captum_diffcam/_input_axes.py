@@ -9,6 +9,7 @@ from torch import Tensor
 
 from captum_diffcam._checks import as_index, warn_user
 from captum_diffcam.axis_tracker import Axes
+from captum_diffcam.layouts import have_same_aspect, times
 
 ChannelDim: TypeAlias = Union[int, Literal["auto"], None]
 """The dimension of an input that holds its channels; None: the input has none; ``"auto"``: found from the run."""
@@ -76,7 +77,7 @@ def find_channel_dim(
     """
     if not has_positions(tensor, index, grid, channel_dim, axes):
         raise ValueError(
-            f"`inputs` must have the {len(grid)} dimension(s) of the map, {_times(grid)}, and one of channels, unless "
+            f"`inputs` must have the {len(grid)} dimension(s) of the map, {times(grid)}, and one of channels, unless "
             f"channel_dim=None, got shape {tuple(tensor.shape)} with channel_dim={channel_dim!r}. If the map does not "
             "belong to this input, pass `input_index` with the index of the input that it belongs to."
         )
@@ -84,7 +85,7 @@ def find_channel_dim(
     if position_dims and position_dims != sorted(position_dims):
         raise ValueError(
             f"`layout` must put the map's positions in the order of the input, of shape {tuple(tensor.shape)}: the "
-            f"model reads it as {_times([tensor.shape[dim] for dim in position_dims])}. Pass a callable for `layout` "
+            f"model reads it as {times([tensor.shape[dim] for dim in position_dims])}. Pass a callable for `layout` "
             f"that permutes them, and `channel_dim`, which is now {channel_dim!r}."
         )
     if channel_dim != "auto":
@@ -104,13 +105,13 @@ def find_channel_dim(
     if len(dims) != 1:
         usual = " or ".join(f"channel_dim={dim}" for dim in _usual_dims(tensor.ndim))
         raise ValueError(
-            f"`channel_dim` must be given: an input of shape {tuple(tensor.shape)} and a map of {_times(grid)} do not "
+            f"`channel_dim` must be given: an input of shape {tuple(tensor.shape)} and a map of {times(grid)} do not "
             f"tell which dimension of the input holds its channels. Pass {usual}, for instance."
         )
     if is_guess:
         warn_user(
             f"`channel_dim` is taken as {dims[0]} because of the sizes alone, {tuple(tensor.shape)} of the input and "
-            f"{_times(grid)} of the map, because the run does not show how the model reads the input. Pass "
+            f"{times(grid)} of the map, because the run does not show how the model reads the input. Pass "
             "`channel_dim` to be sure."
         )
     return dims[0]
@@ -140,7 +141,7 @@ def _fitting_dims(shape: Sequence[int], grid: Sequence[int], same_aspect: bool =
     """Return the dimensions that may hold the channels by the sizes of the others."""
     usual = {dim: tuple(size for d, size in enumerate(shape) if d not in (0, dim)) for dim in _usual_dims(len(shape))}
     fitting = [dim for dim, sizes in usual.items() if _is_within(grid, sizes)]
-    return [dim for dim in fitting if not same_aspect or _has_aspect(grid, usual[dim])]
+    return [dim for dim in fitting if not same_aspect or have_same_aspect(grid, usual[dim])]
 
 
 def _usual_dims(ndim: int) -> list[int]:
@@ -151,18 +152,6 @@ def _usual_dims(ndim: int) -> list[int]:
 def _is_within(grid: Sequence[int], sizes: Sequence[int]) -> bool:
     """Tell whether a map has at most as many positions as the input in every dimension."""
     return all(positions <= size for positions, size in zip(grid, sizes, strict=True))
-
-
-def _has_aspect(grid: Sequence[int], sizes: Sequence[int]) -> bool:
-    """Tell whether height and width of the input shrank alike. Time, before them, may shrink by another factor."""
-    if len(sizes) == 1:
-        return True
-    (h, w), (height, width) = grid[-2:], sizes[-2:]
-    return abs(w - h * width / height) <= 1 or abs(h - w * height / width) <= 1
-
-
-def _times(sizes: Sequence[int]) -> str:
-    return " x ".join(map(str, sizes))
 
 
 def channels_first(tensor: Tensor, channel_dim: int | None) -> Tensor:

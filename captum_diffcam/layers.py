@@ -16,20 +16,20 @@ from torch.utils.hooks import RemovableHandle
 from captum_diffcam._checks import as_inputs
 from captum_diffcam._internals import (
     differentiable_operations,
-    map_tensors,
     modules_of,
     preserve_model_state,
     preserve_random_state,
     without_inference,
 )
 from captum_diffcam.axis_tracker import Axes, Axis, AxisTracker
-from captum_diffcam.forward import call_by_position, graph_behind, recording
+from captum_diffcam.forward import call_by_position, explain_run, graph_behind, recording
 from captum_diffcam.layouts import (
     Placement,
     VitLayout,
     convolutional,
     find_layout,
     find_placement,
+    have_same_aspect,
     reaches_positions,
 )
 from captum_diffcam.logits import as_logits
@@ -459,9 +459,18 @@ def layer_warning(
         )
     if _keeps_channels_first(layer):
         return None
-    if tensor.ndim == inputs[0].ndim >= 4 and _has_aspect(tensor.shape[2:], inputs[0].shape[2:]):
+    if tensor.ndim == inputs[0].ndim >= 4 and have_same_aspect(tensor.shape[2:], inputs[0].shape[2:]):
         return None
-    axes = _axes_at(forward_func, inputs, additional_forward_args, layer, at_input)
+    run, _ = explain_run(
+        forward_func,
+        [layer],
+        inputs,
+        additional_forward_args,
+        lambda run: None,
+        at_input=[at_input],
+        follow_axes=True,
+    )
+    axes = run.axes[0][0]
     if axes is None or not any(axis.has_positions for axis in axes[1:]):
         return None
     placement = find_placement(axes)
@@ -489,12 +498,6 @@ def _keeps_channels_first(layer: Module) -> bool:
     return isinstance(layer, _CHANNELS_FIRST)
 
 
-def _has_aspect(positions: Sequence[int], size: Sequence[int]) -> bool:
-    """Return whether height and width have shrunk alike; time, before them, may shrink by another factor."""
-    (h, w), (height, width) = positions[-2:], size[-2:]
-    return abs(w * height - h * width) <= height or abs(h * width - w * height) <= width
-
-
 def _better_layer(
     forward_func: Callable[..., Any], inputs: tuple[Tensor, ...], additional_forward_args: object
 ) -> SpatialLayer | None:
@@ -502,39 +505,6 @@ def _better_layer(
         return last_spatial_layer(forward_func, inputs, additional_forward_args)
     except (TypeError, ValueError):
         return None
-
-
-def _axes_at(
-    forward_func: Callable[..., Any],
-    inputs: tuple[Tensor, ...],
-    additional_forward_args: object,
-    layer: Module,
-    at_input: bool,
-) -> Axes | None:
-    """Return what the axes of a layer's first tensor stand for, by another run of the model."""
-    axes: list[Axes | None] = []
-    tracker = AxisTracker()
-
-    def note(value: Any) -> None:
-        tensors: list[Tensor] = []
-        map_tensors(lambda tensor: tensors.append(tensor) or tensor, value)  # type: ignore[func-returns-value]
-        axes[:] = [tracker.axes_of(tensor) for tensor in tensors if tensor.is_floating_point()][:1]
-
-    if at_input:
-        handle = layer.register_forward_pre_hook(lambda module, args: note(args))
-    else:
-        handle = layer.register_forward_hook(lambda module, args, output: note(output))
-    tensors = tuple(tensor.detach().clone() for tensor in inputs)
-    with (
-        preserve_random_state(tensors),
-        torch.no_grad(),
-        preserve_model_state(modules_of(forward_func)),
-        handle,
-        tracker,
-    ):
-        tracker.start(tensors)
-        _call(forward_func, tensors, additional_forward_args)
-    return axes[0] if axes else None
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -64,7 +64,7 @@ class VitLayout:
             if before < 0:
                 raise ValueError(
                     f"`layout` must have a grid of at most {tokens} patches, as many as the layer has tokens, got "
-                    f"{_times(grid)}."
+                    f"{times(grid)}."
                 )
         patches = tensor[:, before : before + math.prod(grid)]
         return patches.transpose(1, 2).reshape(len(tensor), -1, *grid)
@@ -227,5 +227,17 @@ def _reached(gradients: Tensor) -> Tensor:
     return (gradients != 0).any(dim=1).reshape(len(gradients), -1)
 
 
-def _times(sides: Sequence[int]) -> str:
+def have_same_aspect(grid: Sequence[int], size: Sequence[int]) -> bool:
+    """Return whether a grid has the proportions of an input, up to one position.
+
+    Only height and width count: time, before them, may have shrunk by another factor. A single dimension has none.
+    """
+    if len(size) == 1:
+        return True
+    (h, w), (height, width) = grid[-2:], size[-2:]
+    return abs(w * height - h * width) <= max(height, width)
+
+
+def times(sides: Sequence[int]) -> str:
+    """Return sizes as text, such as "7 x 7"."""
     return " x ".join(map(str, sides))
