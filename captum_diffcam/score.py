@@ -139,7 +139,9 @@ class ContrastScore(nn.Module):
 
     Captum's DeepLift has no rule for exponentials: its attributions add up only under ``reduction="mean"``.
 
-    Source: J. Piland, C. Sweet, A. Czajka, "DiffGradCAM", arXiv:2506.08514. The choice of reductions is ours.
+    Sources: J. Piland, C. Sweet, A. Czajka, "DiffGradCAM", arXiv:2506.08514, for maps of differences of logits; Y. Wang
+    and X. Wang, "Why Not Other Classes?", NeurIPS 2022, for the mean, max and weighted contrast (the latter is the
+    gradient under logsumexp).
 
     Args:
         forward_func: a model, or any function that returns logits of shape (N, C) or (N, C, ...). A single logit per

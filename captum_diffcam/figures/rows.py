@@ -48,6 +48,9 @@ class Cell:
     note: str = ""
     """The text in the middle of the image."""
 
+    outlines: Sequence[tuple[float, ...]] = ()
+    """Boxes (x0, y0, x1, y1) in pixels of the image whose outlines are drawn."""
+
 
 def draw_rows(
     rows: Sequence[Sequence[Cell]],
@@ -69,6 +72,7 @@ def draw_rows(
         remark: the lines below the colour bar.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     columns = len(rows[0])
     texts = [[_wrapped(cell.text) for cell in row] for row in rows]
@@ -107,6 +111,11 @@ def draw_rows(
             axes.patch.set_visible(False)
             if cell.image is not None:
                 axes.imshow(cell.image)
+            for x0, y0, x1, y1 in cell.outlines:
+                # The centre of the first pixel is at 0. White over black is visible on any image.
+                corner, size = (x0 - 0.5, y0 - 0.5), (x1 - x0, y1 - y0)
+                axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor="black", linewidth=2))
+                axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor="white", linewidth=0.8))
             axes.set_title(text, color=ink[cell.colour], fontweight="normal" if j else "bold", pad=3, **_STYLE)
             if cell.note:
                 box = {"facecolor": "white", "edgecolor": "none"}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from captum_diffcam.evidence import evidence_in
 from captum_diffcam.figures.captions import ClassNames, Probabilities, bar_words, rival_texts, target_texts
 from captum_diffcam.figures.images import Images, Picture, Statistics, as_pictures
 from captum_diffcam.figures.overlays import Drawable, Limits, are_finite, as_columns, map_scales, paint
@@ -31,6 +32,7 @@ def show_maps(
     positive: bool = False,
     limits: Limits = "image",
     unit: str = "",
+    boxes: Mapping[str, Any] | None = None,
     mean: Statistics = None,
     std: Statistics = None,
     preprocess: object = None,
@@ -55,6 +57,9 @@ def show_maps(
         limits: as in :func:`overlay`.
         unit: the unit of the maps, which is printed behind the numbers of the colour bar. Contrastive maps that add up
             to the score are in ``"nats"``.
+        boxes: regions by name, each a box (x0, y0, x1, y1) in pixels of the images, or a box for each image, (N, 4).
+            They are outlined, and the text above a map says how much of the signed map lies in each, as
+            :func:`~captum_diffcam.evidence_in` computes it.
         mean: as in :func:`overlay`.
         std: as in :func:`overlay`.
         preprocess: as in :func:`overlay`.
@@ -84,7 +89,9 @@ def show_maps(
             # With several layers, the rivals come again for each layer.
             texts.append(above[i % len(above)] if above else [""] * len(column))
             titles.append("" if i else title)
-    pictures = [_shrunk(picture) for picture in as_pictures(images, mean, std, preprocess)]
+    full_size = as_pictures(images, mean, std, preprocess)
+    pictures = [_shrunk(picture) for picture in full_size]
+    regions = _regions(boxes or {}, len(pictures))
     scales = map_scales(columns, len(pictures), positive, limits)
     results = [drawable for drawable in by_title.values() if isinstance(drawable, (Explanation, RivalMaps))]
     names = target_texts(results[0], classes, probabilities) if results else [""] * len(pictures)
@@ -92,11 +99,16 @@ def show_maps(
     finite = [are_finite(column).tolist() for column in columns]
     rows = []
     for i, picture in enumerate(pictures):
-        row = [Cell(picture.rgb, names[i], in_favour)]
+        outlines = _outlines(regions[i], full_size[i], picture)
+        row = [Cell(picture.rgb, names[i], in_favour, outlines=outlines)]
         drawn = paint(picture, [column[i] for column in columns], scales[i], positive)
         for j, image in enumerate(drawn):
             text, note = texts[j][i], "" if finite[j][i] else "map is not finite"
-            row.append(Cell(None, note=note) if text is None else Cell(image, text, against, note))
+            if text is None:
+                row.append(Cell(None, note=note))
+                continue
+            evidence = _evidence(columns[j][i], boxes or {}, regions[i], full_size[i])
+            row.append(Cell(image, "\n".join([text, *evidence] if text else evidence), against, note, outlines))
         rows.append(row)
     if not isinstance(maps, Mapping):
         all_named = all(any(column) for column in texts)
@@ -151,6 +163,39 @@ def show_rivals(images: Images, rivals: RivalMaps, **options: Any) -> Figure:
             "rivals._replace(maps=rivals.maps[0])."
         )
     return show_maps(images, rivals, **options)
+
+
+def _regions(boxes: Mapping[str, Any], images: int) -> Tensor:
+    """Return the boxes of each image. Shape: (N, R, 4)."""
+    regions = []
+    for name, box in boxes.items():
+        try:
+            numbers = torch.as_tensor(box, dtype=torch.float32, device="cpu")
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"`boxes` must have numbers for {name!r}, got {box!r}.") from error
+        if tuple(numbers.shape) not in ((4,), (images, 4)):
+            raise ValueError(
+                f"`boxes` must have a box (x0, y0, x1, y1) for {name!r}, or one for each of {images} image(s), got "
+                f"shape {tuple(numbers.shape)}."
+            )
+        regions.append(numbers.expand(images, 4))
+    return torch.stack(regions, dim=1) if regions else torch.zeros(images, 0, 4)
+
+
+def _evidence(single_map: Tensor, boxes: Mapping[str, Any], regions: Tensor, picture: Picture) -> list[str]:
+    """Return a line for each box: its name, and how much of the map (h, w) lies in it."""
+    if not boxes:
+        return []
+    top, left, bottom, right = picture.box
+    inside = regions - torch.tensor([left, top, left, top])
+    evidence = evidence_in(single_map[None, None], boxes=inside[None], image_size=(bottom - top, right - left))
+    return [f"{name}: {value:+.2g}" for name, value in zip(boxes, evidence[0].tolist(), strict=True)]
+
+
+def _outlines(regions: Tensor, picture: Picture, drawn: Picture) -> list[tuple[float, ...]]:
+    """Return boxes (R, 4) in pixels of the image as it is drawn."""
+    factors = [new / old for new, old in zip(drawn.rgb.shape[:2], picture.rgb.shape[:2], strict=True)]
+    return [tuple(box) for box in (regions * torch.tensor([factors[1], factors[0]] * 2)).tolist()]
 
 
 def _numbers(largest: float, unit: str, positive: bool) -> tuple[str, str, str]:

@@ -303,3 +303,62 @@ def test_pyplot_is_left_alone():
 def test_errors(call, error, argument):
     with pytest.raises(error, match=f"`{argument}` must"):
         call(images())
+
+
+class TestBoxes:
+    """Maps of two by two positions over images of 8 x 8 pixels."""
+
+    maps = torch.tensor([[[[1.0, 2.0], [4.0, -8.0]]]])
+
+    def lines(self, figure, columns=2):
+        return [[text.split("\n") for text, _ in row] for row in rows_of(figure, columns)]
+
+    def test_the_text_says_how_much_of_the_map_lies_in_each(self):
+        figure = show_maps(images(1, size=8), self.maps, boxes={"left": (0, 0, 4, 8), "corner": (6, 6, 8, 8)})
+        assert self.lines(figure) == [[[""], ["left: +5", "corner: -2"]]]
+
+    def test_outlines(self):
+        figure = show_maps(images(1, size=8), self.maps, boxes={"left": (0, 1, 4, 8)})
+        for axes in figure.axes[:2]:
+            box = axes.patches[-1].get_bbox()
+            # Pixel 0 reaches from -0.5 to 0.5.
+            assert box.extents.tolist() == [-0.5, 0.5, 3.5, 7.5]
+        assert not show_maps(images(1, size=8), self.maps).axes[0].patches
+
+    def test_a_box_for_each_image(self):
+        boxes = {"object": [(0, 0, 4, 8), (4, 0, 8, 8)]}
+        figure = show_maps(images(2, size=8), self.maps.repeat(2, 1, 1, 1), boxes=boxes)
+        assert self.lines(figure) == [[[""], ["object: +5"]], [[""], ["object: -6"]]]
+
+    def test_pixels_are_those_of_the_image_that_is_drawn(self):
+        """A preprocessing crops the centre of a large image, and the figure draws it smaller."""
+        wide = torch.zeros(3, 1000, 2000, dtype=torch.uint8)
+
+        def crop(image):
+            return torch.nn.functional.interpolate(image[None, ..., 500:1500].float(), 100, mode="area")[0]
+
+        figure = show_maps([wide], self.maps, boxes={"left": (0, 0, 1000, 1000)}, preprocess=crop)
+        assert self.lines(figure)[0][1] == ["left: +5"]
+        extents = figure.axes[0].patches[-1].get_bbox().extents
+        np.testing.assert_allclose(extents, [-0.5, -0.5, 399.5, 399.5])
+
+    def test_rivals(self):
+        logits = torch.tensor([[0.0, 1.0, 2.0]])
+        rivals = RivalMaps(
+            torch.stack([self.maps, -self.maps], dim=1),
+            torch.tensor([[1, 0]]),
+            torch.ones(1, 2),
+            torch.tensor([2]),
+            logits,
+        )
+        figure = show_rivals(images(1, size=8), rivals, boxes={"left": (0, 0, 4, 8)}, probabilities=None)
+        assert [cell[-1] for cell in self.lines(figure, 3)[0][1:]] == ["left: +5", "left: -5"]
+
+    @pytest.mark.parametrize(
+        ("box", "error"),
+        [("left", TypeError), ((0, 0, 4), ValueError), ([(0, 0, 4, 4)] * 3, ValueError), ((4, 0, 0, 8), ValueError)],
+        ids=str,
+    )
+    def test_bad_boxes(self, box, error):
+        with pytest.raises(error, match="boxes"):
+            show_maps(images(2, size=8), self.maps.repeat(2, 1, 1, 1), boxes={"left": box})
