@@ -296,15 +296,21 @@ class _ResolvedCall:
                 value.repeat_interleave(repeats, dim=0) if isinstance(value, Tensor) and value.ndim else value
                 for value in additional
             )
-        if self.is_one_logit:  # Of a single logit, only a callable can name class 0.
+        sign = None
+        if self.is_one_logit and hasattr(self.attribution, "class_dim"):
+            # Of a single logit, only a callable can name class 0.
             target = partial(_constant, target)
+        elif self.is_one_logit:
+            # Captum's classes take no callables. Their map of class 0 is the negative of the logit's.
+            sign, target = 2 * target - 1, None
         maps = self.attribution.attribute(
             inputs if self.as_tuple else inputs[0], target, additional_forward_args=additional, **self.kwargs
         )
         if not isinstance(maps, Tensor) or maps.ndim < 3 or maps.shape[1] != 1:
             got = f"shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else f"{len(maps)} maps"
             raise ValueError(f"`attribution` must return one map of shape (N, 1, *positions), got {got}.")
-        return at_least_float32(maps if self.keeps_graph else maps.detach())
+        maps = at_least_float32(maps if self.keeps_graph else maps.detach())
+        return maps if sign is None else maps * sign.to(maps).reshape(-1, *[1] * (maps.ndim - 1))
 
 
 def _constant(classes: Tensor, logits: Tensor) -> Tensor:

@@ -230,9 +230,14 @@ def test_rectified_at_the_end(net, x):
 
 def test_a_map_of_zeros_and_one_logit(x):
     model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 1))
+    with torch.no_grad():
+        model[4].bias -= model(x).median()
     cam = EquivariantPart(LayerDiffGradCam(model, model[1]), shifts=1)
     sign = model(x).detach().sign()[:, :, None, None]  # class 0 is the negative of the logit
+    assert sign.unique().tolist() == [-1, 1]
     torch.testing.assert_close(cam.attribute(x, predicted), sign * cam.attribute(x))
+    captums = EquivariantPart(LayerGradCam(model, model[1]), shifts=1)
+    torch.testing.assert_close(captums.attribute(x, predicted, shifts_per_eval=4), cam.attribute(x, predicted))
     with torch.no_grad():
         model[4].weight.zero_()
     parts = cam.decompose(x)
