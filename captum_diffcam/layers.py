@@ -11,10 +11,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import Linear, Module
+from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from captum_diffcam._checks import as_inputs
 from captum_diffcam._internals import (
+    NormalTensors,
     differentiable_operations,
     modules_of,
     preserve_model_state,
@@ -389,6 +391,9 @@ def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args:
             if name and not _is_scripted(module):
                 for handle in hooks(name, module):
                     stack.callback(handle.remove)
+        weights = [weight for module in modules for weight in module.parameters(recurse=False) if not is_lazy(weight)]
+        if any(weight.is_inference() for weight in weights):
+            stack.enter_context(NormalTensors())
         stack.enter_context(tracker)
         tracker.start(tensors)
         output = _call(forward_func, tensors, additional_forward_args)

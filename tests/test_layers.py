@@ -130,6 +130,15 @@ def test_frozen_weights_and_backbones_without_gradients(x):
         assert last_spatial_layer(net, x.clone()).layer is net.head[2]
 
 
+@pytest.mark.parametrize("make", [conv_net, vit])
+def test_weights_that_were_made_in_inference_mode(make):
+    expected = last_spatial_layer(make(), X)
+    with torch.inference_mode():
+        made = make()
+    layer = last_spatial_layer(made, X)
+    assert (layer.name, layer.layout) == (expected.name, expected.layout)
+
+
 def test_a_blank_image_tells_it_too():
     net = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     assert last_spatial_layer(net, torch.zeros(1, 3, 9, 9)).name == "1"
