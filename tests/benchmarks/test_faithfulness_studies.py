@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.common.names import GRAD_CAM
+from benchmarks.__main__ import main
+from benchmarks.common import peers
+from benchmarks.common.cutouts import Material
+from benchmarks.common.images import load_image, packaged_photographs
+from benchmarks.common.models import load_classifier, mobilenet_weights
+from benchmarks.common.names import GRAD_CAM, MOBILENET
+from benchmarks.common.probability import PROBABILITY
 from benchmarks.common.staged import Tail
-from benchmarks.faithfulness.options import NATS
+from benchmarks.faithfulness.options import NATS, STUDIES
 from benchmarks.faithfulness.sample import Sample
-from benchmarks.faithfulness.studies import networks, pictures, removal, report
+from benchmarks.faithfulness.studies import networks, pictures, plan, removal, report, run
 from benchmarks.faithfulness.studies.methods import (
     DEFAULT,
     HIRES,
+    INPUT_IG,
     LAYER_IG,
+    OCCLUSION,
     PLUS_PLUS,
-    PROBABILITY,
     Method,
     Question,
     all_methods,
@@ -307,3 +316,114 @@ def test_slope_and_correlation_of_totals():
     assert estimate.upper - estimate.lower == pytest.approx(2 * 1.96 * 0.2 / np.sqrt(450), rel=0.3)
     sums[0] = np.nan
     assert sample.bootstrap.of_totals(sums, report.slope).value == pytest.approx(report.slope(sums[1:].sum(axis=0)))
+
+
+def tiny_subject() -> plan.Subject:
+    """Pictures of colours for the convolutions, whose classes differ."""
+    images = smooth_images(60, 28)
+    shown = pictures.Pictures("colours", 60, images.__getitem__, lambda index: images[index][:, :14, :14])
+    return plan.Subject("convolutions", conv_network, (shown,), (2, 3))
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Runs the benchmark on one small classifier. Returns the exit code, the records by study, and their folder."""
+    sizes = plan.Sizes({2: 3}, dict.fromkeys(STUDIES, 5), dict.fromkeys(STUDIES, 1))
+    monkeypatch.setattr(run, "QUICK", sizes)
+    monkeypatch.setattr(run, "_subjects", lambda args, work: [tiny_subject()])
+    monkeypatch.setattr(peers, "PEERS", {})
+    monkeypatch.setattr(plan, "CONFIDENT", 0.25)
+
+    def go(folder, *options):
+        code = main(["faithfulness", "--quick", "--output", str(folder), *options])
+        written = {study: folder / f"{study}.json" for study in STUDIES}
+        return code, {name: json.loads(file.read_text()) for name, file in written.items() if file.exists()}
+
+    return go
+
+
+def test_each_study_has_a_record_a_table_and_a_figure(tiny, tmp_path, capsys):
+    code, records = tiny(tmp_path, "--studies", *STUDIES)
+    assert code == 0
+    assert list(records) == list(STUDIES)
+    for study, record in records.items():
+        assert (record["study"], record["complete"], record["seed"]) == (study, False, 0)
+        assert "commit" in record
+        kind = "2 x 2 mosaics" if study == "gridpg" else "colours"
+        (subject,) = record["subjects"]
+        assert subject["subject"] == f"convolutions, {kind}"
+        rows = {(row["measure"], row["method"]): row for row in record["estimates"]}
+        count = 12 if study == "gridpg" else 5
+        assert {row["count"] for row in record["estimates"] if row["method"] == DEFAULT} == {count}
+        if study != NATS:
+            measure = report.HEADLINE[study]
+            # Slow methods explain one image, or the first target of one mosaic.
+            assert rows[measure, OCCLUSION]["count"] == rows[measure, INPUT_IG]["count"] == 1
+            difference = rows[measure, DEFAULT]["minus"][GRAD_CAM]["value"]
+            expected = rows[measure, DEFAULT]["value"] - rows[measure, GRAD_CAM]["value"]
+            assert difference == pytest.approx(expected, abs=1e-5)
+        for suffix in ("csv", "png"):
+            assert (tmp_path / f"{study}.{suffix}").stat().st_size > 0
+    assert {row["figure"] for row in records[NATS]["targets"]} >= {"slope of the default", "largest completeness error"}
+    assert "quick run" in capsys.readouterr().out
+
+
+def test_one_study_alone_and_resumed(tiny, tmp_path, monkeypatch):
+    measured, original = [], run.measure
+
+    def measure(piece, *args, **keywords):
+        measured.append(piece.key)
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        return original(piece, *args, **keywords)
+
+    monkeypatch.setattr(run, "measure", measure)
+    assert tiny(tmp_path / "a", "--studies", "classes")[0] == 130
+    code, records = tiny(tmp_path / "a", "--studies", "classes", "--resume")
+    assert (code, list(records)) == (0, ["classes"])
+    # The second was begun twice.
+    assert sorted([*set(measured), measured[1]]) == sorted(measured)
+    _, others = tiny(tmp_path / "b", "--studies", "classes")
+    assert others["classes"]["estimates"] == records["classes"]["estimates"]
+
+
+def test_the_users_model_takes_part_in_the_comparison_alone(tmp_path, capsys):
+    options = ["--model", "resnet18", "--studies", "gridpg", "--output", str(tmp_path)]
+    assert main(["faithfulness", *options]) == 2
+    assert "--studies" in capsys.readouterr().err
+
+
+def test_what_is_confident_is_shown_in_mosaics_and_photographs_always():
+    recognised = {"classes": torch.arange(8) % 5, "confidence": torch.tensor([0.9] * 6 + [0.1] * 2)}
+    blank = pictures.Pictures(pictures.PHOTOGRAPHS, 8, lambda index: None, lambda index: None)
+    subject = plan.Subject("x", conv_network, (blank,), (2,))
+    sizes = plan.Sizes({2: 4}, dict.fromkeys(STUDIES, 8), dict.fromkeys(STUDIES, 2))
+    pieces = list(plan.pieces(subject, recognised, ("gridpg", "classes"), sizes, 0))
+    mosaics = [piece.pictures[0] for piece in pieces if piece.study == "gridpg"]
+    assert {index for tiles in mosaics for index in tiles} <= set(range(6))
+    assert sorted(index for piece in pieces if piece.study == "classes" for (index,) in piece.pictures) == list(
+        range(8)
+    )
+    assert [piece.slow for piece in pieces if piece.study == "gridpg"] == [True, True, False, False]
+    assert len({piece.key for piece in pieces}) == len(pieces)
+
+
+def test_the_vit_is_cut_after_its_tokens():
+    model = networks.small_network(networks.VIT, seed=3)
+    images = torch.rand(2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+    cut = networks.cut_small(networks.VIT, model)
+    with torch.no_grad():
+        assert cut.features(images).shape == (2, 64, 7, 7)
+        assert (cut.whole(images) - model(images)).abs().max() < 1e-5
+        assert torch.equal(cut.features(images)[0, :, 0, 1], model.features(images)[0, 2])
+
+
+def test_mobilenet_is_cut_before_its_pooling():
+    if mobilenet_weights() is None:
+        pytest.skip("the package with MobileNetV2's weights is not installed")
+    network = networks.real_network(MOBILENET, torch.device("cpu"))
+    classifier = load_classifier(MOBILENET, None, torch.device("cpu"))
+    image = load_image(packaged_photographs()[1])
+    images = pictures.photographs(Material((), ())).image(1)[None]
+    assert classifier.classes[int(network.whole(images).argmax())] == "espresso"
+    assert classifier.classes[int(classifier.model(classifier.preprocess(image)[None]).argmax())] == "espresso"

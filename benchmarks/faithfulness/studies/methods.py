@@ -8,21 +8,19 @@ from typing import Any, NamedTuple
 
 import torch
 from captum.attr import IntegratedGradients, LayerGradCam, LayerIntegratedGradients
-from torch import Tensor, nn
-from torch.nn.functional import log_softmax, softmax
+from torch import Tensor
 
 from benchmarks.common.contrast_sets import EVERY_OTHER, top
 from benchmarks.common.names import DIFF, DIFF_PLUS_PLUS, GRAD_CAM, GRAD_CAM_PLUS_PLUS, REDUCTIONS, Reduction
 from benchmarks.common.occlusion import occlusion_maps
 from benchmarks.common.peers import PEERS, installed_peers
+from benchmarks.common.probability import SCORES, Transformed
 from benchmarks.faithfulness.finer_cams import REFERENCES, finer_cam
 from benchmarks.faithfulness.methods import RANDOM
 from benchmarks.faithfulness.studies.networks import Network
 from captum_diffcam import ContrastScore, LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffHiResCam
 
 DEFAULT = f"{DIFF} logsumexp, {EVERY_OTHER.label}"
-PROBABILITY, LOG_PROBABILITY = "Grad-CAM of the probability", "Grad-CAM of its logarithm"
-REST = "Grad-CAM of ReST (logit + log probability)"
 PLUS_PLUS = f"{DIFF_PLUS_PLUS} logsumexp, {EVERY_OTHER.label}"
 HIRES = "DiffHiResCAM"
 OTHERS_SHOWN = f"{DIFF} logsumexp, the mosaic's other classes"
@@ -46,18 +44,6 @@ class Question(NamedTuple):
     """The grid of occlusion; by default that of the features."""
 
 
-class Transformed(nn.Module):
-    """A classifier whose logits are replaced by a function of them. Shapes: (N, ...) -> (N, C)."""
-
-    def __init__(self, model: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.model, self.function = model, function
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the function of the logits."""
-        return self.function(self.model(inputs))
-
-
 @dataclass(frozen=True)
 class Method:
     """A method whose maps (N, h, w) are signed, or rectified as the library returns them."""
@@ -70,19 +56,6 @@ class Method:
     """Whether the whole classifier runs many times for one map."""
     is_integral: bool = False
     """Whether the map sums to the change of its score from the baseline, instead of a linear part of the score."""
-
-
-def rest(logits: Tensor) -> Tensor:
-    """Return logits plus log probabilities: H. Cai, "CAMs as Shapley Value-based Explainers", arXiv:2501.06261."""
-    return logits + log_softmax(logits, dim=1)
-
-
-def _probabilities(logits: Tensor) -> Tensor:
-    return softmax(logits, dim=1)
-
-
-def _log_probabilities(logits: Tensor) -> Tensor:
-    return log_softmax(logits, dim=1)
 
 
 def _logits(logits: Tensor) -> Tensor:
@@ -135,9 +108,7 @@ def all_methods(network: Network, seed: int, *, peers: bool = True) -> list[Meth
 
     return [
         grad_cam(GRAD_CAM, _logits),
-        grad_cam(PROBABILITY, _probabilities),
-        grad_cam(LOG_PROBABILITY, _log_probabilities),
-        grad_cam(REST, rest),
+        *(grad_cam(name, function) for name, function in SCORES.items()),
         *(contrastive(DIFF, diff, reduction) for reduction in REDUCTIONS),
         Method(TOP, lambda q: _first(diff.attribute(q.features, q.targets, contrast=top(5).argument))),
         Method(OTHERS_SHOWN, of_others),

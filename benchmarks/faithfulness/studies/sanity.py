@@ -30,7 +30,8 @@ def grid_pointing(methods: Sequence[Method], question: Question, side: int) -> N
     for method in methods:
         asked = _first_of(question) if method.slow else question
         maps = upsample(method.maps(asked).relu(), *masks.shape[1:])
-        shares = energy(maps, masks.expand(len(maps), -1, -1, -1)).diagonal()
+        own = masks[: len(maps)]
+        shares = energy(maps, torch.stack([own, ~own], dim=1))[:, 0]
         missing = shares.new_full((len(question.targets) - len(shares),), torch.nan)
         numbers[f"GridPG|{method.name}"] = torch.cat([shares, missing])
     return numbers

@@ -1,0 +1,49 @@
+"""Grad-CAM of functions of the logits: the probability, its logarithm, and ReST, which are often used instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax, softmax
+
+PROBABILITY, LOG_PROBABILITY = "Grad-CAM of the probability", "Grad-CAM of its logarithm"
+REST = "Grad-CAM of ReST (logit + log probability)"
+
+
+class Transformed(nn.Module):
+    """A classifier whose logits are replaced by a function of them. Shapes: (N, ...) -> (N, C)."""
+
+    def __init__(self, model: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model, self.function = model, function
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the function of the logits."""
+        return self.function(self.model(inputs))
+
+
+def probability(logits: Tensor) -> Tensor:
+    """Return the softmax probabilities. Shapes: (N, C) -> (N, C)."""
+    return softmax(logits, dim=1)
+
+
+def log_probability(logits: Tensor) -> Tensor:
+    """Return the logarithms of the probabilities. Shapes: (N, C) -> (N, C)."""
+    return log_softmax(logits, dim=1)
+
+
+def rest(logits: Tensor) -> Tensor:
+    """Return logits plus log probabilities. Shapes: (N, C) -> (N, C).
+
+    H. Cai, "CAMs as Shapley Value-based Explainers", arXiv:2501.06261.
+    """
+    return logits + log_softmax(logits, dim=1)
+
+
+SCORES: dict[str, Callable[[Tensor], Tensor]] = {
+    PROBABILITY: probability,
+    LOG_PROBABILITY: log_probability,
+    REST: rest,
+}
+"""What each method explains, as a function of the logits."""
