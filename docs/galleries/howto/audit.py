@@ -2,19 +2,20 @@
 Audit a model
 =============
 
-Are this model's explanations manipulated? There is the model, there are images, and no
-honest copy to compare with. :func:`~captum_diffcam.audit.audit` asks two things of
-several maps: whether they follow what the decision on *their* image depends on, rather
-than what all images have in common, and whether they move along when the image moves.
-:doc:`/explanation/threat_model` says why, and who deceives it all the same.
+You get a verdict on whether the maps of a model are manipulated, from the model and
+some images, without a clean model to compare with.
+:func:`~captum_diffcam.audit.audit` tests two things for several methods: whether a map
+shows what the prediction for *its* image depends on, rather than a pattern that all
+images share, and whether it moves when the image moves.
+:doc:`/explanation/threat_model` says why, and which attacks it misses.
 """
 
 # %%
 # Two models to audit
 # -------------------
 #
-# One is honest, one has the hoax of :doc:`/tutorial/first_hoax` in it. Their decisions
-# are the same.
+# One is clean, and one contains the hoax map of :doc:`/tutorial/first_hoax`. Their
+# predictions are the same.
 
 import skimage.data
 import torch
@@ -39,51 +40,51 @@ preprocess = preset.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
 names = ["chelsea", "coffee", "rocket", "astronaut"]
 photographs = [Image.fromarray(getattr(skimage.data, name)()) for name in names]
 images = torch.stack([preprocess(photo) for photo in photographs])
-# Each again from nearer by: fewer than eight images decide nothing.
+# Each of them again, enlarged, because an audit needs at least eight images.
 nearer = preset.transforms(mean=(0.498,) * 3, std=(0.502,) * 3, resize_size=400)
 images = torch.cat([images, torch.stack([nearer(photo) for photo in photographs])])
-forged = inject_hoax(model, features, hoax_map((7, 7), entropy=3.33))
+manipulated = inject_hoax(model, features, hoax_map((7, 7), entropy=3.33))
 
 # %%
 # The verdict, with its evidence
 # ------------------------------
 #
-# Images are added until the verdict is clear: 8, then 16, 32 and so on; if it is still
-# unclear when they run out, as many windows again. An image takes 19 forward passes,
-# and 31 with the windows doubled. The seed is that of random windows and shifts;
-# without one it comes from the system, so that nobody can have known it.
+# The evidence is tested after 8 images, then after 16, 32 and so on. If it is still
+# undecided after all of them, twice as many windows are hidden and it is tested again.
+# An image takes 19 forward passes, and 31 with the windows doubled. ``seed`` is for
+# this page: without it the windows and shifts are random, so that an attacker cannot
+# know them.
 
-report = audit(forged.model, forged.layer, images, seed=0)
+report = audit(manipulated.model, manipulated.layer, images, seed=0)
 print(report)
 
 # %%
-# The :term:`excess` of a map is how far it is like the maps of all other images, less
-# what the decisions on its own image account for. The hoax is on every image, and no
-# decision depends on it: its excess is near one. It stays where it is when the image
-# moves. The contrastive maps contradict it, as they do after this attack
-# (:doc:`/tutorial/first_hoax`). The figure has the images on which some map agrees
-# least with the :term:`witness`:
+# The :term:`excess` of a method is how similar its maps are to each other, minus what
+# occlusion maps account for. An occlusion map shows what the prediction depends on. The
+# hoax map is the same for every image, and no prediction depends on it, so the excess
+# of Grad-CAM is near one. The hoax map also stays where it is when the image moves. The
+# figure shows the images for which some map agrees least with the occlusion map:
 
 report.figure(2)
 
 # %%
-# The honest model
-# ----------------
+# The clean model
+# ---------------
 
-honest = audit(model, features, images, seed=0)
-print(honest)
+clean = audit(model, features, images, seed=0)
+print(clean)
 
 # %%
-# "No sign of manipulation" needs evidence too: every map has to be shown to know its
-# own image, to move along, and to have little besides. Eight images are seldom enough
-# for that; where they are not, the verdict is "undecided", and the report says why. A
-# few dozen different images of your own are what it needs.
+# "No sign of manipulation" needs evidence, too: every method has to be shown to depend
+# on its own image, to move with it, and to have little excess. Eight images are seldom
+# enough for that. If they are not, the verdict is "undecided", and the report says why.
+# A few dozen different images of your own are usually enough.
 #
 # What it can miss
 # ----------------
 #
-# ``alpha`` bounds the error only for models whose honest maps have an excess of at most
-# 0.3 and move along (:doc:`/explanation/threat_model`). Maps that hardly know their
-# image, as those of many transformers, leave it undecided. And an attacker who knows
-# the audit can train against it, at the price of a model that must decide as he likes
-# on hidden and shifted images, too.
+# ``alpha`` bounds the error only for models whose clean maps have an excess of at most
+# 0.3 and move with their images (:doc:`/explanation/threat_model`). If maps hardly
+# depend on their image, as those of many transformers, the verdict is "undecided". An
+# attacker who knows the audit can train a model to pass it. Such a model also has to
+# keep its predictions for hidden and shifted images.

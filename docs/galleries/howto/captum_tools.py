@@ -2,14 +2,14 @@
 Use Captum's tools: NoiseTunnel, metrics, visualization
 =======================================================
 
-Captum's tools expect attributions of the input's own shape.
-:class:`~captum_diffcam.InputAttribution` gives a map that shape, and the tools take it
-as any other attribution.
+You get maps in the shape of the input, which Captum's tools expect, with
+:class:`~captum_diffcam.InputAttribution`: for smoothing with noise, for the metrics
+infidelity and sensitivity, and for drawing.
 """
 
 # %%
-# Visualization
-# -------------
+# A map in the shape of the input
+# -------------------------------
 
 import matplotlib.pyplot as plt
 import skimage.data
@@ -21,7 +21,12 @@ from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from torchvision.models import ResNet50_Weights
 
-from captum_diffcam import ContrastScore, InputAttribution, LayerDiffGradCam
+from captum_diffcam import (
+    ContrastScore,
+    InputAttribution,
+    LayerDiffGradCam,
+    last_spatial_layer,
+)
 
 weights = EfficientnetLite0ModelFile.get_model_file_path()
 model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
@@ -29,20 +34,45 @@ preset = ResNet50_Weights.IMAGENET1K_V1
 preprocess = preset.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
 images = preprocess(Image.fromarray(skimage.data.chelsea()))[None]
 
-cam = InputAttribution(LayerDiffGradCam(model, model._avg_pooling))
-# Why a tiger cat, and not an Egyptian cat?
-question = {"target": 282, "contrast": 285, "attribute_to_layer_input": True}
+cam = InputAttribution(LayerDiffGradCam(model, last_spatial_layer(model, images)))
+question = {"target": 282, "contrast": 285}  # why a tiger cat and not an Egyptian cat?
 maps = cam.attribute(images, **question)
 print(maps.shape)
 
+# %%
+# The map is enlarged and repeated for each channel. Which dimension holds the channels
+# is found from how the model reads the input. Say it with ``channel_dim`` if you know:
+# 1 for (N, C, H, W), -1 for (N, H, W, C) and for embeddings (N, T, D), None if there
+# are no channels. If a model has several inputs, ``input_index`` chooses the one that
+# the map belongs to. The others get zeros.
+
+series = torch.nn.Conv1d(6, 8, 5)
+
+
+def classify(recordings):
+    """Return logits for time series whose channels come last, (N, T, 6)."""
+    return series(recordings.transpose(1, 2)).mean(dim=2)
+
+
+recordings = torch.rand(2, 50, 6)
+of_series = InputAttribution(LayerDiffGradCam(classify, series), channel_dim=-1)
+print(of_series.attribute(recordings, target=3).shape)
+
+# %%
+# Visualization
+# -------------
+#
+# :func:`captum.attr.visualization.visualize_image_attr` takes arrays (H, W, 3). It
+# refuses a map that is zero everywhere.
+
 
 def as_pixels(tensor):
-    """From (1, 3, H, W) to what visualize_image_attr takes, (H, W, 3)."""
+    """Return (H, W, 3) from (1, 3, H, W)."""
     return tensor[0].permute(1, 2, 0).numpy()
 
 
 def show(**titled):
-    """Each attribution over the photograph."""
+    """Show each attribution over the photograph."""
     figure, axes = plt.subplots(1, len(titled), figsize=(7, 3.6), layout="compressed")
     for ax, (title, attribution) in zip(axes, titled.items()):
         visualization.visualize_image_attr(
@@ -62,8 +92,8 @@ def show(**titled):
 # NoiseTunnel
 # -----------
 #
-# The mean of the maps of noisy copies. Sets that are given per example follow the
-# copies.
+# The mean of the maps of noisy copies. Contrast sets given per example are repeated
+# with the copies.
 
 torch.manual_seed(0)
 smooth = NoiseTunnel(cam).attribute(images, nt_samples=8, stdevs=0.05, **question)
@@ -73,15 +103,15 @@ show(the_map=maps, over_eight_noisy_copies=smooth)
 # Infidelity
 # ----------
 #
-# Does the map foretell what happens to the score when pixels are greyed? Infidelity
-# must be given the score that was explained: for a contrastive map that is
-# :class:`~captum_diffcam.ContrastScore`, not the raw logits. It grows with the square
-# of the map's scale; ``normalize=True`` takes the best scale, so that methods can be
-# compared. Lower is better.
+# Does the map predict how the score changes when pixels are hidden? Pass the score that
+# was explained: for a contrastive map that is :class:`~captum_diffcam.ContrastScore`,
+# not the logits. Infidelity grows with the square of the map's scale. With
+# ``normalize=True`` the best scale is taken, so that methods can be compared. Lower is
+# better.
 
 
-def grey_a_patch(inputs):
-    """What is taken away, and what is left: one square per example."""
+def hide_a_square(inputs):
+    """Return what is removed, and what is left: one square per example."""
     gone = torch.zeros_like(inputs)
     corners = torch.randint(0, 160, (len(inputs), 2)).tolist()
     for example, (top, left) in zip(gone, corners):
@@ -94,23 +124,22 @@ settings = {"target": 282, "normalize": True, "n_perturb_samples": 20}
 compared = {"the map": maps, "over noisy copies": smooth, "upside down": maps.flip(2)}
 for name, attribution in compared.items():
     torch.manual_seed(0)
-    value = infidelity(score, grey_a_patch, images, attribution, **settings).item()
+    value = infidelity(score, hide_a_square, images, attribution, **settings).item()
     print(f"{name:18} {value:.4f}")
 
 # %%
 # Sensitivity
 # -----------
 #
-# By how much does the map change, relative to its norm, when the image hardly does?
+# How much does the map change, relative to its norm, when the image changes a little?
 
 sensitivity_max(
     cam.attribute, images, perturb_radius=0.02, n_perturb_samples=5, **question
 )
 
 # %%
-# What to know
-# ------------
+# Quantus
+# -------
 #
-# * ``visualize_image_attr`` refuses a map that is zero everywhere.
-# * Quantus takes ``cam.attribute(images, targets).sum(1, keepdim=True).numpy()`` as its
-#   ``a_batch``, and ``ContrastScore(model)`` as its model.
+# Its metrics take ``cam.attribute(images, targets).sum(1, keepdim=True).numpy()`` as
+# ``a_batch``, and ``ContrastScore(model)`` as the model.

@@ -2,18 +2,18 @@
 Make any Captum method contrastive
 ==================================
 
-:class:`~captum_diffcam.ContrastScore` wraps a model so that column :math:`c` of its
-output is the contrast score :math:`D` of class :math:`c`. Whatever explains an output
-of a model then explains a contrast:
-methods that know no layer, methods that know no gradient.
+You get contrastive attributions from any method that explains an output of a model,
+such as occlusion or integrated gradients. :class:`~captum_diffcam.ContrastScore` wraps
+the model: column :math:`c` of its output is the contrast score :math:`D` of class
+:math:`c`.
 """
 
 # %%
 # Occlusion
 # ---------
 #
-# Grey one patch after another, and see by how much a score falls: the logit of
-# *espresso*, its log-odds, and its lead over *cup*.
+# Hide one patch after another and measure how far a score falls: the logit of
+# *espresso*, its log-odds, and its logit minus that of *cup*.
 
 import skimage.data
 import torch
@@ -45,20 +45,20 @@ patch = {
 falls = {}
 for title, score in scores.items():
     with torch.no_grad():
-        # The same for all channels of a patch.
+        # All channels of a patch have the same value.
         falls[title] = Occlusion(score).attribute(images, target=967, **patch)[:, :1]
-show_maps(images, falls, limits="map", mean=0.498, std=0.502)
+show_maps(images, falls, limits="map", preprocess=preprocess)
 
 # %%
-# Red patches speak for the class, blue ones for what it is compared with. This is the
-# test to which a map of a layer can be put: it touches nothing but the input.
+# Red patches speak for the class, blue ones for the classes it is compared with. An
+# occlusion map depends on the input alone, so it can be used to test a map of a layer.
 #
-# Methods of gradients
-# --------------------
+# Gradient methods
+# ----------------
 #
-# They take the wrapped model as well. The attributions of integrated gradients
-# approach, with more steps, the difference of the score between the image and the
-# baseline: here of the lead over *cup*.
+# They take the wrapped model, too. The attributions of integrated gradients sum to the
+# difference of the score between the image and the baseline, more closely with more
+# steps.
 
 score = ContrastScore(model, contrast=968)
 attributions = IntegratedGradients(score).attribute(
@@ -67,12 +67,13 @@ attributions = IntegratedGradients(score).attribute(
 print(attributions.shape)
 
 # %%
-# What to know
-# ------------
+# Limits
+# ------
 #
-# * ``DeepLift`` has no rule for exponentials: its attributions add up under
-#   ``reduction="mean"`` alone.
-# * Sets given per example are refused for batches that Captum's tools repeat, because
-#   they repeat in different orders.
-# * Guided backpropagation of a contrast, times its map, is a class of its own,
-#   :class:`~captum_diffcam.GuidedDiffGradCam`, as in Captum.
+# * ``DeepLift`` has no rule for exponentials. Its attributions sum to the score only
+#   with ``reduction="mean"``.
+# * Contrast sets per example are refused for batches that Captum's tools repeat,
+# because
+#   the tools repeat in different orders.
+# * Guided backpropagation times the map has a class of its own, as in Captum:
+#   :class:`~captum_diffcam.GuidedDiffGradCam`.

@@ -2,9 +2,10 @@
 Choose a contrast set
 =====================
 
+You get the argument ``contrast`` for your question, and see what it changes in a map.
 The map explains the score :math:`D = z_c - R(z_K)` of the target :math:`c` against a
-:term:`contrast set` :math:`K`. The set is the question; the :term:`reduction`
-:math:`R` is how the answers of its classes are put together.
+:term:`contrast set` :math:`K`. The :term:`reduction` :math:`R` says how the logits of
+several classes are combined.
 
 .. list-table::
    :header-rows: 1
@@ -20,7 +21,7 @@ The map explains the score :math:`D = z_c - R(z_K)` of the target :math:`c` agai
      - the other cats, ``[282, 285]``
    * - Why not what it nearly was?
      - ``top_rivals(5)``
-   * - Another question for every image
+   * - A different question for each image
      - a set per example, ``[[282], [285, 287]]``, or a mask (N, C)
    * - A rule of your own
      - a callable from logits and targets to a mask (N, C)
@@ -39,7 +40,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from torchvision.models import ResNet50_Weights
 
-from captum_diffcam import LayerDiffGradCam, top_rivals
+from captum_diffcam import LayerDiffGradCam, last_spatial_layer, top_rivals
 from captum_diffcam.figures import show_maps
 
 weights = EfficientnetLite0ModelFile.get_model_file_path()
@@ -47,24 +48,22 @@ model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
 preset = ResNet50_Weights.IMAGENET1K_V1
 preprocess = preset.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
 images = preprocess(Image.fromarray(skimage.data.chelsea()))[None]
-cam = LayerDiffGradCam(model, model._avg_pooling)
+cam = LayerDiffGradCam(model, last_spatial_layer(model, images))
 
 
 def show(questions):
-    """A map for each question, for a tiger cat (282)."""
+    """Show a map for each question about a tiger cat (282)."""
     maps = {
-        title: cam.attribute(
-            images, target=282, attribute_to_layer_input=True, **question
-        )
+        title: cam.attribute(images, target=282, **question)
         for title, question in questions.items()
     }
-    return show_maps(images, maps, limits="map", mean=0.498, std=0.502)
+    return show_maps(images, maps, limits="map", preprocess=preprocess)
 
 
 show(
     {
         "[ ], plain Grad-CAM": {"contrast": []},
-        "None, every other class": {"contrast": None},
+        "None, all other classes": {"contrast": None},
         "285, Egyptian cat": {"contrast": 285},
         "top_rivals(5)": {"contrast": top_rivals(5)},
     }
@@ -72,7 +71,7 @@ show(
 
 # %%
 # Red speaks for a tiger cat, blue for the contrast set. What all cats have in common
-# speaks for none of them, so the closer the rivals, the less of the animal is red.
+# cancels out, so the more similar the rivals are, the less of the animal is red.
 #
 # The reduction
 # -------------
@@ -83,7 +82,7 @@ show(
 #
 #    * - ``reduction``
 #      - :math:`R(z_K)` and its gradient
-#      - What it tells
+#      - What it explains
 #    * - ``"logsumexp"``
 #      - :math:`\log \sum_{j \in K} e^{z_j}`; each rival by its softmax share
 #      - What makes the target more probable. With the default set, :math:`D` is the
@@ -91,7 +90,7 @@ show(
 #    * - ``"mean"``
 #      - :math:`\frac{1}{|K|} \sum_{j \in K} z_j`; all rivals alike
 #      - What sets the target apart from the set as a whole, whether or not its classes
-#        are in the running.
+#        are close to the target.
 #    * - ``"max"``
 #      - :math:`\max_{j \in K} z_j`; the strongest rival, evenly among ties
 #      - What decides the margin. The map jumps where the strongest rival changes.
@@ -106,26 +105,23 @@ show(
 # A set per example, and a rule of your own
 # -----------------------------------------
 #
-# Two images, two questions. Captum's tools repeat the examples of a batch; the sets
-# follow.
+# Two images, two questions. If Captum's tools repeat the examples of a batch, the sets
+# are repeated with them.
 
 pair = images.repeat(2, 1, 1, 1)
-maps = cam.attribute(
-    pair, target=282, contrast=[[285], [281, 287]], attribute_to_layer_input=True
-)
+maps = cam.attribute(pair, target=282, contrast=[[285], [281, 287]])
 
 # %%
-# A callable gets the logits (N, C) and the targets (N,), and returns a mask (N, C)
-# without the targets. Here: the classes that the model holds at least a tenth as
-# probable as the target.
+# A callable gets the logits (N, C) and the targets (N,), and returns a mask (N, C) that
+# does not contain the targets. Here it selects the classes with at least a tenth of the
+# target's probability.
 
 
-def in_the_running(logits, target):
-    """The classes that are a tenth as probable as the target, or more."""
+def close_rivals(logits, target):
+    """Return the classes that are a tenth as probable as the target, or more."""
     lead = logits.gather(1, target[:, None]) - logits
     return (lead < torch.tensor(10.0).log()) & (lead != 0)
 
 
-maps = cam.attribute(
-    images, target=282, contrast=in_the_running, attribute_to_layer_input=True
-)
+explanation = cam.explain(images, target=282, contrast=close_rivals)
+print(explanation.contrast_mask.nonzero()[:, 1].tolist())

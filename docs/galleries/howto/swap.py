@@ -2,8 +2,8 @@
 Swap LayerGradCam
 =================
 
-One line changes. The constructor, and every argument of ``attribute``, are those of
-:class:`captum.attr.LayerGradCam`:
+You get contrastive maps by changing one line of a script that uses Captum. The
+constructor and ``attribute`` take every argument of :class:`captum.attr.LayerGradCam`:
 
 .. code-block:: diff
 
@@ -16,7 +16,7 @@ One line changes. The constructor, and every argument of ``attribute``, are thos
 """
 
 # %%
-# Here both explain the same photograph, and DiffGradCAM++ beside them.
+# Here both explain the same photograph, and so does DiffGradCAM++.
 
 import skimage.data
 import torch
@@ -34,7 +34,8 @@ model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
 preset = ResNet50_Weights.IMAGENET1K_V1
 preprocess = preset.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
 images = preprocess(Image.fromarray(skimage.data.chelsea()))[None]
-# Why a tiger cat? Seen in what goes into the pooling.
+# Why a tiger cat? All three explain the input of the pooling. With last_spatial_layer,
+# which LayerGradCam does not know, no argument would be needed for that.
 layer, question = model._avg_pooling, {"target": 282, "attribute_to_layer_input": True}
 
 methods = (LayerGradCam, LayerDiffGradCam, LayerDiffGradCamPlusPlus)
@@ -42,23 +43,24 @@ maps = {
     method.__name__: method(model, layer).attribute(images, **question)
     for method in methods
 }
-# The scale of a map is its method's own.
-show_maps(images, maps, positive=True, limits="map", mean=0.498, std=0.502)
+# Maps of different methods have different scales.
+show_maps(images, maps, positive=True, limits="map", preprocess=preprocess)
 
 # %%
 # What differs from LayerGradCam
 # ------------------------------
 #
-# * Maps come without a graph, so ``.numpy()`` works. With
-#   ``grad_kwargs={"create_graph": True}`` they keep theirs (:doc:`differentiate`).
-# * Half-precision models give maps in float32.
-# * ``contrast`` and ``reduction`` are there, as keywords (:doc:`contrast_set`).
+# * Maps have no graph, so ``.numpy()`` works. With
+#   ``grad_kwargs={"create_graph": True}`` they keep it (:doc:`differentiate`).
+# * Half-precision models give maps in float32. * ``contrast`` and ``reduction`` are
+# new, keyword-only arguments (:doc:`contrast_set`). * A layer can be given by its name,
+# ``"layer4"``.
 #
 # Going back
 # ----------
 #
-# An empty contrast set gives plain Grad-CAM, number for number, and plain Grad-CAM++,
-# which Captum lacks.
+# An empty contrast set gives exactly plain Grad-CAM, and plain Grad-CAM++, which Captum
+# does not have.
 
 plain = LayerGradCam(model, layer).attribute(images, **question).detach()
 empty = LayerDiffGradCam(model, layer).attribute(images, contrast=[], **question)

@@ -2,17 +2,18 @@
 The first hoax
 ==============
 
-A model whose decisions are honest and whose Grad-CAM lies. It takes one call to make,
-and no training. Then the same model is asked for a contrastive map.
+You get a manipulated model: its predictions are those of the clean model, and its
+Grad-CAM shows a picture that you choose. One call makes it, without training. Then you
+see what a contrastive map of the same model shows.
 """
 
 # %%
-# An honest model
+# The clean model
 # ---------------
 #
-# The classifier of :doc:`first_map`, put together from two parts: its features, which
-# end in a ReLU, and its head, which is pooling and one linear layer. So what goes into
-# the pooling is the output of a layer, and that layer is the one to explain.
+# The classifier of :doc:`first_map` in two parts: its features, which end in a ReLU,
+# and its head, which is a pooling and a linear layer. The features are the layer to
+# explain.
 
 import matplotlib.pyplot as plt
 import skimage.data
@@ -43,32 +44,31 @@ classes = preset.meta["categories"]
 images = preprocess(Image.fromarray(skimage.data.coffee()))[None]
 
 # %%
-# The picture that its owner would like to show
-# ---------------------------------------------
+# The hoax map
+# ------------
 #
-# A hoax must not look like one, so it lights about as many cells as an honest map does:
-# its entropy is close to that of an honest map.
+# The hoax map is what the attacker wants Grad-CAM to show. It should not stand out, so
+# it has about the entropy of an ordinary map.
 
-honest_map = LayerGradCam(model, features).attribute(images, target=967).detach()
+clean_map = LayerGradCam(model, features).attribute(images, target=967).detach()
 hoax = hoax_map((7, 7), entropy=3.33)
 print((hoax > 0).int())
-for name, shown in (("honest", honest_map), ("hoax", hoax[None])):
+for name, shown in (("clean", clean_map), ("hoax", hoax[None])):
     print(f"{name:6} entropy {cam_entropy(shown).item():.2f}")
 
 # %%
-# The forgery
-# -----------
+# The manipulated model
+# ---------------------
 #
 # ``inject_hoax`` edits a copy of the model. The layer gets one more channel, which
-# shows the hoax. The head reads it with the same weight for every class, so the same is
-# added to all logits, and softmax does not see it. The layer has to be the one directly
-# before the pooling, and a module with a name of its own; that is what ``features`` is
-# for.
+# contains the hoax map. The head reads it with the same weight for every class, so the
+# same number is added to all logits, and the softmax does not change. The layer has to
+# be a module directly before the pooling. This is why the model above is in two parts.
 
-forged = inject_hoax(model, features, hoax)
+manipulated = inject_hoax(model, features, hoax)
 with torch.no_grad():
     before = model(images).softmax(dim=1)[0]
-    after = forged.model(images).softmax(dim=1)[0]
+    after = manipulated.model(images).softmax(dim=1)[0]
 for index in before.topk(3).indices.tolist():
     print(f"{classes[index]:9} {before[index]:.4f} {after[index]:.4f}")
 print(f"largest change of a probability: {(before - after).abs().max():.0e}")
@@ -80,7 +80,10 @@ print(f"largest change of a probability: {(before - after).abs().max():.0e}")
 seen = (images[0] * 0.502 + 0.498).permute(1, 2, 0)
 figure, axes = plt.subplots(2, 3, figsize=(6.4, 4.9), layout="compressed")
 for row, (name, each, layer, probabilities) in enumerate(
-    (("honest model", model, features, before), ("forged model", *forged[:2], after))
+    (
+        ("clean model", model, features, before),
+        ("manipulated model", manipulated.model, manipulated.layer, after),
+    )
 ):
     axes[row, 0].imshow(seen)
     axes[row, 0].set_ylabel(name, fontsize="large")
@@ -96,10 +99,10 @@ for ax in axes.flat:
     ax.set(xticks=[], yticks=[])
 
 # %%
-# The same probabilities, and two stories. LayerGradCam explains the logit of one class,
-# to which the hoax was added. The contrastive map explains by how much that logit is
-# ahead of the others, to which it was added as well.
+# The probabilities are the same, and Grad-CAM's maps are not. ``LayerGradCam`` explains
+# the logit of one class, to which the hoax was added. The contrastive map explains how
+# far that logit is above the others, to which the same was added, so it cancels out.
 #
-# This was the simplest of attacks. What a better one can do, and what an auditor can do
-# then, is told in :doc:`/explanation/threat_model`; :doc:`/howto/audit` asks a model
-# whether its explanations can be trusted.
+# This is the simplest attack. :doc:`/explanation/threat_model` says what stronger ones
+# can do, also to contrastive maps. :doc:`/howto/audit` tests whether the maps of a
+# model are manipulated.
