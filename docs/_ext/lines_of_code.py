@@ -79,7 +79,7 @@ class LinesOfCode(Directive):
         group += [nodes.colspec(colwidth=40 if i == 0 else 15) for i in range(len(rows[0]))]
         group += nodes.thead("", _row(rows[0]))
         group += nodes.tbody("", *map(_row, rows[1:]))
-        return nodes.table("", group, classes=["numbers"])
+        return nodes.table("", group, classes=["numbers", "wrapping"])
 
 
 def _row(cells: list[str]) -> nodes.row:

@@ -2,12 +2,12 @@ r"""
 Add a weighting rule
 ====================
 
-A rule turns activations and gradients ``(N, channels, *positions)`` into weights of the
-channels. A subclass with its own ``channel_weights`` is a method of its own, with every
-contrast set, reduction, layout and tool of the others.
+You get a CAM method of your own, with every contrast set, reduction, layout and tool of
+the others, from one function. The function turns activations and gradients
+``(N, channels, *positions)`` into weights of the channels.
 
-Here: XGrad-CAM :cite:p:`fu2020axiom`. Its weight of a channel is the mean of the
-gradient over positions, each position counting by its activation,
+The example is XGrad-CAM :cite:p:`fu2020axiom`. Its weight of a channel is the mean of
+the gradient over positions, weighted by the activation,
 
 .. math:: w_k = \sum_i \frac{A_{k,i}}{\sum_j A_{k,j}} \, g_{k,i} .
 """
@@ -24,12 +24,17 @@ from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from torchvision.models import ResNet50_Weights
 
-from captum_diffcam import ContrastScore, LayerDiffGradCam, LayerDiffGradCamPlusPlus
+from captum_diffcam import (
+    ContrastScore,
+    LayerDiffGradCam,
+    LayerDiffGradCamPlusPlus,
+    SpatialLayer,
+)
 from captum_diffcam.figures import show_maps
 
 
 def xgrad_cam_weights(activations, gradients):
-    """Weights (N, channels, 1, ...), for layers without negative activations."""
+    """Return weights (N, channels, 1, ...), for layers without negative values."""
     positions = tuple(range(2, activations.ndim))
     total = (activations * gradients).sum(positions, keepdim=True)
     mass = activations.sum(positions, keepdim=True)
@@ -46,42 +51,41 @@ class LayerDiffXGradCam(LayerDiffGradCam):
 # In use
 # ------
 #
-# Where pooling and a linear layer follow, the gradient is the same at all positions,
-# and the rule is Grad-CAM's. So a layer further back, what goes into the convolution
-# that ends the last block. It is rectified.
+# If pooling and a linear layer follow, the gradient is the same at all positions, and
+# the rule equals Grad-CAM's. So this page takes an earlier layer: the input of the
+# convolution that ends the last block. It comes from a ReLU.
 
 weights = EfficientnetLite0ModelFile.get_model_file_path()
 model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
 preset = ResNet50_Weights.IMAGENET1K_V1
 preprocess = preset.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
 images = preprocess(Image.fromarray(skimage.data.coffee()))[None]
-question = {"target": 967, "attribute_to_layer_input": True}
-layer = model._blocks[-1]._project_conv
+convolution = model._blocks[-1]._project_conv
+layer = SpatialLayer(convolution, True, layout=None, name="input of the convolution")
 
 methods = (LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffXGradCam)
 maps = {
-    method.__name__: method(model, layer).attribute(images, **question)
+    method.__name__: method(model, layer).attribute(images, target=967)
     for method in methods
 }
-show_maps(images, maps, positive=True, limits="map", mean=0.498, std=0.502)
+show_maps(images, maps, positive=True, limits="map", preprocess=preprocess)
 
 # %%
-# The mean over all positions counts those where a channel is silent as much as those
-# where it speaks. At this layer it leaves nothing positive: the first map is empty.
+# Grad-CAM's mean counts positions where a channel is zero as much as all others. At
+# this layer no position of its map is positive, so the first map is empty.
 #
-# A law to test it by
-# -------------------
+# A property to test
+# ------------------
 #
-# XGrad-CAM was made so that its map adds up to gradient times activation. With the
-# contrast, to that of the contrast score:
+# The map of XGrad-CAM sums to gradient times activation, here of the contrast score:
 
-total = LayerDiffXGradCam(model, layer).attribute(images, **question).sum()
-products = LayerGradientXActivation(ContrastScore(model), layer)
-expected = products.attribute(images, **question).sum().detach()
+total = LayerDiffXGradCam(model, layer).attribute(images, target=967).sum()
+products = LayerGradientXActivation(ContrastScore(model), convolution)
+expected = products.attribute(images, target=967, attribute_to_layer_input=True)
+expected = expected.sum().detach()
 torch.testing.assert_close(total, expected, rtol=1e-3, atol=1e-4)
 
 # %%
-# A rule that weighs every position by itself, as
-# :class:`~captum_diffcam.LayerDiffHiResCam` and Layer-CAM do, returns weights
-# ``(N, channels, *positions)``: they are multiplied with the activations and summed
-# over channels all the same.
+# A rule that weights every position by itself, as Layer-CAM does, returns weights ``(N,
+# channels, *positions)``. They are multiplied with the activations and summed over
+# channels in the same way.
