@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import Linear, Module
 from torch.nn.parameter import is_lazy
-from torch.utils.hooks import RemovableHandle
 
 from captum_diffcam._checks import as_inputs
 from captum_diffcam._internals import (
@@ -27,7 +27,7 @@ from captum_diffcam.axis_tracker import Axes, Axis, AxisTracker
 from captum_diffcam.forward import call_by_position, explain_run, graph_behind, recording
 from captum_diffcam.layouts import (
     Placement,
-    VitLayout,
+    apply_layout,
     convolutional,
     find_layout,
     find_placement,
@@ -126,7 +126,7 @@ class _LayerTensor(NamedTuple):
     def is_reached(self, gradient: Tensor) -> bool:
         """Return whether the gradient is not zero at more than a few positions."""
         if placement := self.placement:
-            return reaches_positions(_place(placement, gradient, self.axes))
+            return reaches_positions(apply_layout(find_layout(placement.layout), gradient, self.axes))
         # Of axes whose order is unknown, each by itself.
         return all(
             reaches_positions(gradient.movedim(i, -1).flatten(1, -2))
@@ -135,17 +135,13 @@ class _LayerTensor(NamedTuple):
         )
 
 
-def _place(placement: Placement, tensor: Tensor, axes: Axes) -> Tensor:
-    layout = find_layout(placement.layout)
-    return layout(tensor, axes) if isinstance(layout, VitLayout) else layout(tensor)
-
-
-class _ModelRun(NamedTuple):
-    """What one run of the model has shown."""
+class _ModelRun:
+    """One run of a model with everything recorded, and the axes of its tensors followed."""
 
     output: Any
+    """What the model returned."""
     tensors: list[_LayerTensor]
-    """Tensors with more than one position that modules put out or take in, in the order of execution."""
+    """Tensors with positions that modules put out or take in, in the order of execution. Modules run once."""
     placed_modules: set[str]
     """The names of modules of whose output the layout is known."""
     attention: set[str]
@@ -154,6 +150,87 @@ class _ModelRun(NamedTuple):
     """The names of modules that ran more than once."""
     shapes: list[str]
     """What modules put out, for errors."""
+
+    def __init__(self, forward_func: Callable[..., Any], inputs: Any, additional_forward_args: object) -> None:
+        modules = modules_of(forward_func)
+        if not modules:
+            raise TypeError(
+                f"`forward_func` must be a model or a function around one, got {type(forward_func).__name__}. A "
+                "function must refer to its model by name."
+            )
+        self._inputs = tuple(without_inference(tensor).detach() for tensor in as_inputs(inputs))
+        self._tracker = AxisTracker()
+        self._runs = Counter[str]()
+        self._starts: set[Tensor] = set()
+        """Outputs without a graph, at which one was made to start."""
+        self._shapes: list[tuple[str, str]] = []
+        self.tensors, self.placed_modules = [], set()
+        names = {module: name for name, module in modules[0].named_modules() if name}
+        with ExitStack() as stack:
+            stack.enter_context(preserve_random_state(self._inputs))
+            stack.enter_context(recording())
+            stack.enter_context(differentiable_operations())
+            stack.enter_context(preserve_model_state(modules))
+            for module, name in names.items():
+                if not _is_scripted(module):  # TorchScript runs no hooks
+                    stack.callback(module.register_forward_pre_hook(partial(self._on_input, name)).remove)
+                    stack.callback(module.register_forward_hook(partial(self._on_output, name)).remove)
+            weights = [part for module in modules for part in module.parameters(recurse=False) if not is_lazy(part)]
+            if any(weight.is_inference() for weight in weights):
+                stack.enter_context(NormalTensors())
+            stack.enter_context(self._tracker)
+            self._tracker.start(self._inputs)
+            self.output = _call(forward_func, self._inputs, additional_forward_args)
+        self.repeated = [name for name, count in self._runs.items() if count > 1]
+        self.shapes = [f"{name} {shape}" for name, shape in self._shapes if name not in self.repeated]
+        self.attention = {name for module, name in names.items() if type(module).__name__.endswith("Attention")}
+        self.placed_modules |= {seen.name for seen in self.tensors if seen.placement}
+        once = [seen for seen in self.tensors if names[seen.module] not in self.repeated]
+        # What a module takes in is known from the module that puts it out.
+        put_out = {seen.tensor for seen in once if not seen.at_input}
+        self.tensors = [seen for seen in once if not (seen.at_input and seen.tensor in put_out)]
+
+    def _on_input(self, name: str, module: Module, args: tuple[Any, ...]) -> None:
+        self._runs[name] += 1
+        # The model's own input is no layer.
+        if args and all(args[0] is not tensor for tensor in self._inputs):
+            self._note(name, module, args[0], at_input=True)
+
+    def _on_output(self, name: str, module: Module, args: tuple[Any, ...], output: Any) -> Any:
+        axes_of = self._tracker.axes_of
+        if isinstance(output, Tensor) and output.is_floating_point():
+            first = args[0] if args and isinstance(args[0], Tensor) else None
+            if first is not None and axes_of(first) and axes_of(output) is None and _is_made_of(output, first):
+                self._tracker.start_unknown(output)  # by TorchScript, for instance
+            # Frozen weights, or a model that switches the recording off. Before any weights there is the input itself,
+            # and what does not depend on the inputs may be a weight.
+            has_graph = output.requires_grad and torch.is_grad_enabled()
+            has_weights = any(True for _ in module.parameters())
+            if not has_graph and (has_weights or first in self._starts) and axes_of(output):
+                output = _start_of_graph(output)
+                torch.set_grad_enabled(True)
+                self._starts.add(output)
+        self._note(name, module, output, at_input=False)
+        return output
+
+    def _note(self, name: str, module: Module, value: Any, at_input: bool) -> None:
+        if isinstance(value, (tuple, list)) and value and isinstance(value[0], Tensor):
+            # No layer that a map can be made of by itself, but it shows what its inside belongs to.
+            axes = self._tracker.axes_of(value[0])
+            self.placed_modules |= {name} if axes and find_placement(axes) else set()
+            return
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim < 3:
+            return
+        if not at_input:
+            self._shapes.append((name, str(tuple(value.shape))))
+        axes = self._tracker.axes_of(value)
+        if axes and any(part.source == "unknown" for axis in axes for part in axis.parts):
+            if len(value) == len(self._inputs[0]):
+                axes = (Axis(), *axes[1:])
+            if sum(size > 1 for size in value.shape[1:]) < 2:
+                return  # channels without positions, or the other way round
+        if axes and any(axis.has_positions for axis in axes):
+            self.tensors.append(_LayerTensor(name + ":input" * at_input, module, at_input, value, axes))
 
     def placed(self) -> list[tuple[_LayerTensor, Placement]]:
         """Return the tensors whose layout is known, but for projections of tokens and flattened grids at an input."""
@@ -211,7 +288,7 @@ def last_spatial_layer(
         SpatialLayer('1': ReLU)
         >>> maps = LayerDiffGradCam(model, layer).attribute(images, 3)
     """
-    run = _run(forward_func, inputs, additional_forward_args)
+    run = _ModelRun(forward_func, inputs, additional_forward_args)
     # Without memory there are no values to check.
     logits = run.output if isinstance(run.output, Tensor) and run.output.is_meta else as_logits(run.output)
     if logits.shape[2:].numel() > 1:
@@ -317,97 +394,8 @@ def spatial_layers(
         >>> [layer.name for layer in spatial_layers(model, torch.rand(2, 3, 32, 32))]
         ['0', '1']
     """
-    run = _run(forward_func, inputs, additional_forward_args)
+    run = _ModelRun(forward_func, inputs, additional_forward_args)
     return [seen.spatial_layer(placement) for seen, placement in run.placed()]
-
-
-def _run(forward_func: Callable[..., Any], inputs: Any, additional_forward_args: object) -> _ModelRun:
-    """Run the model once with everything recorded, and follow the axes of its tensors."""
-    modules = modules_of(forward_func)
-    if not modules:
-        raise TypeError(
-            f"`forward_func` must be a model or a function around one, got {type(forward_func).__name__}. A function "
-            "must refer to its model by name."
-        )
-    tensors = tuple(without_inference(tensor).detach() for tensor in as_inputs(inputs))
-    runs, seen, shapes, placed = Counter[int](), list[_LayerTensor](), list[tuple[Module, str]](), set[str]()
-    started: dict[int, Tensor] = {}
-    tracker = AxisTracker()
-
-    def note(name: str, module: Module, value: Any, at_input: bool) -> None:
-        if isinstance(value, (tuple, list)) and value and isinstance(value[0], Tensor):
-            # No layer that a map can be made of by itself, but it shows what its inside belongs to.
-            axes = tracker.axes_of(value[0])
-            placed.update([name] if axes and find_placement(axes) else [])
-            return
-        if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim < 3:
-            return
-        axes = tracker.axes_of(value)
-        if not at_input:
-            shapes.append((module, f"{name} {tuple(value.shape)}"))
-        if axes and any(part.source == "unknown" for axis in axes for part in axis.parts):
-            if len(value) == len(tensors[0]):
-                axes = (Axis(), *axes[1:])
-            if sum(size > 1 for size in value.shape[1:]) < 2:
-                return  # channels without positions, or the other way round
-        if axes and any(axis.has_positions for axis in axes):
-            # Kept alive, so that no two tensors share an id.
-            seen.append(_LayerTensor(name + ":input" * at_input, module, at_input, value, axes))
-
-    def hooks(name: str, module: Module) -> Iterator[RemovableHandle]:
-        weights = any(True for _ in module.parameters())
-
-        def before(module: Module, args: tuple[Any, ...]) -> None:
-            runs[id(module)] += 1
-            # The model's own input is no layer.
-            if args and all(args[0] is not tensor for tensor in tensors):
-                note(name, module, args[0], at_input=True)
-
-        def after(module: Module, args: tuple[Any, ...], output: Any) -> Any:
-            if isinstance(output, Tensor) and output.is_floating_point():
-                first = args[0] if args and isinstance(args[0], Tensor) else None
-                followed = first is not None and tracker.axes_of(first) is not None
-                if followed and tracker.axes_of(output) is None and _is_made_of(output, first):
-                    tracker.start_unknown(output)  # by TorchScript, for instance
-                # Frozen weights, or a model that switches the recording off. Before any weights there is the input
-                # itself, and what does not depend on the inputs may be a weight.
-                if not _has_graph(output) and (weights or id(first) in started) and tracker.axes_of(output):
-                    output = _start_of_graph(output)
-                    torch.set_grad_enabled(True)
-                    started[id(output)] = output
-            note(name, module, output, at_input=False)
-            return output
-
-        yield module.register_forward_pre_hook(before)
-        yield module.register_forward_hook(after)
-
-    with ExitStack() as stack:
-        stack.enter_context(preserve_random_state(tensors))
-        stack.enter_context(recording())
-        stack.enter_context(differentiable_operations())
-        stack.enter_context(preserve_model_state(modules))
-        for name, module in modules[0].named_modules():
-            # TorchScript runs no hooks.
-            if name and not _is_scripted(module):
-                for handle in hooks(name, module):
-                    stack.callback(handle.remove)
-        weights = [weight for module in modules for weight in module.parameters(recurse=False) if not is_lazy(weight)]
-        if any(weight.is_inference() for weight in weights):
-            stack.enter_context(NormalTensors())
-        stack.enter_context(tracker)
-        tracker.start(tensors)
-        output = _call(forward_func, tensors, additional_forward_args)
-    names = {id(module): name for name, module in modules[0].named_modules()}
-    repeated = [names[module] for module, count in runs.items() if count > 1]
-    placed.update(tensor.name for tensor in seen if tensor.placement)
-    once = [tensor for tensor in seen if runs[id(tensor.module)] == 1]
-    # What a module takes in is known from the module that puts it out.
-    put_out = {id(tensor.tensor) for tensor in once if not tensor.at_input}
-    once = [tensor for tensor in once if not (tensor.at_input and id(tensor.tensor) in put_out)]
-    attention = {name for name, module in modules[0].named_modules() if type(module).__name__.endswith("Attention")}
-    return _ModelRun(
-        output, once, placed, attention, repeated, [text for module, text in shapes if runs[id(module)] == 1]
-    )
 
 
 def _call(forward_func: Callable[..., Any], tensors: Sequence[Tensor], additional_forward_args: object) -> Any:
@@ -430,14 +418,9 @@ def _start_of_graph(tensor: Tensor) -> Tensor:
         return start.requires_grad_().clone()
 
 
-def _has_graph(tensor: Tensor) -> bool:
-    return tensor.requires_grad and torch.is_grad_enabled()
-
-
-def _is_made_of(tensor: Tensor, earlier: Tensor | None) -> bool:
+def _is_made_of(tensor: Tensor, earlier: Tensor) -> bool:
     """Return whether autograd has recorded that a tensor was made of another one."""
-    node = None if earlier is None else earlier.grad_fn
-    return node is not None and node in graph_behind([tensor])
+    return earlier.grad_fn is not None and earlier.grad_fn in graph_behind([tensor])
 
 
 def layer_warning(

@@ -116,6 +116,11 @@ def find_layout(layout: Any) -> Callable[..., Tensor]:
     return presets[layout]
 
 
+def apply_layout(layout: Callable[..., Tensor], tensor: Tensor, axes: Axes | None) -> Tensor:
+    """Return a layer's tensor as ``(N, channels, *positions)``; ``axes`` is what the run has shown of its axes."""
+    return layout(tensor, axes) if isinstance(layout, VitLayout) else layout(tensor)
+
+
 class Placement(NamedTuple):
     """Where a tensor keeps channels and positions, as the run has shown."""
 
@@ -183,9 +188,7 @@ def to_positions(
             f"{tuple(activations.shape)}. If its tokens come before its examples, or its windows are apart, pass a "
             f"callable as `layout` that returns {must_be}."
         )
-    placed, placed_gradients = (
-        layout(tensor, axes) if isinstance(layout, VitLayout) else layout(tensor) for tensor in (activations, gradients)
-    )
+    placed, placed_gradients = (apply_layout(layout, tensor, axes) for tensor in (activations, gradients))
     if not isinstance(placed, Tensor) or placed.ndim < 2 or len(placed) != examples:
         got = f"shape {tuple(placed.shape)}" if isinstance(placed, Tensor) else type(placed).__name__
         raise ValueError(f"`layout` must return {must_be}, got {got}.")
