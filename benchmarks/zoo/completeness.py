@@ -20,6 +20,7 @@ LINEAR = 1e-3
 """The layers behind count as linear if the logits stay this close to a straight line while the tensor shrinks to 0.
 
 As a share of the line's length. ReLU and max pooling are linear in this sense, biases between two layers are not.
+Models that read a class token beside the positions do not count, because the map has no place for it.
 """
 METHODS = {"HiResCAM": LayerDiffHiResCam, "Grad-CAM": LayerDiffGradCam}
 CONTRASTS: dict[str, tuple[list[int] | None, Literal["logsumexp", "mean"]]] = {
@@ -58,7 +59,12 @@ def _measure(model: nn.Module, layer: SpatialLayer, images: Tensor, targets: Ten
     with torch.no_grad():
         full, half, zero = (_logits_with(model, layer, images, factor) for factor in (1.0, 0.5, 0.0))
     nonlinearity = float((half - (full + zero) / 2).abs().max() / (full - zero).abs().max())
-    row: dict[str, Any] = {"nonlinearity": nonlinearity, "linear": nonlinearity <= LINEAR}
+    left_out = _left_out(model, layer, images)
+    row: dict[str, Any] = {
+        "nonlinearity": nonlinearity,
+        "left_out": left_out,
+        "linear": nonlinearity <= LINEAR and not left_out,
+    }
     errors: dict[str, list[float]] = {method: [] for method in METHODS}
     for contrast, reduction in CONTRASTS.values():
         score, known = _score_and_remainder(full.double(), zero.double(), targets, contrast, reduction)
@@ -73,6 +79,19 @@ def _measure(model: nn.Module, layer: SpatialLayer, images: Tensor, targets: Ten
     return row | {method: max(of_contrasts) for method, of_contrasts in errors.items()}
 
 
+def _left_out(model: nn.Module, layer: SpatialLayer, images: Tensor) -> int:
+    """Return how many numbers of the layer's tensor have no position in the map, such as those of a class token."""
+    sizes: list[int] = []
+    if layer.attribute_to_layer_input:
+        handle = layer.layer.register_forward_pre_hook(lambda module, args: sizes.append(args[0][0].numel()))
+    else:
+        handle = layer.layer.register_forward_hook(lambda module, args, output: sizes.append(output[0].numel()))
+    with handle, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        by_channel: Tensor = LayerDiffHiResCam(model, layer).attribute(images, 0, attr_dim_summation=False)
+    return sizes[0] - by_channel[0].numel()
+
+
 def _score_and_remainder(
     logits: Tensor, at_zero: Tensor, targets: Tensor, contrast: list[int] | None, reduction: str
 ) -> tuple[Tensor, Tensor]:
@@ -80,11 +99,11 @@ def _score_and_remainder(
     scores, remainders = [], []
     for z, offset, target in zip(logits, at_zero, targets.tolist(), strict=True):
         rivals = [j for j in range(len(z)) if j != target] if contrast is None else contrast
-        log_shares = (
-            z[rivals].log_softmax(0) if reduction == "logsumexp" else torch.full_like(z[rivals], 1 / len(rivals)).log()
-        )
-        shares = log_shares.exp()
-        entropy = -(shares * log_shares).sum() if reduction == "logsumexp" else 0.0
+        if reduction == "logsumexp":
+            shares = z[rivals].softmax(0)
+            entropy = float(-(shares * z[rivals].log_softmax(0)).sum())
+        else:
+            shares, entropy = torch.full_like(z[rivals], 1 / len(rivals)), 0.0
         scores.append(z[target] - shares @ z[rivals] - entropy)
         remainders.append(offset[target] - shares @ offset[rivals] - entropy)
     return torch.stack(scores), torch.stack(remainders)

@@ -31,6 +31,7 @@ from captum_diffcam.cli.questions import (
     parse_class,
     parse_question,
 )
+from captum_diffcam.cli.regions import read_regions
 from captum_diffcam.cli.report import PAGE, ImageWriter, Report
 from captum_diffcam.layers import SpatialLayer
 
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
     process, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     report = Report(options.out, options.overwrite, process, processes)
     files = find_images(options.images, options.out)
+    regions = read_regions(options.regions, files)
     device = _device(options.device)
     normalization = Normalization(options.size, options.mean, options.std)
     classifier = load_classifier(options.model or LITE0, options.weights, normalization)
@@ -61,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     if process == 0:
         print(f"Model {options.model or LITE0} (weights: {options.weights or classifier.weights}), layer {layer.name}")
     side = next(side for n_images, side in _SIDES if len(files) <= n_images)
-    write = ImageWriter(options.out, files, classes, questions, side)
+    write = ImageWriter(options.out, files, classes, questions, side, regions)
     share = range(process, len(files), processes)
     loader: DataLoader[Any] = DataLoader(
         Subset(images, share), options.batch_size, num_workers=options.workers, collate_fn=as_batch

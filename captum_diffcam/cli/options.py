@@ -71,6 +71,13 @@ def _add_model_options(group: Any) -> None:
     group.add_argument("--mean", type=_numbers, metavar="R,G,B", help="mean that the model's images are normalised by")
     group.add_argument("--std", type=_numbers, metavar="R,G,B", help="standard deviation, likewise")
     group.add_argument("--layer", metavar="NAME", help="layer to explain (default: the last one with positions)")
+    group.add_argument(
+        "--regions",
+        type=Path,
+        metavar="FILE",
+        help="regions whose evidence is printed: a CSV with the columns file,name,x0,y0,x1,y1, in pixels of the image "
+        "file, or file,name,mask",
+    )
 
 
 def _add_question_options(group: Any) -> None:

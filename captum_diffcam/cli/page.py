@@ -18,6 +18,8 @@ class View(NamedTuple):
     """The map as a data URI."""
     text: str
     """What the class is explained against."""
+    evidence: str = ""
+    """How much of the map lies in which region."""
     overlay: str = ""
     """The file of the large picture."""
 
@@ -101,7 +103,8 @@ def _figure(view: View, place: str, caption: str) -> str:
         # A name that is no text, as file systems allow, has no address.
         address = quote(view.overlay.encode("utf-8", "surrogateescape"))
         shown = f'<a href="{address}" title="the large picture, in the folder of this page">{shown}</a>'
-    return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
+    evidence = f"<br>{escape(view.evidence)}" if view.evidence else ""
+    return f"<figure>{shown}<figcaption>{caption}{evidence}</figcaption></figure>"
 
 
 def foot(about: Mapping[str, Any]) -> str:

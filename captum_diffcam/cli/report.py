@@ -11,7 +11,7 @@ import heapq
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from captum_diffcam.cli.images import ImageFile, Sample, read_image
 from captum_diffcam.cli.options import UsageError
 from captum_diffcam.cli.page import Picture, View, card, foot, head
 from captum_diffcam.cli.questions import Answers, Question
+from captum_diffcam.cli.regions import Region, evidence_of
 from captum_diffcam.figures.captions import percent
 
 _PARTS = ".parts"
@@ -169,6 +170,7 @@ class ImageWriter:
         classes: The names of the classes.
         questions: What was asked.
         side: The longer side of the photographs on the page, in pixels.
+        regions: Regions by image, whose evidence is written.
     """
 
     def __init__(
@@ -178,12 +180,14 @@ class ImageWriter:
         classes: Sequence[str],
         questions: Sequence[Question],
         side: int,
+        regions: Mapping[str, Sequence[Region]],
     ) -> None:
         self.folder = folder
         self.files = files
         self.classes = classes
         self.questions = questions
         self.side = side
+        self.regions = regions
 
     def __call__(self, sample: Sample, answers: Answers) -> dict[str, Any]:
         """Write overlays and maps of one image, and return its record.
@@ -197,6 +201,10 @@ class ImageWriter:
         target, rivals = int(answers.target), answers.rivals.tolist()
         predicted = int(answers.probabilities.argmax())
         texts = [question.text_for(target) for question in self.questions]
+        regions = self.regions.get(file.name, [])
+        evidence, of_rivals = (
+            evidence_of(maps, regions, sample.size, sample.region) for maps in (answers.maps, answers.rival_maps)
+        )
         overlays = []
         for number, (single_map, text) in enumerate(zip(answers.maps, texts, strict=True)):
             name = f"overlays/{file.output}{f'.{number + 1}' if number else ''}.png"
@@ -225,11 +233,12 @@ class ImageWriter:
             "target": self._described(answers, target),
             "prediction": self._described(answers, predicted),
             "contrasts": [
-                {"against": text, "score": _number(score)} for text, score in zip(texts, answers.scores, strict=True)
+                {"against": text, "score": _number(score), **_by_region(regions, values)}
+                for text, score, values in zip(texts, answers.scores, evidence, strict=True)
             ],
             "rivals": [
-                {**self._described(answers, rival), "score": _number(score)}
-                for rival, score in zip(rivals, answers.rival_scores, strict=True)
+                {**self._described(answers, rival), "score": _number(score), **_by_region(regions, values)}
+                for rival, score, values in zip(rivals, answers.rival_scores, of_rivals, strict=True)
             ],
             "overlays": overlays,
             "maps": maps,
@@ -241,8 +250,18 @@ class ImageWriter:
             sample.size,
             sample.region,
             thumbnail(image, self.side),
-            [View(tile(m), text, name) for m, text, name in zip(answers.maps, texts, overlays, strict=True)],
-            [View(tile(m), self._named(answers, r)) for m, r in zip(answers.rival_maps, rivals, strict=True)],
+            [
+                View(tile(m), text, _in_words(regions, values, score), name)
+                for m, text, values, score, name in zip(
+                    answers.maps, texts, evidence, answers.scores, overlays, strict=True
+                )
+            ],
+            [
+                View(tile(m), self._named(answers, rival), _in_words(regions, values, score))
+                for m, rival, values, score in zip(
+                    answers.rival_maps, rivals, of_rivals, answers.rival_scores, strict=True
+                )
+            ],
         )
         return {"index": sample.index, "image": record, "card": card(picture_on_page)}
 
@@ -257,6 +276,18 @@ class ImageWriter:
     def _described(self, answers: Answers, index: int) -> dict[str, Any]:
         probability = round(float(answers.probabilities[index]), 6)
         return {"class": index, "name": self.classes[index], "probability": probability}
+
+
+def _by_region(regions: Sequence[Region], evidence: Tensor) -> dict[str, Any]:
+    """Return the evidence in each region (R,) as an entry of the manifest, if there are regions."""
+    by_name = {region.name: _number(value) for region, value in zip(regions, evidence, strict=True)}
+    return {"evidence": by_name} if regions else {}
+
+
+def _in_words(regions: Sequence[Region], evidence: Tensor, score: Tensor) -> str:
+    """Return the evidence in each region (R,) beside the score, if there are regions."""
+    parts = [f"{region.name} {float(value):+.2g}" for region, value in zip(regions, evidence, strict=True)]
+    return f"{', '.join(parts)} of {float(score):.2g}" if parts else ""
 
 
 def _number(value: Tensor) -> float | None:
