@@ -73,7 +73,6 @@ print(attributions.shape)
 # * ``DeepLift`` has no rule for exponentials. Its attributions sum to the score only
 #   with ``reduction="mean"``.
 # * Contrast sets per example are refused for batches that Captum's tools repeat,
-# because
-#   the tools repeat in different orders.
+#   because the tools repeat in different orders.
 # * Guided backpropagation times the map has a class of its own, as in Captum:
 #   :class:`~captum_diffcam.GuidedDiffGradCam`.

@@ -52,9 +52,10 @@ show_maps(images, maps, positive=True, limits="map", preprocess=preprocess)
 #
 # * Maps have no graph, so ``.numpy()`` works. With
 #   ``grad_kwargs={"create_graph": True}`` they keep it (:doc:`differentiate`).
-# * Half-precision models give maps in float32. * ``contrast`` and ``reduction`` are
-# new, keyword-only arguments (:doc:`contrast_set`). * A layer can be given by its name,
-# ``"layer4"``.
+# * Half-precision models give maps in float32.
+# * ``contrast`` and ``reduction`` are new, keyword-only arguments
+#   (:doc:`contrast_set`).
+# * A layer can be given by its name, ``"layer4"``.
 #
 # Going back
 # ----------
