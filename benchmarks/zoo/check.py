@@ -1,4 +1,4 @@
-"""Whether the maps of one model agree with those made the long way round."""
+"""Whether the maps of one model agree with those of the reference implementation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torchvision.models import SwinTransformer
 from benchmarks.common.layers import choose_layer
 from benchmarks.common.options import UsageError
 from benchmarks.zoo.choosing import FIXED_SIZE, torchvision_model
-from benchmarks.zoo.long_way import Preset, the_long_way
+from benchmarks.zoo.reference import Preset, reference_maps
 from benchmarks.zoo.timm_models import PREFIX, build
 from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus
 from captum_diffcam.layers import SpatialLayer
@@ -24,7 +24,7 @@ TOLERANCE = 1e-3
 
 
 def check(name: str, seed: int = 0) -> dict[str, Any]:
-    """Both methods on one model against the long way round."""
+    """Both methods on one model against the reference implementation."""
     start = perf_counter()
     model, images = prepared_model(name, seed)
     targets = [3, 7]
@@ -56,7 +56,7 @@ def _compare(
                 images, target=targets, attribute_to_layer_input=layer.attribute_to_layer_input
             )
         row["warnings"] += [str(warning.message) for warning in warned]
-        expected = the_long_way(model, layer, layout, images, targets, plus_plus=method.endswith("++"))
+        expected = reference_maps(model, layer, layout, images, targets, plus_plus=method.endswith("++"))
         scale = expected.abs().max()
         row["map"] = list(maps.shape[2:])
         row[method] = float((maps - expected).abs().max() / scale)

@@ -11,7 +11,7 @@ SHOWN = 5
 
 
 def table_rows(models: list[dict[str, Any]]) -> list[list[str]]:
-    """A row for each model: its layer, the size of its maps, how far they are from those made the long way round."""
+    """A row for each model: its layer, the size of its maps, how far they are from the reference implementation's."""
     return [
         [
             row["model"],
@@ -24,9 +24,9 @@ def table_rows(models: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def furthest_table(models: list[dict[str, Any]]) -> str:
-    """The models whose maps are furthest from those made the long way round."""
+    """The models whose maps are furthest from those of the reference implementation."""
     furthest = sorted(models, key=difference, reverse=True)[:SHOWN]
-    said = "Largest difference from the long way round, as a share of the map's largest value"
+    said = "Largest difference from the reference implementation, as a share of the map's largest value"
     few = f"; the {SHOWN} largest of {len(models)}" if len(models) > SHOWN else ""
     return f"{table(HEADER, table_rows(furthest), limits=(18, 43, 5, 11, 13))}\n{said}{few}"
 

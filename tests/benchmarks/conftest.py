@@ -13,6 +13,7 @@ from small_models import COLOURS, SMALL
 
 from benchmarks.__main__ import main
 from benchmarks.common.cutouts import find_material
+from benchmarks.common.images import packaged_photographs
 from benchmarks.common.result_folders import PUBLISHED
 from benchmarks.compare import measures
 from benchmarks.compare import run as compare_run
@@ -55,6 +56,17 @@ def small_model():
 def published():
     """Reads a published record."""
     return lambda name: json.loads((PUBLISHED / name / f"{name}.json").read_text())
+
+
+@pytest.fixture
+def photographs_by_class(tmp_path):
+    """Five photographs of two classes, one of which cannot be read."""
+    for i, path in enumerate(packaged_photographs()[:4]):
+        place = tmp_path / "photos" / f"n0{i % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.open(path).convert("RGB").resize((64, 48)).save(place / f"{i}.png")
+    (tmp_path / "photos" / "n01" / "broken.png").write_text("no image")
+    return tmp_path / "photos"
 
 
 @pytest.fixture

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 from nets import conv_net
-from PIL import Image
 from torch import nn
 
 from benchmarks.__main__ import parse
 from benchmarks.common.glyphs import draw_scenes
-from benchmarks.common.images import packaged_photographs
 from benchmarks.common.layers import choose_layer
 from benchmarks.faithfulness import explained_models
 from benchmarks.faithfulness.explained_models import as_output
 from captum_diffcam import LayerDiffGradCam
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Five photographs of two classes, one of which cannot be read."""
-    for i, path in enumerate(packaged_photographs()[:4]):
-        place = tmp_path / "photos" / f"n0{i % 2}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.open(path).convert("RGB").resize((64, 48)).save(place / f"{i}.png")
-    (tmp_path / "photos" / "n01" / "broken.png").write_text("no image")
-    return tmp_path / "photos"
 
 
 class Reused(nn.Module):
@@ -60,12 +46,12 @@ def test_scenes_of_a_chunk_depend_on_the_chunk_alone(tmp_path):
         assert not torch.equal(images, first.inputs)
 
 
-def test_a_limit_takes_images_from_all_over_the_folder(folder):
-    taken = explained_models._samples(str(folder), 2, classes=2)
+def test_a_limit_takes_images_from_all_over_the_folder(photographs_by_class):
+    taken = explained_models._samples(str(photographs_by_class), 2, classes=2)
     assert [(Path(path).name, label) for path, label in taken] == [("0.png", 0), ("1.png", 1)]
-    assert len(explained_models._samples(str(folder), 100, classes=2)) == 5
+    assert len(explained_models._samples(str(photographs_by_class), 100, classes=2)) == 5
     # Labels mean nothing to a model with other classes.
-    assert {label for _, label in explained_models._samples(str(folder), None, classes=1000)} == {-1}
+    assert {label for _, label in explained_models._samples(str(photographs_by_class), None, classes=1000)} == {-1}
 
 
 def test_views_of_a_photograph_share_a_cluster():

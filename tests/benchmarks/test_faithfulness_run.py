@@ -21,7 +21,6 @@ from small_models import SMALL
 import benchmarks
 from benchmarks.__main__ import main
 from benchmarks.common import peers
-from benchmarks.common.images import packaged_photographs
 from benchmarks.faithfulness import explained_models, measures, run
 
 # A run of seconds. The same code patches this process and those that torchrun starts.
@@ -101,7 +100,16 @@ def torchrun(script: str, folder: Path, *options: str) -> subprocess.CompletedPr
     )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(file)]
     return subprocess.run(
-        [*launcher, "faithfulness", "--quick", "--studies", "comparison", "--output", str(folder), *options],
+        [
+            *launcher,
+            "faithfulness",
+            "--quick",
+            "--studies",
+            "comparison",
+            "--output",
+            str(folder),
+            *options,
+        ],
         capture_output=True,
         text=True,
         timeout=900,
@@ -164,29 +172,18 @@ def test_what_is_done_is_not_done_again(alone, tiny, tmp_path, monkeypatch, caps
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """Five photographs of two classes, one of which cannot be read."""
-    for i, path in enumerate(packaged_photographs()[:4]):
-        place = tmp_path / "photos" / f"n0{i % 2}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.open(path).convert("RGB").resize((64, 48)).save(place / f"{i}.png")
-    (tmp_path / "photos" / "n01" / "broken.png").write_text("no image")
-    return tmp_path / "photos"
-
-
-@pytest.fixture
 def weights(tmp_path):
     torch.manual_seed(3)
     torch.save(torchvision.models.get_model(SMALL, num_classes=2).state_dict(), tmp_path / "small.pth")
     return tmp_path / "small.pth"
 
 
-def test_the_users_images(folder, weights, tmp_path, monkeypatch, capsys):
+def test_the_users_images(photographs_by_class, weights, tmp_path, monkeypatch, capsys):
     for name in ("STEPS", "SAMPLES", "REPEATS"):
         monkeypatch.setattr(measures, name, 2)
     monkeypatch.setattr(peers, "PEERS", {})
     monkeypatch.setattr(explained_models, "IMAGE_CHUNK", 3)
-    options = ["--model", SMALL, "--weights", str(weights), "--data", str(folder)]
+    options = ["--model", SMALL, "--weights", str(weights), "--data", str(photographs_by_class)]
     assert main(["faithfulness", *options, "--output", str(tmp_path / "out")]) == 0
     record = json.loads((tmp_path / "out" / "faithfulness.json").read_text())
     printed = capsys.readouterr()
@@ -197,7 +194,7 @@ def test_the_users_images(folder, weights, tmp_path, monkeypatch, capsys):
     model = torchvision.models.get_model(SMALL, num_classes=2).eval()
     model.load_state_dict(torch.load(weights))
     preprocess = torchvision.models.get_model_weights(SMALL).DEFAULT.transforms()
-    paths = sorted(folder.rglob("[0-9].png"))
+    paths = sorted(photographs_by_class.rglob("[0-9].png"))
     with torch.no_grad():
         logits = model(torch.stack([preprocess(Image.open(path)) for path in paths]))
     right = [int(row.argmax()) == int(path.parent.name[-1]) for row, path in zip(logits, paths, strict=True)]

@@ -11,7 +11,7 @@ from benchmarks.zoo import check
 
 
 def test_a_disagreement_is_reported(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(check, "the_long_way", lambda *args, **kwargs: torch.ones(2, 1, 4, 4))
+    monkeypatch.setattr(check, "reference_maps", lambda *args, **kwargs: torch.ones(2, 1, 4, 4))
     assert main(["zoo", "--models", "resnet18", "--output", str(tmp_path)]) == 2
     assert "1 of 1 disagree: resnet18" in capsys.readouterr().err
     assert not json.loads((tmp_path / "zoo.json").read_text())["models"][0]["agrees"]

@@ -1,4 +1,4 @@
-"""The maps made the long way round: the whole graph recorded, the formulas written out once more."""
+"""The reference implementation of maps: the whole graph recorded, the formulas written out once more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captum_diffcam.layers import SpatialLayer
 Preset: TypeAlias = Literal["vit", "swin"]
 
 
-def the_long_way(
+def reference_maps(
     model: nn.Module, layer: SpatialLayer, layout: Preset | None, images: Tensor, targets: list[int], *, plus_plus: bool
 ) -> Tensor:
     """Maps of both images. Shapes: (N, 3, H, W) -> (N, 1, h, w)."""
