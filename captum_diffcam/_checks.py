@@ -88,6 +88,13 @@ def as_inputs(inputs: Any) -> tuple[Tensor, ...]:
     return tuple(as_tensor("inputs", part) for part in parts)
 
 
+def as_further_args(additional_forward_args: Any) -> tuple[Any, ...]:
+    """Return the further arguments of a model as a tuple: None is none of them, and anything but a tuple is one."""
+    if additional_forward_args is None:
+        return ()
+    return additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+
+
 def as_grad_kwargs(grad_kwargs: Any) -> dict[str, Any]:
     """Return the keyword arguments of :func:`torch.autograd.grad`, an empty dict for None."""
     if not isinstance(grad_kwargs, (dict, type(None))):

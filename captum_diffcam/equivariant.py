@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import Module
 from tqdm import tqdm
 
-from captum_diffcam._checks import as_count, as_index, as_inputs, log_usage
+from captum_diffcam._checks import as_count, as_further_args, as_index, as_inputs, log_usage
 from captum_diffcam._input_axes import (
     ChannelDim,
     channel_dims_of,
@@ -264,7 +264,7 @@ class _ResolvedCall:
         kwargs: dict[str, Any],
     ) -> None:
         self.attribution, self.as_tuple = attribution, as_tuple
-        self.additional = additional if isinstance(additional, tuple) or additional is None else (additional,)
+        self.additional = as_further_args(additional)
         self.target, self.kwargs = target, dict(kwargs)
         self.keeps_graph = bool((kwargs.get("grad_kwargs") or {}).get("create_graph"))
         contrast = kwargs.get("contrast")
@@ -275,7 +275,7 @@ class _ResolvedCall:
         if callable(target) or callable(contrast):
             modules = modules_of(attribution.forward_func)
             with torch.no_grad(), preserve_random_state(inputs), preserve_model_state(modules):
-                output = attribution.forward_func(*inputs, *(self.additional or ()))
+                output = attribution.forward_func(*inputs, *self.additional)
                 class_dim = getattr(attribution, "class_dim", None)
                 logits, classes = resolve_target(as_logits(output, class_dim), target, class_dim)
             self.is_one_logit = callable(target) and has_one_logit(output, class_dim)
@@ -292,7 +292,7 @@ class _ResolvedCall:
                 target = target.repeat_interleave(repeats) if isinstance(target, Tensor) else target.repeat(repeats)
             elif isinstance(target, list):
                 target = [label for label in target for _ in range(repeats)]
-            additional = additional and tuple(
+            additional = tuple(
                 value.repeat_interleave(repeats, dim=0) if isinstance(value, Tensor) and value.ndim else value
                 for value in additional
             )
@@ -304,7 +304,7 @@ class _ResolvedCall:
             # Captum's classes take no callables. Their map of class 0 is the negative of the logit's.
             sign, target = 2 * target - 1, None
         maps = self.attribution.attribute(
-            inputs if self.as_tuple else inputs[0], target, additional_forward_args=additional, **self.kwargs
+            inputs if self.as_tuple else inputs[0], target, additional_forward_args=additional or None, **self.kwargs
         )
         if not isinstance(maps, Tensor) or maps.ndim < 3 or maps.shape[1] != 1:
             got = f"shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else f"{len(maps)} maps"

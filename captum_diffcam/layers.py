@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import Linear, Module
 from torch.nn.parameter import is_lazy
 
-from captum_diffcam._checks import as_inputs
+from captum_diffcam._checks import as_further_args, as_inputs
 from captum_diffcam._internals import (
     NormalTensors,
     differentiable_operations,
@@ -180,7 +180,7 @@ class _ModelRun:
                 stack.enter_context(NormalTensors())
             stack.enter_context(self._tracker)
             self._tracker.start(self._inputs)
-            self.output = _call(forward_func, self._inputs, additional_forward_args)
+            self.output = call_by_position(forward_func, (*self._inputs, *as_further_args(additional_forward_args)))
         self.repeated = [name for name, count in self._runs.items() if count > 1]
         self.shapes = [f"{name} {shape}" for name, shape in self._shapes if name not in self.repeated]
         self.attention = {name for module, name in names.items() if type(module).__name__.endswith("Attention")}
@@ -396,13 +396,6 @@ def spatial_layers(
     """
     run = _ModelRun(forward_func, inputs, additional_forward_args)
     return [seen.spatial_layer(placement) for seen, placement in run.placed()]
-
-
-def _call(forward_func: Callable[..., Any], tensors: Sequence[Tensor], additional_forward_args: object) -> Any:
-    if additional_forward_args is None:
-        return call_by_position(forward_func, tensors)
-    more = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
-    return call_by_position(forward_func, (*tensors, *more))
 
 
 def _is_scripted(module: Module) -> bool:

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, kl_div
 from tqdm import tqdm
 
-from captum_diffcam._checks import as_index, warn_user
+from captum_diffcam._checks import as_count, as_index, warn_user
 from captum_diffcam.attacks.hoax import hoax_like
 from captum_diffcam.attacks.losses import MapLoss, MapLossFunction, location_loss, resolve_map_loss, sham_loss
 from captum_diffcam.attacks.manipulated import ManipulatedModel, copy_model
@@ -225,8 +225,7 @@ def _parse_classes(classes: Classes) -> str | list[int]:
 
 
 def _check(weight: float, steps: int, learning_rate: float, hoax: Tensor | None, data: Data) -> None:
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"`steps` must be an integer >= 1, got {steps!r}.")
+    as_count("steps", steps)
     for name, value in (("weight", weight), ("learning_rate", learning_rate)):
         if not isinstance(value, Real) or not 0 <= value < math.inf:
             raise ValueError(f"`{name}` must be a finite number >= 0, got {value!r}.")

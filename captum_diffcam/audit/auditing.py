@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import Module
 from tqdm import tqdm
 
-from captum_diffcam._checks import as_index
+from captum_diffcam._checks import as_count, as_index
 from captum_diffcam.attribution import Layer, LayerDiffGradCam
 from captum_diffcam.audit.occlusion import FILLS, random_window_occlusion
 from captum_diffcam.audit.report import MIN_IMAGES, AuditReport
@@ -187,8 +187,7 @@ def _check(images: Any, methods: Sequence[CamMethod], alpha: Any, fills: Any, ba
         raise ValueError(f"`alpha` must be a number between 0 and 0.5, got {alpha!r}.")
     if isinstance(fills, str) or not fills or any(fill not in FILLS for fill in fills):
         raise ValueError(f"`fills` must be a list of {', '.join(map(repr, FILLS))}, at least one, got {fills!r}.")
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"`batch_size` must be an integer >= 1, got {batch_size!r}.")
+    as_count("batch_size", batch_size)
 
 
 class AuditData(NamedTuple):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from captum_diffcam._checks import as_count
 from captum_diffcam.audit.statistics import Evidence
 from captum_diffcam.figures.captions import SIGNED
 from captum_diffcam.figures.images import as_pictures
@@ -212,8 +213,7 @@ class AuditReport:
         Raises:
             ValueError: ``count`` is below 1, there are no maps, or the maps do not have two dimensions.
         """
-        if count < 1:
-            raise ValueError(f"`count` must be an integer >= 1, got {count!r}.")
+        as_count("count", count)
         if not self.maps or self.occlusion_maps.ndim != 3:
             dimensions = self.occlusion_maps.ndim - 1
             raise ValueError(f"`maps` must have two dimensions to be drawn, got {len(self.maps)} of {dimensions}.")

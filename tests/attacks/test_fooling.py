@@ -490,7 +490,7 @@ class TestData:
         ({"classes": 3}, TypeError),
         ({"classes": ["cat"]}, TypeError),
         ({"steps": 0}, ValueError),
-        ({"steps": 1.5}, ValueError),
+        ({"steps": 1.5}, TypeError),
         ({"hoax": [1.0]}, ValueError),
         ({"hoax": torch.full((8, 8), math.nan)}, ValueError),
         ({"hoax": torch.ones(3, 3)}, ValueError),

@@ -365,7 +365,7 @@ class TestBadArguments:
             ({"fills": []}, ValueError),
             ({"seed": 0.5}, TypeError),
             ({"batch_size": 0}, ValueError),
-            ({"batch_size": None}, ValueError),
+            ({"batch_size": None}, TypeError),
         ],
     )
     def test_the_error_names_the_argument(self, arguments, error):

@@ -100,16 +100,7 @@ def torchrun(script: str, folder: Path, *options: str) -> subprocess.CompletedPr
     )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(file)]
     return subprocess.run(
-        [
-            *launcher,
-            "faithfulness",
-            "--quick",
-            "--studies",
-            "comparison",
-            "--output",
-            str(folder),
-            *options,
-        ],
+        [*launcher, "faithfulness", "--quick", "--studies", "comparison", "--output", str(folder), *options],
         capture_output=True,
         text=True,
         timeout=900,
