@@ -124,7 +124,8 @@ def parse_question(text: str, classes: Sequence[str]) -> Question:
     if word == "none":
         return Question("nothing (plain Grad-CAM)", plain=True)
     if word.startswith("top") and word[3:].isascii() and word[3:].isdigit() and int(word[3:]):
-        return Question(f"the {int(word[3:])} strongest rivals", top=int(word[3:]))
+        top = int(word[3:])
+        return Question("the strongest rival" if top == 1 else f"the {top} strongest rivals", top=top)
     try:
         numbers = [parse_class("--contrast", text, classes)]
     except UsageError:

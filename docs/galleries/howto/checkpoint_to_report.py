@@ -1,4 +1,4 @@
-"""
+r"""
 From a checkpoint to a report
 =============================
 
@@ -28,7 +28,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 folder = Path(mkdtemp())
-(folder / "shapes_model.py").write_text(
+_ = (folder / "shapes_model.py").write_text(
     """
 from torch import nn
 from torchvision.models.resnet import BasicBlock

@@ -35,7 +35,13 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from captum_diffcam import LayerDiffGradCam, last_spatial_layer, predicted, top_rivals
+from captum_diffcam import (
+    LayerDiffGradCam,
+    LayerDiffHiResCam,
+    last_spatial_layer,
+    predicted,
+    top_rivals,
+)
 from captum_diffcam.figures import show_maps, show_rivals
 
 CLASSES = ["background", "disc", "square", "cross"]
@@ -162,12 +168,15 @@ maps = {
     "cross rather\nthan all others": cam.attribute(image, target=(query, 3)),
     "cross rather\nthan square": cam.attribute(image, target=(query, 3), contrast=2),
 }
+cam = LayerDiffHiResCam(detector, "cells.0", class_dim=-1)
+maps["HiResCAM, rather\nthan all others"] = cam.attribute(image, target=(query, 3))
 show_maps(image, maps, limits="map")
 
 # %%
 # As in Grad-CAM, a channel has one weight for the whole map. So other places with the
-# same features are coloured too, although this query hardly depends on them.
-# :doc:`weighting_rule` says how to weight every position by itself instead.
+# same features are coloured, too, although this query does not depend on them.
+# ``LayerDiffHiResCam`` weights every position by itself and shows only the places that
+# the query depends on. It suits single pixels as well.
 #
 # A detector that gives each class a sigmoid of its own, such as RetinaNet or Deformable
 # DETR, has nothing to contrast with: pass ``contrast=[]``.
