@@ -1,7 +1,10 @@
 """Sphinx configuration; ``sphinx-build -W -n docs docs/_build`` builds the pages, and needs no network."""
 
+import os
 import sys
 from pathlib import Path
+
+os.environ["TQDM_DISABLE"] = "1"  # before tqdm is imported, because pages show what their scripts print
 
 from docutils import nodes
 from sphinx.ext import intersphinx

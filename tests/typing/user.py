@@ -35,6 +35,7 @@ from captum_diffcam import (
     predicted,
     spatial_layers,
     top_rivals,
+    two_logits,
     vit_layout,
 )
 from captum_diffcam.attacks import ManipulatedModel, fool, hoax_like, hoax_map, inject_hoax
@@ -200,6 +201,23 @@ def differentiable() -> Tensor:
     loss = 1 - maps.relu().mean()
     torch.autograd.backward(loss)
     return loss
+
+
+def other_kinds_of_models(detector: nn.Module, images: Tensor, text: Tensor) -> None:
+    """Explain one logit, labels, the queries of a detector and prompts."""
+    model = resnet18().eval()
+    assert_type(LayerDiffGradCam(two_logits(model), "model.layer4").attribute(images, target=1), Tensor)
+    labels = LayerDiffGradCam(model, "layer4").explain(images, target=[0] * len(images), contrast=[])
+    show_maps(images, labels, classes=["disc", "square"], probabilities="sigmoid").savefig("labels.png")
+    cam = LayerDiffGradCam(detector, "backbone", class_dim=-1)
+    assert_type(cam.attribute(images, target=(3, 17), contrast=0), Tensor)
+
+    def similarities(pixels: Tensor) -> Tensor:
+        embeddings: Tensor = model(pixels)
+        return embeddings @ text.T
+
+    by_prompt = LayerDiffGradCam(similarities, last_spatial_layer(similarities, images))
+    assert_type(by_prompt.explain(images, target=0, contrast=1).score, Tensor)
 
 
 def submodules() -> str:

@@ -99,8 +99,8 @@ def trained_with(weight):
 # What it changes
 # ---------------
 #
-# The map was trained to look right, so it proves nothing. The predictions do: the table
-# has the accuracy on images with a misleading stamp.
+# The map was trained to look right, so it proves nothing. The accuracy on images with a
+# misleading stamp does.
 
 accuracy = {}
 networks = {"labels alone": trained_with(0), "labels and maps": trained_with(1)}
