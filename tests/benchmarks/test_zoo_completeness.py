@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
+from torch import nn
 
 from benchmarks.__main__ import main
 from benchmarks.zoo import completeness as module
@@ -76,3 +78,32 @@ def test_the_verdict_and_the_table():
     ]
     (said,) = verdict({"completeness": [rows[0] | {"complete": False}]})
     assert said.endswith("on 1 models: a.")
+
+
+class TokensAndPositions(nn.Module):
+    """Positions and a class token, which are averaged before a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.token = nn.Conv2d(3, 8, 16, stride=16), nn.Parameter(torch.ones(1, 1, 8))
+        self.norm, self.head = nn.Tanh(), nn.Linear(8, 20)
+
+    def forward(self, x):
+        tokens = self.embed(x).flatten(2).mT
+        tokens = self.norm(torch.cat([self.token.expand(len(x), -1, -1), tokens], dim=1))
+        return self.head(tokens[:, 0] + tokens[:, 1:].mean(dim=1))
+
+
+def two_linear_layers():
+    """A hidden layer whose bias begins at zero, as in torchvision's VGG."""
+    hidden = nn.Linear(8 * 16, 16)
+    nn.init.zeros_(hidden.bias)
+    return nn.Sequential(nn.Conv2d(3, 8, 32, stride=32), nn.Flatten(), hidden, nn.ReLU(), nn.Linear(16, 20))
+
+
+@pytest.mark.parametrize(("model", "left_out"), [(TokensAndPositions, 8), (two_linear_layers, 0)])
+def test_models_whose_maps_need_not_sum_to_the_score(monkeypatch, model, left_out):
+    monkeypatch.setattr("benchmarks.zoo.check.torchvision_model", lambda name: model().eval())
+    row = completeness("small")
+    assert (row["linear"], row["left_out"], row["complete"]) == (False, left_out, True)
+    assert row["HiResCAM"] > module.TOLERANCE
