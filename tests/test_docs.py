@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,16 @@ SHOWN = [path.relative_to(RESULTS) for path in sorted(RESULTS.rglob("*.*")) if p
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_has_a_page_that_says_how_it_was_made(name):
-    assert f".. record:: {name}\n" in (ROOT / "docs" / "results" / f"{name}.rst").read_text()
+    page = (ROOT / "docs" / "results" / f"{name}.rst").read_text()
+    assert f".. record:: {name}\n" in page or f'made_by("{name}")' in page
+
+
+def test_numbers_on_pages_are_those_of_the_records():
+    pytest.importorskip("cogapp")
+    pages = [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").rglob("*.rst"))]
+    check = [sys.executable, "-m", "cogapp", "-P", "--check", "-I", "docs", "README.md", *pages]
+    done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}: run `cog -P -r -I docs PAGE`"
 
 
 @pytest.mark.parametrize("file", SHOWN, ids=str)
