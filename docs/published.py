@@ -1,6 +1,6 @@
 """Published numbers as text, for the blocks of pages and of the README that cog writes.
 
-A block in a page looks like this; ``cog -P -r -I docs docs/results/cost.rst`` runs it and writes the lines up to the end::
+A block in a page looks like this. ``cog -P -r -I docs PAGE`` runs it and writes the lines up to the end::
 
     .. [[[cog
        import published
