@@ -9,9 +9,9 @@ Lines of code for a job, imports included:
 
 .. lines-of-code::
 
-A script counts the statements of the code below, and a test runs all of it. A wrapped
-statement counts once. "-" means that you have to look the layer up yourself. Each side
-is written as its own documentation does it.
+A script counts the statements of the code below, and a test runs all of it. A statement
+or a command counts once, also if it is wrapped. "-" means that you have to look the
+layer up yourself. Each side is written as its own documentation does it.
 
 From pytorch-grad-cam
 ---------------------
