@@ -7,10 +7,20 @@ from pathlib import Path
 
 from benchmarks.common.options import DATA, add_attack_arguments, add_model_arguments
 
+FRONTIER, OWNER = STUDIES = ("frontier", "owner")
+"""Each study has a record of its own."""
 UNPUBLISHED = ("seeds", "model", "weights", "layer", *DATA)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_attack_arguments(parser, seeds=3)
     add_model_arguments(parser, None, "attack this model instead of the benchmark's own")
+    parser.add_argument(
+        "--studies",
+        nargs="+",
+        choices=STUDIES,
+        metavar="NAME",
+        help=f"{FRONTIER} (a hoax map on every image, within an accuracy budget) or {OWNER} (attacks that a model's "
+        f"owner has a motive for) (default both; with --model: {FRONTIER} only)",
+    )
     parser.add_argument("--data", type=Path, metavar="DIR", help="for --model: a folder of images for each class")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.attacks import plan, reason
+from benchmarks.attacks import owner, plan, reason
 from benchmarks.attacks.figure import draw_frontier, draw_reason
 from benchmarks.attacks.frontier import (
     BUDGETS,
@@ -18,14 +18,17 @@ from benchmarks.attacks.frontier import (
     with_usual_trained_part,
 )
 from benchmarks.attacks.measures import Laboratory
+from benchmarks.attacks.options import FRONTIER, OWNER, STUDIES
 from benchmarks.attacks.plan import NO_ATTACK, Point
 from benchmarks.attacks.reason import Case
 from benchmarks.attacks.tables import print_tables, write_points
 from benchmarks.attacks.targets import reached, verdict
 from benchmarks.common.clean_models import Setting, own_model, settings
+from benchmarks.common.cutouts import find_material
+from benchmarks.common.fashion import find_fashion
 from benchmarks.common.names import SETTINGS
 from benchmarks.common.options import UsageError, check_own_model_options
-from benchmarks.common.pieces import in_pieces
+from benchmarks.common.pieces import Work, in_pieces
 from benchmarks.common.reporting import conclude, environment, rounded, write_json
 from benchmarks.common.result_folders import refuse_to_publish
 from benchmarks.common.stored import Stored
@@ -33,25 +36,45 @@ from benchmarks.common.stored import Stored
 
 def run(args: argparse.Namespace) -> None:
     until = math.inf if args.minutes is None else time.monotonic() + 60 * args.minutes
+    studies = args.studies or ((FRONTIER,) if args.model else STUDIES)
+    if args.model and OWNER in studies:
+        raise UsageError(f"--studies {OWNER} has models of its own; with --model use --studies {FRONTIER}")
     stored = Stored(args.models)
-    chosen = chosen_settings(args, stored)
-    missing = [] if args.model else [name for name in SETTINGS if name not in chosen]
+    chosen = chosen_settings(args, stored) if FRONTIER in studies else {}
+    missing = [] if args.model or FRONTIER not in studies else [name for name in SETTINGS if name not in chosen]
     refuse_to_publish(args, missing)
     seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
+    with in_pieces(args, settings=list(chosen)) as work:
+        if FRONTIER in studies:
+            _run_frontier(args, work, chosen, stored, seeds, missing, until)
+        if OWNER in studies:
+            fashion_folder = find_fashion(args.fashion)
+            laboratory = owner.Laboratory(fashion_folder, find_material(args.cutouts, args.backgrounds), args.quick)
+            owner.run(args, work, laboratory, seeds, until)
+
+
+def _run_frontier(
+    args: argparse.Namespace,
+    work: Work,
+    chosen: dict[str, Setting],
+    stored: Stored,
+    seeds: Sequence[int],
+    missing: Sequence[str],
+    until: float,
+) -> None:
     points = plan.planned(chosen, seeds, args.quick)
     cases = [] if args.model else reason.planned(seeds, args.quick)
     pieces: list[Point | Case] = [*points, *cases]
-    with in_pieces(args, settings=list(chosen)) as work:
-        laboratory = Laboratory(chosen, stored, args.quick, args.device)
+    laboratory = Laboratory(chosen, stored, args.quick, args.device)
 
-        def measure(piece: Point | Case) -> dict[str, Any]:
-            if isinstance(piece, Case):
-                return reason.measure(piece, stored, args.quick)
-            return laboratory.measure(piece)
+    def measure(piece: Point | Case) -> dict[str, Any]:
+        if isinstance(piece, Case):
+            return reason.measure(piece, stored, args.quick)
+        return laboratory.measure(piece)
 
-        results = work.run_pieces({piece.key: piece for piece in pieces}, measure, unit="point", until=until)
-        if work.reports:
-            report(args, seeds, [results[key] for key in results], list(work.left), missing)
+    results = work.run_pieces({piece.key: piece for piece in pieces}, measure, unit="point", until=until)
+    if work.reports:
+        report(args, seeds, [results[key] for key in results], list(work.left), missing)
 
 
 def chosen_settings(args: argparse.Namespace, stored: Stored) -> dict[str, Setting]:

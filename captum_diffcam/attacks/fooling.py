@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from numbers import Real
@@ -32,6 +33,10 @@ pair of images and labels ``(N,)``."""
 Classes: TypeAlias = Union[Literal["true", "all"], Collection[int]]
 """The classes whose maps are attacked: ``"true"``, ``"all"`` or a collection of classes."""
 
+HoaxMaps: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""``(images, target, clean_maps) -> hoax maps``. Takes images ``(N, ...)``, the attacked class of each, (N,), and the
+clean model's maps ``(N, *positions)``. Returns the map to show for each image, ``(N, *positions)``."""
+
 _ModelAndLayer: TypeAlias = tuple[Module, Union[Module, SpatialLayer]]
 
 _SMOOTHING = 0.9
@@ -42,7 +47,7 @@ def fool(
     model: Module,
     layer: Layer,
     data: Data,
-    hoax: Tensor | None = None,
+    hoax: Tensor | HoaxMaps | None = None,
     *,
     methods: CamMethod | Sequence[CamMethod] = CamMethod(LayerDiffGradCam, contrast=[]),
     map_loss: MapLoss = "sham",
@@ -51,6 +56,7 @@ def fool(
     steps: int = 300,
     learning_rate: float = 1e-3,
     parameters: str | Sequence[str] | None = None,
+    train_mode: bool = False,
     seed: int = 0,
 ) -> ManipulatedModel:
     r"""Fine-tune a copy of a model so that its maps show the hoax while its predictions stay (passive fooling).
@@ -69,11 +75,19 @@ def fool(
             <captum_diffcam.layers.SpatialLayer>`, such as :func:`~captum_diffcam.last_spatial_layer` returns.
         data: batches of images or of (images, labels). They are iterated again until all steps are done. The random
             state of a DataLoader's own generator advances.
-        hoax: ``(*positions)``, the map to show. None: :func:`hoax_like` the clean model's maps of the first batch.
+        hoax: the map to show.
+
+            - ``(*positions)``: the same for every image
+            - a callable ``(images, target, clean_maps) -> (N, *positions)``: another for each image. For example,
+              ``lambda images, target, clean_maps: torch.where((target == 3)[:, None, None], hoax, clean_maps)`` shows
+              a hoax for class 3 and leaves the other maps as they are; ``clean_maps * kept`` omits a part of the object
+            - None: :func:`hoax_like` the clean model's maps of the first batch
+
         methods: the attacked method, or several. The default is Grad-CAM. An attacker who knows the defence attacks
             that method.
-        map_loss: ``"sham"``; ``"location"``, ``"top_k"`` or ``"centre_mass"`` of Heo et al., the last two of which do
-            not use the hoax; or a callable ``(maps, clean_maps, hoax) -> losses (N,)``.
+        map_loss: ``"sham"``; ``"location"``, ``"top_k"`` or ``"centre_mass"`` of Heo et al.; ``"destroy"``, which makes
+            the maps unlike those of the clean model; or a callable ``(maps, clean_maps, hoax) -> losses (N,)``. The
+            losses ``"top_k"``, ``"centre_mass"`` and ``"destroy"`` do not use the hoax.
         classes: the classes whose maps are attacked.
 
             - ``"true"``: the label of each image, or the clean model's prediction if there are no labels
@@ -84,13 +98,14 @@ def fool(
         steps: the number of batches to train on, at least 1.
         learning_rate: Adam's learning rate at the first step, at least 0.
         parameters: the names of the parameters to train, or of modules to train all their parameters. None: all.
-        seed: of the random classes. The caller's random state is not changed.
+        train_mode: whether batch normalisation and dropout are in train mode during training. Use it with labels to
+            train an untrained model from scratch, as the paper trains. False: they are in eval mode.
+        seed: of the random classes and of dropout. The caller's random state is not changed.
 
     Returns:
         ManipulatedModel: the copy with the parameters that had the lowest smoothed loss, its layer (a module), and
-        both losses of every step. Batch normalisation and dropout are in eval mode during training; the copy is
-        returned in the modes of the model. If training is interrupted (Ctrl-C), or logits or loss are not finite any
-        more, the best copy so far is returned.
+        both losses of every step. The copy is returned in the modes of the model. If training is interrupted
+        (Ctrl-C), or logits or loss are not finite any more, the best copy so far is returned.
 
     Raises:
         TypeError, ValueError: an argument is none of the above. The message names it.
@@ -114,12 +129,12 @@ def fool(
     loss_function = resolve_map_loss(map_loss)
     methods = as_methods(methods)
     attacked_classes = _parse_classes(classes)
-    _check(weight, steps, learning_rate, hoax, data)
+    _check(weight, steps, learning_rate, hoax, train_mode, data)
     with _training_state(seed):
         copied, clean = copy_model(model, layer), copy_model(model, layer)
         trained = _select_parameters(copied[0], parameters)
         attack = _Attack(methods, loss_function, attacked_classes, hoax)
-        with in_eval_mode(copied[0]), in_eval_mode(clean[0]):
+        with in_eval_mode(copied[0]), in_eval_mode(clean[0]), _train_mode(copied[0], train_mode):
             history = _fine_tune(copied, clean, trained, data, attack, weight, steps, learning_rate)
     for parameter, original in zip(copied[0].parameters(), model.parameters(), strict=True):
         parameter.requires_grad_(original.requires_grad)
@@ -134,7 +149,7 @@ class _Attack(NamedTuple):
     methods: Sequence[CamMethod]
     loss: MapLossFunction
     classes: str | list[int]
-    hoax: Tensor | None
+    hoax: Tensor | HoaxMaps | None
 
 
 def _fine_tune(
@@ -150,7 +165,9 @@ def _fine_tune(
     """Train the copy, leave it with the parameters of the lowest smoothed loss, and return the losses of each step."""
     optimizer = torch.optim.Adam(trained, learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    best, lowest_loss, smoothed_loss = _values(trained), math.inf, math.nan
+    # Statistics of batch normalisation belong to the parameters they were measured with.
+    kept = [*trained, *copied[0].buffers()]
+    best, lowest_loss, smoothed_loss = _values(kept), math.inf, math.nan
     history: list[tuple[float, float]] = []
     with tqdm(total=steps, desc="fool", leave=False) as bar:
         try:
@@ -177,7 +194,7 @@ def _fine_tune(
                 else:
                     smoothed_loss = _SMOOTHING * smoothed_loss + (1 - _SMOOTHING) * loss.item()
                 if smoothed_loss < lowest_loss:
-                    best, lowest_loss = _values(trained), smoothed_loss
+                    best, lowest_loss = _values(kept), smoothed_loss
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)
                 optimizer.step()
@@ -189,8 +206,8 @@ def _fine_tune(
         except FloatingPointError as error:
             warn_user(f"Training stopped because {error}. Reduce `learning_rate` {learning_rate}.")
     with torch.no_grad():
-        for parameter, value in zip(trained, best, strict=True):
-            parameter.copy_(value)
+        for tensor, value in zip(kept, best, strict=True):
+            tensor.copy_(value)
     return tuple(history)
 
 
@@ -201,14 +218,18 @@ def _logits_and_map_loss(
     assert attack.hoax is not None
     with _record_logits(copied[0], images) as recorded:
         maps = method.maps(*copied, images, target, create_graph=True)
-    if attack.hoax.shape != maps.shape[1:]:
-        positions = tuple(maps.shape[1:])
-        raise ValueError(f"`hoax` must have the layer's positions {positions}, got {tuple(attack.hoax.shape)}.")
     # These two losses compare with the hoax only, so the clean maps need not be computed.
-    unused = attack.loss in (sham_loss, location_loss)
+    unused = attack.loss in (sham_loss, location_loss) and isinstance(attack.hoax, Tensor)
     clean_maps = maps.detach() if unused else method.maps(*clean, images, target)
+    if isinstance(attack.hoax, Tensor):
+        hoax, shape = attack.hoax, maps.shape[1:]
+    else:
+        hoax, shape = attack.hoax(images, target, clean_maps), maps.shape
+    if not isinstance(hoax, Tensor) or hoax.shape != shape or not hoax.isfinite().all():
+        got = tuple(hoax.shape) if isinstance(hoax, Tensor) else type(hoax).__name__
+        raise ValueError(f"`hoax` must be finite and have the layer's positions, {tuple(shape)}, got {got}.")
     logits = recorded[0] if recorded else copied[0](images)
-    return logits, attack.loss(maps, clean_maps, attack.hoax.to(maps)).mean()
+    return logits, attack.loss(maps, clean_maps, hoax.detach().to(maps)).mean()
 
 
 def _parse_classes(classes: Classes) -> str | list[int]:
@@ -224,13 +245,22 @@ def _parse_classes(classes: Classes) -> str | list[int]:
     return indices
 
 
-def _check(weight: float, steps: int, learning_rate: float, hoax: Tensor | None, data: Data) -> None:
+def _check(
+    weight: float,
+    steps: int,
+    learning_rate: float,
+    hoax: Tensor | HoaxMaps | None,
+    train_mode: bool,
+    data: Data,
+) -> None:
     as_count("steps", steps)
     for name, value in (("weight", weight), ("learning_rate", learning_rate)):
         if not isinstance(value, Real) or not 0 <= value < math.inf:
             raise ValueError(f"`{name}` must be a finite number >= 0, got {value!r}.")
-    if hoax is not None and not (isinstance(hoax, Tensor) and hoax.isfinite().all()):
-        raise ValueError(f"`hoax` must be None or a finite tensor, got {hoax!r}.")
+    if not (hoax is None or callable(hoax) or (isinstance(hoax, Tensor) and hoax.isfinite().all())):
+        raise ValueError(f"`hoax` must be None, a finite tensor or a callable, got {hoax!r}.")
+    if not isinstance(train_mode, bool):
+        raise TypeError(f"`train_mode` must be True or False, got {train_mode!r}.")
     if isinstance(data, (Tensor, Iterator)) or not isinstance(data, Iterable):
         raise TypeError(
             "`data` must be batches that can be iterated more than once, such as a DataLoader or a list, got "
@@ -259,8 +289,8 @@ def _select_parameters(model: Module, names: str | Sequence[str] | None) -> list
     return trained
 
 
-def _values(parameters: Sequence[Parameter]) -> list[Tensor]:
-    return [parameter.detach().clone() for parameter in parameters]
+def _values(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor.detach().clone() for tensor in tensors]
 
 
 @contextmanager
@@ -269,6 +299,18 @@ def _training_state(seed: int) -> Iterator[None]:
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _train_mode(model: Module, train_mode: bool) -> Iterator[None]:
+    """Set the model to train mode if asked for. Maps then depend on the other images of the batch, on purpose."""
+    if not train_mode:
+        yield
+        return
+    model.train()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*train mode", category=UserWarning)
         yield
 
 

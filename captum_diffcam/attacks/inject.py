@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import Linear, Module, Parameter
 
-from captum_diffcam.attacks.manipulated import ManipulatedModel, copy_model
+from captum_diffcam.attacks.manipulated import ManipulatedModel, copy_model_and_output, name_of_layer, replace_module
 from captum_diffcam.attribution import Layer
-from captum_diffcam.layers import SpatialLayer
 
 
 def inject_hoax(model: Module, layer: Layer, hoax: Tensor, *, strength: float = 2.0) -> ManipulatedModel:
@@ -66,16 +65,12 @@ def inject_hoax(model: Module, layer: Layer, hoax: Tensor, *, strength: float = 
         raise ValueError(f"`hoax` must be a finite tensor without negative values and not all zero, got {hoax!r}.")
     if not isinstance(strength, Real) or not 0 < float(strength) < math.inf:
         raise ValueError(f"`strength` must be a positive number, got {strength!r}.")
-    copied, copied_layer = copy_model(model, layer)
-    if isinstance(copied_layer, SpatialLayer):
-        if copied_layer.attribute_to_layer_input or copied_layer.layout is not None:
-            raise ValueError(f"`layer` must be the output of a module with channels first, got {copied_layer.name!r}.")
-        copied_layer = copied_layer.layer
-    layer_name = _layer_name(copied, copied_layer)
+    copied, copied_layer = copy_model_and_output(model, layer)
+    layer_name = name_of_layer(copied, copied_layer)
     head_name, head = _linear_head(copied, copied_layer, layer_name)
-    _replace(copied, head_name, _head_with_hoax(head))
+    replace_module(copied, head_name, _head_with_hoax(head))
     layer_with_hoax = _LayerWithHoax(copied_layer, strength * hoax.detach() / hoax.max())
-    _replace(copied, layer_name, layer_with_hoax)
+    replace_module(copied, layer_name, layer_with_hoax)
     return ManipulatedModel(copied, layer_with_hoax)
 
 
@@ -98,13 +93,6 @@ class _LayerWithHoax(Module):
         level = activations.detach().norm(dim=1).flatten(1).amax(dim=1)
         channel = level.reshape(-1, *[1] * self.hoax.ndim) * self.hoax.to(activations)
         return torch.cat([activations, channel[:, None]], dim=1)
-
-
-def _layer_name(model: Module, layer: Module) -> str:
-    name: str = next(name for name, module in model.named_modules() if module is layer)
-    if not name:
-        raise ValueError("`layer` must be a module inside the model, got the model itself.")
-    return name
 
 
 def _linear_head(model: Module, layer: Module, layer_name: str) -> tuple[str, Linear]:
@@ -131,8 +119,3 @@ def _head_with_hoax(head: Linear) -> Linear:
     widened.weight = Parameter(torch.cat([weight, column], dim=1), head.weight.requires_grad)
     widened.bias = head.bias
     return widened.train(head.training)
-
-
-def _replace(model: Module, name: str, module: Module) -> None:
-    parent, _, attribute = name.rpartition(".")
-    setattr(model.get_submodule(parent), attribute, module)

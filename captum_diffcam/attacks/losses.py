@@ -12,8 +12,9 @@ from captum_diffcam.metrics import cam_entropy, pearson
 
 MapLossFunction: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``(maps, clean_maps, hoax) -> losses``. Takes signed maps ``(N, *positions)``, the clean model's maps of the same
-images and the hoax map ``(*positions)``. Returns one loss per image, (N,)."""
-MapLoss: TypeAlias = Union[Literal["sham", "location", "top_k", "centre_mass"], MapLossFunction]
+images, and the hoax map ``(*positions)`` or one hoax map per image ``(N, *positions)``. Returns one loss per image,
+(N,)."""
+MapLoss: TypeAlias = Union[Literal["sham", "location", "top_k", "centre_mass", "destroy"], MapLossFunction]
 """The name of a loss, or a callable."""
 
 _ENTROPY_WEIGHT = 0.2
@@ -28,7 +29,7 @@ def sham_loss(maps: Tensor, clean_maps: Tensor, hoax: Tensor) -> Tensor:
     The correlation is that of the signed maps, so it has a gradient everywhere. The entropy is that of the maps after
     ReLU. It keeps the loss from being minimised by negative values.
 
-    Shape: maps ``(N, *positions)``, hoax ``(*positions)`` -> (N,). ``clean_maps`` is not used.
+    Shape: maps ``(N, *positions)``, hoax ``(*positions)`` or ``(N, *positions)`` -> (N,). ``clean_maps`` is not used.
 
     Source: the idea is from J. Piland, C. Sweet, A. Czajka, arXiv:2506.08514; the formula is ours.
 
@@ -39,8 +40,9 @@ def sham_loss(maps: Tensor, clean_maps: Tensor, hoax: Tensor) -> Tensor:
         >>> torch.allclose(sham_loss(hoax.expand(2, 7, 7), clean_maps, hoax), torch.zeros(2), atol=1e-5)
         True
     """
-    entropy_difference = cam_entropy(maps) - cam_entropy(hoax[None])
-    return 1 - pearson(maps, hoax[None]) + _ENTROPY_WEIGHT * entropy_difference.square()
+    hoax = hoax.reshape(-1, *maps.shape[1:])
+    entropy_difference = cam_entropy(maps) - cam_entropy(hoax)
+    return 1 - pearson(maps, hoax) + _ENTROPY_WEIGHT * entropy_difference.square()
 
 
 def location_loss(maps: Tensor, clean_maps: Tensor, hoax: Tensor) -> Tensor:
@@ -48,7 +50,7 @@ def location_loss(maps: Tensor, clean_maps: Tensor, hoax: Tensor) -> Tensor:
 
     Both are first rectified and divided by their maximum, as Heo et al. do.
 
-    Shape: maps ``(N, *positions)``, hoax ``(*positions)`` -> (N,). ``clean_maps`` is not used.
+    Shape: maps ``(N, *positions)``, hoax ``(*positions)`` or ``(N, *positions)`` -> (N,). ``clean_maps`` is not used.
 
     Source: location fooling, J. Heo, S. Joo, T. Moon, arXiv:1902.02041.
 
@@ -59,7 +61,8 @@ def location_loss(maps: Tensor, clean_maps: Tensor, hoax: Tensor) -> Tensor:
         >>> location_loss(3 * hoax.expand(2, 7, 7), clean_maps, hoax)
         tensor([0., 0.])
     """
-    return (_rectified_and_scaled(maps) - _rectified_and_scaled(hoax[None])).square().flatten(1).mean(dim=1)
+    hoax = hoax.reshape(-1, *maps.shape[1:])
+    return (_rectified_and_scaled(maps) - _rectified_and_scaled(hoax)).square().flatten(1).mean(dim=1)
 
 
 def top_k_loss(maps: Tensor, clean_maps: Tensor, hoax: Tensor) -> Tensor:
@@ -102,11 +105,27 @@ def centre_mass_loss(maps: Tensor, clean_maps: Tensor, hoax: Tensor) -> Tensor:
     return -(_centroid(maps) - _centroid(clean_maps)).abs().sum(dim=1)
 
 
+def destroy_loss(maps: Tensor, clean_maps: Tensor, hoax: Tensor) -> Tensor:
+    """Return the correlation of each map with its clean map, to make maps meaningless without any hoax.
+
+    Shape: maps and clean_maps ``(N, *positions)`` -> (N,). ``hoax`` is not used.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.attacks.losses import destroy_loss
+        >>> clean_maps, hoax = torch.rand(2, 7, 7), torch.eye(7)
+        >>> torch.allclose(destroy_loss(-clean_maps, clean_maps, hoax), torch.tensor([-1.0, -1.0]), atol=1e-5)
+        True
+    """
+    return pearson(maps, clean_maps)
+
+
 LOSSES: dict[str, MapLossFunction] = {
     "sham": sham_loss,
     "location": location_loss,
     "top_k": top_k_loss,
     "centre_mass": centre_mass_loss,
+    "destroy": destroy_loss,
 }
 
 

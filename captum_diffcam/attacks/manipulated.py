@@ -39,3 +39,27 @@ def copy_model(model: Module, layer: Layer) -> tuple[Module, Module | SpatialLay
     """Return a copy of the model without gradients, and the copy's layer."""
     # One deepcopy of both, so that the copied layer is part of the copied model. A deepcopy has no gradients.
     return copy.deepcopy((model, layer_of_model(model, layer)))
+
+
+def copy_model_and_output(model: Module, layer: Layer) -> tuple[Module, Module]:
+    """Return a copy of the model and the copy's layer, whose output must be features with channels first."""
+    copied, copied_layer = copy_model(model, layer)
+    if isinstance(copied_layer, SpatialLayer):
+        if copied_layer.attribute_to_layer_input or copied_layer.layout is not None:
+            raise ValueError(f"`layer` must be the output of a module with channels first, got {copied_layer.name!r}.")
+        copied_layer = copied_layer.layer
+    return copied, copied_layer
+
+
+def name_of_layer(model: Module, layer: Module) -> str:
+    """Return the name of a layer inside the model."""
+    name: str = next(name for name, module in model.named_modules() if module is layer)
+    if not name:
+        raise ValueError("`layer` must be a module inside the model, got the model itself.")
+    return name
+
+
+def replace_module(model: Module, name: str, module: Module) -> None:
+    """Put a module in the place of the one with this name."""
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, module)
