@@ -53,15 +53,16 @@ class Record(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the paragraph."""
         record, name = self.read(), self.arguments[0]
-        machine = record["machine"]
+        machine, file = record["machine"], record_file(name)
+        commit = f"; commit {record['commit']}" if record.get("commit") else ""
         versions = ", ".join(f"{package} {record['versions'][package]}" for package in NAMED)
         if not record.get("complete", "--quick" not in record["command"]):
             raise self.error(f"the record of {name} is incomplete")
         return self.parse_text_to_nodes(
             f"Made by ``{record['command']}`` (seed {record['seed']}) on: {machine['device']}, "
             f"{machine['cores']} cores, {machine['torch_threads']} thread(s) of PyTorch, {machine['system']}; "
-            f"{versions}. "
-            f"Every number: :download:`{name}.json </../benchmarks/results/{name}/{name}.json>`."
+            f"{versions}{commit}. "
+            f"Every number: :download:`{file.name} </../benchmarks/results/{file.parent.name}/{file.name}>`."
         )
 
 
