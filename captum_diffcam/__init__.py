@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from captum_diffcam import figures, metrics
 from captum_diffcam.attribution import LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffHiResCam
+from captum_diffcam.calibrated import CalibratedMap
 from captum_diffcam.contrast import Contrast, top_rivals
 from captum_diffcam.equivariant import EquivariantPart
 from captum_diffcam.evidence import evidence_in
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.3.0"
 
 __all__ = [
+    "CalibratedMap",
     "CamMethod",
     "Contrast",
     "ContrastScore",

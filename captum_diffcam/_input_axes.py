@@ -59,6 +59,24 @@ def has_positions(tensor: Tensor, index: int, grid: Sequence[int], channel_dim: 
     return behind - (channel_dim is not None) == len(grid)
 
 
+def find_positioned_inputs(
+    inputs: Sequence[Tensor], grid: Sequence[int], channel_dims: Sequence[ChannelDim], axes: Axes | None
+) -> dict[int, int | None]:
+    """Return the channel dimension of each input that has the dimensions of a map, by the index of the input."""
+    channel_dim_of = {
+        i: find_channel_dim(tensor, i, grid, dim, axes)
+        for i, (tensor, dim) in enumerate(zip(inputs, channel_dims, strict=True))
+        if has_positions(tensor, i, grid, dim, axes)
+    }
+    if not channel_dim_of:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
+        raise ValueError(
+            f"`inputs` must have the map's {len(grid)} dimension(s) and one of channels, unless channel_dim=None, "
+            f"got {shapes}."
+        )
+    return channel_dim_of
+
+
 def find_channel_dim(
     tensor: Tensor, index: int, grid: Sequence[int], channel_dim: ChannelDim, axes: Axes | None
 ) -> int | None:

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial, reduce
+from functools import reduce
 from itertools import product
 from typing import Any, Literal, TypeAlias, get_args
 
-import numpy as np
 import torch
 from captum.attr import LayerAttribution
 from torch import Tensor
 from torch.nn import Module
 from tqdm import tqdm
 
-from captum_diffcam._checks import as_count, as_further_args, as_index, as_inputs, log_usage
+from captum_diffcam._checks import as_count, as_index, as_inputs, log_usage
 from captum_diffcam._input_axes import (
     ChannelDim,
     channel_dims_of,
     channels_back,
     channels_first,
     check_channel_dim,
-    find_channel_dim,
-    has_positions,
+    find_positioned_inputs,
 )
-from captum_diffcam._internals import modules_of, preserve_model_state, preserve_random_state
+from captum_diffcam._resolved_call import ResolvedCall
 from captum_diffcam.axis_tracker import AxisTracker
-from captum_diffcam.contrast import as_one_set, check_contrast_is_unambiguous, contrast_mask
-from captum_diffcam.logits import Target, as_logits, at_least_float32, has_one_logit, resolve_target
+from captum_diffcam.logits import Target
 from captum_diffcam.results import EquivariantSplit
 
 Padding: TypeAlias = Literal["reflect", "replicate", "circular"]
@@ -179,7 +176,7 @@ class EquivariantPart(LayerAttribution):
         """
         per_eval = as_count("shifts_per_eval", shifts_per_eval)
         tensors = as_inputs(inputs)
-        call = _ResolvedCall(
+        call = ResolvedCall(
             self.attribution, tensors, isinstance(inputs, tuple), target, additional_forward_args, kwargs
         )
         channel_dims = channel_dims_of(tensors, self.channel_dim)
@@ -189,18 +186,8 @@ class EquivariantPart(LayerAttribution):
         grid = maps[0].shape[2:]
         shifts = self._list_shifts(len(grid))
         axes = tracker.axes_of(maps[0])
-        # By the index of the input. A table beside an image is not shifted.
-        moving = {
-            i: find_channel_dim(tensor, i, grid, dim, axes)
-            for i, (tensor, dim) in enumerate(zip(tensors, channel_dims, strict=True))
-            if has_positions(tensor, i, grid, dim, axes)
-        }
-        if not moving:
-            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
-            raise ValueError(
-                f"`inputs` must have the map's {len(grid)} dimension(s) and one of channels, unless channel_dim=None, "
-                f"got {shapes}."
-            )
+        # A table beside an image is not shifted.
+        moving = find_positioned_inputs(tensors, grid, channel_dims, axes)
         with tqdm(total=len(shifts), desc="shift", leave=False, disable=not show_progress) as bar:
             for start in range(1, len(shifts), per_eval):
                 bar.update(bar.n == 0)
@@ -249,73 +236,6 @@ class EquivariantPart(LayerAttribution):
 
 
 _SHIFTS = "an integer >= 1 or a list of shifts with one number of cells per dimension"
-
-
-class _ResolvedCall:
-    """The arguments of the wrapped attribution, with the target and contrast of the inputs that are not shifted."""
-
-    def __init__(
-        self,
-        attribution: LayerAttribution,
-        inputs: tuple[Tensor, ...],
-        as_tuple: bool,
-        target: Target,
-        additional: object,
-        kwargs: dict[str, Any],
-    ) -> None:
-        self.attribution, self.as_tuple = attribution, as_tuple
-        self.additional = as_further_args(additional)
-        self.target, self.kwargs = target, dict(kwargs)
-        self.keeps_graph = bool((kwargs.get("grad_kwargs") or {}).get("create_graph"))
-        contrast = kwargs.get("contrast")
-        check_contrast_is_unambiguous(contrast, target)
-        if contrast is not None:
-            self.kwargs["contrast"] = as_one_set(contrast)
-        self.is_one_logit = False
-        if callable(target) or callable(contrast):
-            modules = modules_of(attribution.forward_func)
-            with torch.no_grad(), preserve_random_state(inputs), preserve_model_state(modules):
-                output = attribution.forward_func(*inputs, *self.additional)
-                class_dim = getattr(attribution, "class_dim", None)
-                logits, classes = resolve_target(as_logits(output, class_dim), target, class_dim)
-            self.is_one_logit = callable(target) and has_one_logit(output, class_dim)
-            self.target = classes if callable(target) else target
-            if callable(contrast):
-                self.kwargs["contrast"] = contrast_mask(contrast, logits, classes)
-
-    def maps(self, inputs: tuple[Tensor, ...], repeats: int) -> Tensor:
-        """Return the maps (N * repeats, 1, *positions) of inputs that hold each example ``repeats`` times."""
-        target: Any = self.target
-        additional = self.additional
-        if repeats > 1:
-            if isinstance(target, (Tensor, np.ndarray)) and target.ndim and len(target) > 1:
-                target = target.repeat_interleave(repeats) if isinstance(target, Tensor) else target.repeat(repeats)
-            elif isinstance(target, list):
-                target = [label for label in target for _ in range(repeats)]
-            additional = tuple(
-                value.repeat_interleave(repeats, dim=0) if isinstance(value, Tensor) and value.ndim else value
-                for value in additional
-            )
-        sign = None
-        if self.is_one_logit and hasattr(self.attribution, "class_dim"):
-            # Of a single logit, only a callable can name class 0.
-            target = partial(_constant, target)
-        elif self.is_one_logit:
-            # Captum's classes take no callables. Their map of class 0 is the negative of the logit's.
-            sign, target = 2 * target - 1, None
-        maps = self.attribution.attribute(
-            inputs if self.as_tuple else inputs[0], target, additional_forward_args=additional or None, **self.kwargs
-        )
-        if not isinstance(maps, Tensor) or maps.ndim < 3 or maps.shape[1] != 1:
-            got = f"shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else f"{len(maps)} maps"
-            raise ValueError(f"`attribution` must return one map of shape (N, 1, *positions), got {got}.")
-        maps = at_least_float32(maps if self.keeps_graph else maps.detach())
-        return maps if sign is None else maps * sign.to(maps).reshape(-1, *[1] * (maps.ndim - 1))
-
-
-def _constant(classes: Tensor, logits: Tensor) -> Tensor:
-    """Return classes that do not depend on the logits, as a target that is called with logits."""
-    return classes
 
 
 def all_shifts(reach: int, dimensions: int = 2) -> list[tuple[int, ...]]:

@@ -127,7 +127,7 @@ def _shares_of_masks(masks: Tensor, grid: torch.Size) -> Tensor:
         )
     for dim, (pixels, positions) in enumerate(zip(masks.shape[-dims:], grid, strict=True), start=masks.ndim - dims):
         edges = torch.arange(pixels + 1, dtype=masks.dtype, device=masks.device) / pixels
-        covered = _covered(edges[:-1], edges[1:], positions)
+        covered = share_of_cells(edges[:-1], edges[1:], positions)
         masks = torch.tensordot(masks, covered, dims=([dim], [0])).movedim(-1, dim)
     return masks
 
@@ -148,12 +148,12 @@ def _shares_of_boxes(boxes: Tensor, image_size: Sequence[float], grid: torch.Siz
         )
     shares = boxes.new_ones(())
     for dim, (pixels, positions) in enumerate(zip(image_size, grid, strict=True)):
-        covered = _covered(lower[..., dim] / pixels, upper[..., dim] / pixels, positions)
+        covered = share_of_cells(lower[..., dim] / pixels, upper[..., dim] / pixels, positions)
         shares = shares[..., None] * covered.reshape(*covered.shape[:-1], *[1] * dim, positions)
     return shares
 
 
-def _covered(start: Tensor, end: Tensor, positions: int) -> Tensor:
+def share_of_cells(start: Tensor, end: Tensor, positions: int) -> Tensor:
     """Return the share of each of a side's positions from ``start`` to ``end``, which are shares of the side.
 
     Shape: (...) -> (..., positions).

@@ -109,6 +109,34 @@ class EquivariantSplit(NamedTuple):
         return _compact_repr(self, values=("static_share",))
 
 
+class Calibration(NamedTuple):
+    """What :meth:`captum_diffcam.CalibratedMap.calibrate` returns for N examples, K windows.
+
+    Where the attribution has a list of layers, ``maps``, ``standard_error`` and ``residual`` are lists.
+    """
+
+    maps: Any
+    r"""(N, 1, \*positions), the calibrated map, in units of the score."""
+
+    standard_error: Any
+    r"""(N, 1, \*positions), the standard error of each position, as far as it comes from the measurements' noise."""
+
+    residual: Any
+    """(N, K), the measured falls minus the map's sums over the windows: how far the map was from the measurements."""
+
+    falls: Tensor
+    """(N, K), how far the score falls when each window is hidden."""
+
+    score: Tensor
+    """(N,), the score of the whole image."""
+
+    windows: Tensor
+    """(K, dimensions, 2), start and end of each window along each dimension, as shares of the side."""
+
+    def __repr__(self) -> str:
+        return _compact_repr(self, values=("score",))
+
+
 def _sum_of_maps(maps: Any, score: Tensor) -> Tensor:
     """Return the sum of the maps (N, ...), or of a tuple of them, as (N,) and on the device of the score."""
     tensors = maps if isinstance(maps, tuple) else (maps,)

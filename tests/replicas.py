@@ -128,3 +128,50 @@ def excess(maps: np.ndarray, occlusion_maps: np.ndarray) -> tuple[float, float]:
     without = [value([n for n in everyone if n != out]) for out in everyone]
     spread = sum((one - np.mean(without)) ** 2 for one in without)
     return value(everyone), math.sqrt((len(maps) - 1) / len(maps) * spread)
+
+
+def occlusion_falls(
+    net: Net,
+    x: Tensor,
+    targets: list[int],
+    rivals: list[list[int]],
+    windows: np.ndarray,
+    grid: tuple[int, int],
+    fill: object,
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far D (logsumexp) falls for each image and window, and what share of each position a window hides."""
+    net = copy.deepcopy(net).double()
+    height, width = x.shape[2:]
+    falls, covers = np.zeros((len(x), len(windows))), np.zeros((len(windows), grid[0] * grid[1]))
+    for k, ((top, bottom), (left, right)) in enumerate(windows):
+        rows = range(round(top * height), round(bottom * height))
+        columns = range(round(left * width), round(right * width))
+        for row in rows:
+            for column in columns:
+                # A pixel lies within one position: the image's size is a multiple of the grid's, or the share is split.
+                for i in range(grid[0]):
+                    for j in range(grid[1]):
+                        shares = [
+                            max(0.0, min((pixel + 1) / size, (cell + 1) / cells) - max(pixel / size, cell / cells))
+                            * cells
+                            for pixel, size, cell, cells in ((row, height, i, grid[0]), (column, width, j, grid[1]))
+                        ]
+                        covers[k, i * grid[1] + j] += shares[0] * shares[1]
+        for n, image in enumerate(x.double()):
+            hidden = image.clone()
+            color = image.mean(dim=(1, 2)) if isinstance(fill, str) else fill.double().reshape(3)
+            for row in rows:
+                for column in columns:
+                    hidden[:, row, column] = color
+            with torch.no_grad():
+                before, after = (net(each[None])[0].tolist() for each in (image, hidden))
+            falls[n, k] = score(before, targets[n], rivals[n], "logsumexp") - score(
+                after, targets[n], rivals[n], "logsumexp"
+            )
+    return falls, covers
+
+
+def calibrated(maps: np.ndarray, covers: np.ndarray, falls: np.ndarray, ridge: float) -> np.ndarray:
+    """M' = M + W^T (W W^T + ridge I)^-1 (f - W M), one map at a time."""
+    inverse = np.linalg.inv(covers @ covers.T + ridge * np.eye(len(covers)))
+    return np.stack([m + covers.T @ inverse @ (f - covers @ m) for m, f in zip(maps, falls, strict=True)])
