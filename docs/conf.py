@@ -46,6 +46,11 @@ pygments_dark_style = "github-dark"
 html_title = "captum_diffcam"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+html_logo = "_static/logo.svg"
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#b2182b", "color-brand-content": "#2166ac"},
+    "dark_css_variables": {"color-brand-primary": "#f4a582", "color-brand-content": "#92c5de"},
+}
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

@@ -88,9 +88,10 @@ def made_by(name: str) -> str:
     machine, folder = run["machine"], name.partition("/")[0]
     file = name.rpartition("/")[2]
     versions = ", ".join(f"{package} {run['versions'][package]}" for package in VERSIONS)
+    commit = f"; commit {run['commit']}" if run.get("commit") else ""
     return (
         f"\nMade by ``{run['command']}``, seed {run['seed']}, on {machine['device']} with {machine['cores']} cores\n"
         f"and {machine['torch_threads']} thread(s) of PyTorch, {machine['system']};\n"
-        f"{versions}.\n"
+        f"{versions}{commit}.\n"
         f"All numbers: :download:`{file}.json </../benchmarks/results/{folder}/{file}.json>`."
     )
