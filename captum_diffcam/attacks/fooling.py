@@ -228,7 +228,8 @@ def _logits_and_map_loss(
     if not isinstance(hoax, Tensor) or hoax.shape != shape or not hoax.isfinite().all():
         got = tuple(hoax.shape) if isinstance(hoax, Tensor) else type(hoax).__name__
         raise ValueError(f"`hoax` must be finite and have the layer's positions, {tuple(shape)}, got {got}.")
-    logits = recorded[0] if recorded else copied[0](images)
+    # A map leaves the statistics of batch normalisation as they were. In train mode another forward pass updates them.
+    logits = recorded[0] if recorded and not copied[0].training else copied[0](images)
     return logits, attack.loss(maps, clean_maps, hoax.detach().to(maps)).mean()
 
 
