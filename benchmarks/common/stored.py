@@ -23,7 +23,7 @@ import captum_diffcam
 from benchmarks.common.options import MODELS
 from benchmarks.common.reporting import versions
 
-_CODE_ELSEWHERE = ("audit/occlusion_attack.py", "attacks/reason.py")
+_CODE_ELSEWHERE = ("attacks/reason.py",)
 """Files outside of ``common`` that make models."""
 
 

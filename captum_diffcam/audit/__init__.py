@@ -1,7 +1,7 @@
 """The audit: do the maps of a model show what its predictions depend on?"""
 
-from captum_diffcam.audit.auditing import audit
-from captum_diffcam.audit.report import AuditReport
-from captum_diffcam.audit.statistics import EXCESS_LIMIT, Evidence
+from captum_diffcam.audit.auditing import audit, audit_maps
+from captum_diffcam.audit.report import AuditReport, MethodResult
+from captum_diffcam.audit.statistics import Estimate, Measures
 
-__all__ = ["EXCESS_LIMIT", "AuditReport", "Evidence", "audit"]
+__all__ = ["AuditReport", "Estimate", "Measures", "MethodResult", "audit", "audit_maps"]

@@ -1,10 +1,12 @@
-"""The audit: measure maps and occlusion maps of more and more images until the evidence allows a verdict."""
+"""The audit: measure maps and occlusion of more and more images until there is a verdict about each method."""
 
 from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
@@ -16,16 +18,24 @@ from torch import Tensor
 from torch.nn import Module
 from tqdm import tqdm
 
-from captum_diffcam._checks import as_count, as_index
-from captum_diffcam.attribution import Layer, LayerDiffGradCam
-from captum_diffcam.audit.occlusion import FILLS, random_window_occlusion
-from captum_diffcam.audit.report import MIN_IMAGES, AuditReport
-from captum_diffcam.audit.statistics import Evidence, evaluate_method
+from captum_diffcam._checks import as_index
+from captum_diffcam.attribution import Layer, LayerDiffGradCam, LayerDiffHiResCam
+from captum_diffcam.audit.occlusion import FILLS, Occlusions, random_window_occlusion
+from captum_diffcam.audit.report import (
+    LARGEST_CLASS,
+    MIN_CLASS_IMAGES,
+    MIN_CONFIDENCE,
+    MIN_IMAGES,
+    AuditReport,
+    MethodResult,
+)
+from captum_diffcam.audit.statistics import Measurements, class_agreement, largest_shifts, measure
 from captum_diffcam.contrast import contrast_mask
 from captum_diffcam.equivariant import shift_images
-from captum_diffcam.layers import SpatialLayer
+from captum_diffcam.layers import last_spatial_layer
 from captum_diffcam.logits import as_logits, check_several_classes, resolve_target
 from captum_diffcam.methods import CamMethod, as_methods, in_eval_mode, layer_of_model
+from captum_diffcam.metrics import pearson
 from captum_diffcam.score import explained_score
 
 DEFAULT_METHODS = (
@@ -36,73 +46,80 @@ DEFAULT_METHODS = (
 """The methods that :func:`audit` tests by default: Grad-CAM (an empty contrast set) and two contrastive maps. An attack
 on one of them often leaves another intact."""
 
+_TILINGS = 4
+"""Tilings of each image. Two halves of them give two occlusion maps, which show how reliable these are."""
 _MIN_CELLS = 4
 """The smallest number of positions for which correlations are computed."""
-_MAX_SHIFT = 2
-"""The largest shift of an image, in cells."""
+_UNIFORM = 0.98
+"""If the maps of HiResCAM correlate less with those of Grad-CAM, gradients differ between positions."""
 
 
 def audit(
     model: Module,
-    layer: Layer,
-    images: Tensor,
+    images: Any,
     *,
+    layer: Layer | None = None,
     target: int | Sequence[int] | Tensor | None = None,
     methods: CamMethod | Sequence[CamMethod] = DEFAULT_METHODS,
+    class_names: Sequence[str] | None = None,
     alpha: float = 0.05,
     fills: Sequence[str] = FILLS,
     seed: int | None = None,
     device: torch.device | str | None = None,
     batch_size: int = 32,
 ) -> AuditReport:
-    r"""Test whether the maps of a model are manipulated, without a clean model to compare with.
+    r"""Test whether the maps of a model show what its predictions depend on, for each of several methods.
 
-    Two tests are done for each of several methods. Neither asks how well a map agrees with occlusion, which differs
-    from one clean model to the next.
+    Random windows of each image are hidden, and the falls of the log-odds are compared with the maps:
 
-    *Excess: does the map show what its own prediction depends on, or a pattern that all images share?* An occlusion map
-    shows what a prediction depends on: how far the log-odds fall when random windows of the image are hidden. The
-    excess of a method is how similar its maps are to each other, minus what the occlusion maps account for
-    (:func:`~captum_diffcam.audit.statistics.excess`). It is near one for a hoax, and mostly about zero or below for a
-    clean model.
+    - *prediction*: does the map predict the measured falls, window by window? The *slope* says in which units;
+    - *agreement* of maps and occlusion maps, corrected for the noise of the latter;
+    - *registration*: does the map predict them better when it is shifted by up to two cells?
+    - *excess*: what the maps of different images have in common and predictions do not depend on;
+    - *deficit*: what predictions on different images depend on in common and maps do not show;
+    - *equivariance*: if the image is shifted by up to two cells, does the map move with it?
 
-    *Equivariance: does the map move with its image?* Each image is shifted by up to two cells. The map of a clean model
-    moves with it more than it stays (:func:`~captum_diffcam.audit.statistics.equivariance`).
+    The verdict about a method's maps is
 
-    The verdict is
+    - ``"supported"`` if its prediction is shown to be above 0.4, its agreement above 0.2 and no shift to gain more than
+      0.12, and if excess and deficit are shown to be below 0.35 and 0.5 and equivariance above -0.25. A prediction that
+      is shown to be above 0.6 makes up for the last three. No class of at least four images may be shown to disagree;
+    - ``"contradicted"`` if its agreement is shown to be below 0.4, and if its prediction is shown to be below 0.2, a
+      shift to gain more than 0.12, the excess to be above 0.35, or equivariance below zero. The last does not count if
+      most images are of one class;
+    - ``"undecided"`` otherwise, also if the occlusion map does not agree with itself or the model is hardly more
+      confident than a guess.
 
-    - ``"manipulated"`` if, for some method, the excess is shown to be above 0.3 or the equivariance below zero;
-    - ``"no sign of manipulation"`` if, for every method, the excess is shown to be below 0.3, the equivariance above
-      zero, and the agreement with the occlusion map of its own image higher than with those of other images;
-    - ``"undecided"`` otherwise, with the reason.
+    A contradiction has many causes: a manipulated model, or a method that does not fit the architecture, such as
+    Grad-CAM in front of a flattening. Support holds for images like these: :attr:`AuditReport.scope_text` names the
+    classes. It does not rule out a manipulation that passes all tests; see :doc:`/explanation/threat_model`.
 
-    The evidence is tested after 8, 16, 32 and so on images and after all of them. If it is then still undecided, twice
-    as many windows are hidden and it is tested a last time. The audit stops as soon as it can decide. The tests behind
-    each of the two verdicts have an error of at most ``alpha``, corrected for tests, methods and interim looks
-    (Bonferroni), if clean maps have an excess of at most 0.3 and move with their images. This limit was chosen on a few
-    models and is not proven; some batches of other models exceeded it by chance. With eight images the excess is
-    slightly underestimated.
-
-    "No sign" does not rule out a manipulation that passes all tests. An attacker who knows the audit can train a model
-    to pass it; see :doc:`/explanation/threat_model`. Untrained models are recognised only by their low confidence.
+    The evidence is tested after 16, 32, 64 and so on images, which are drawn in random order, and after all of them,
+    until each method has a verdict. Each of the two verdicts about a method errs with a probability of approximately
+    ``alpha`` at most for all methods and interim looks together (Bonferroni): p-values are of Student's t-test with
+    errors from the jackknife, which is exact for normally distributed values and many images only.
 
     Args:
         model: returns logits (N, C). It is run in eval mode and restored.
-        layer: the layer to audit, usually the last one with positions: a module of the model, its name, or a
-            :class:`SpatialLayer <captum_diffcam.layers.SpatialLayer>`, such as
-            :func:`~captum_diffcam.last_spatial_layer` returns.
-        images: ``(N, channels, *size)``, different images as the model expects them. At least 8; 32 are usually enough.
+        images: different images as the model expects them, at least 16; 32 to 64 are usually enough. A tensor
+            ``(N, channels, *size)``, a list of tensors ``(channels, *size)``, or a DataLoader of batches of images, or
+            of tuples that begin with them.
+        layer: the layer to audit: a module of the model, its name, or a
+            :class:`SpatialLayer <captum_diffcam.layers.SpatialLayer>`. None: the last one with positions, as
+            :func:`~captum_diffcam.last_spatial_layer` finds it.
         target: the class to explain, one for all or one per image. None: the model's predictions.
-        methods: the methods to audit, one or several. Include every method that you use. The default is Grad-CAM
-            (``LayerDiffGradCam`` with ``contrast=[]``), and DiffGradCAM with ``logsumexp`` and ``mean``.
+        methods: the methods to audit, one or several. The default is Grad-CAM (``LayerDiffGradCam`` with
+            ``contrast=[]``), and DiffGradCAM with ``logsumexp`` and ``mean``.
+        class_names: the names of the classes, for the report.
         alpha: the significance level of either verdict, between 0 and 0.5.
         fills: what windows are hidden behind: one or more of ``"mean"``, ``"blur"`` and ``"other"`` (other images).
-        seed: of windows, fills and shifts. None: a random seed, so that an attacker cannot know it. The report has it.
+        seed: of order, windows, fills and shifts. None: a random seed, so that an attacker cannot know it. The report
+            has it. The caller's random state does not matter and is not changed.
         device: where to run the model. None: where it is. The model is moved back afterwards.
         batch_size: the number of images per forward pass, at least 1.
 
     Returns:
-        AuditReport: the verdict and its evidence.
+        AuditReport: the verdict about each method, and its evidence.
 
     Raises:
         TypeError, ValueError, IndexError: an argument is none of the above. The message names it.
@@ -115,55 +132,139 @@ def audit(
         >>> _ = torch.manual_seed(0)
         >>> conv, pool = torch.nn.Conv2d(3, 8, 5, stride=4), torch.nn.AdaptiveAvgPool2d(1)
         >>> model = torch.nn.Sequential(conv, torch.nn.ReLU(), pool, torch.nn.Flatten(), torch.nn.Linear(8, 10)).eval()
-        >>> report = audit(model, model[1], torch.rand(4, 3, 32, 32), seed=0)
-        >>> report.occlusion_maps.shape, report.verdict, report.manipulated
-        (torch.Size([4, 7, 7]), 'undecided', False)
+        >>> report = audit(model, torch.rand(16, 3, 32, 32), seed=0)
+        >>> report.occlusion_maps.shape, report.verdict
+        (torch.Size([16, 7, 7]), 'undecided')
     """
-    audited_layer = layer_of_model(model, layer)
+    if not isinstance(model, Module):
+        raise TypeError(f"`model` must be a torch.nn.Module, got {type(model).__name__}. Without one, use audit_maps.")
+    images = _as_images(images)
+    audited_layer = None if layer is None else layer_of_model(model, layer)
     methods = as_methods(methods)
-    _check(images, methods, alpha, fills, batch_size)
-    seed = secrets.randbits(32) if seed is None else as_index("seed", seed, "None or an integer")
-    images = images.detach().cpu()
-    sizes = interim_sizes(len(images))
+    names = [str(method) for method in methods]
+    if len(set(names)) < len(names):
+        raise ValueError(f"`methods` must have different names, got {', '.join(names)}.")
+    settings = _Settings(target, class_names, alpha, fills, seed, batch_size).checked()
     with _on_device(model, device), in_eval_mode(model), torch.inference_mode(False):
-        run = _BatchedRun(model, batch_size)
-        logits = run(lambda batch: _logits(model, batch), images)
-        if logits.ndim != 2:
-            raise ValueError(f"`model` must return logits (N, C), got {tuple(logits.shape)} for {len(images)} images.")
-        classes = _classes(logits, target)
-        log_odds = explained_score(logits, classes, contrast_mask(None, logits, classes), "logsumexp").float()
-        log_odds_of_guess = -math.log(max(logits.shape[1] - 1, 1))
-        subject = _Subject(model, audited_layer, images, classes, log_odds)
-        with tqdm(total=len(images), desc="audit", unit="image", leave=False) as bar:
-            for data in _measurements(subject, methods, fills, sizes, torch.Generator().manual_seed(seed), run):
-                count = len(data.shifts)
-                bar.update(count - bar.n)
-                report = AuditReport(
-                    images=images[:count],
-                    target=classes[:count],
-                    occlusion_maps=data.occlusion_maps.mean(dim=0),
-                    maps=data.maps,
-                    evidence=_evidence(data, torch.Generator().manual_seed(seed)),
-                    confidence=(log_odds[:count] - log_odds_of_guess).median().item(),
-                    alpha=alpha,
-                    interim_looks=len(sizes) + 1,
-                    total_images=len(images),
-                    forwards_per_image=run.forwards / len(images),
-                    seed=seed,
-                )
-                # More windows do not help if there are too few images or the model is not confident.
-                if report.verdict != "undecided" or (count == len(images) and not report.decidable):
-                    break
+        where = next((tensor for tensor in _tensors(model) if tensor.is_floating_point()), torch.empty(0))
+
+        def to_model(batch: Tensor) -> Tensor:
+            return batch.to(where.device, where.dtype)
+
+        def predict(batch: Tensor) -> Tensor:
+            with torch.no_grad():
+                return as_logits(model(to_model(batch)))
+
+        if audited_layer is None:
+            audited_layer = last_spatial_layer(model, to_model(images[:1]))
+
+        def maps_of(method: CamMethod, batch: Tensor, classes: Tensor) -> Tensor:
+            return method.maps(model, audited_layer, to_model(batch), classes.to(where.device))
+
+        report = _audit(
+            predict, {str(method): partial(maps_of, method) for method in methods}, images, settings, "layer"
+        )
+        if any(result.verdict == "contradicted" for result in report.by_method.values()):
+            few, classes = report.images[:MIN_IMAGES], report.target[:MIN_IMAGES]
+            pair = [maps_of(CamMethod(kind), few, classes) for kind in (LayerDiffGradCam, LayerDiffHiResCam)]
+            object.__setattr__(report, "gradients_vary", pearson(*pair).mean().item() < _UNIFORM)
     return report
 
 
+def audit_maps(
+    predict: Callable[[Tensor], Any],
+    maps: Any,
+    images: Any,
+    *,
+    target: int | Sequence[int] | Tensor | None = None,
+    class_names: Sequence[str] | None = None,
+    alpha: float = 0.05,
+    fills: Sequence[str] = FILLS,
+    seed: int | None = None,
+    batch_size: int = 32,
+) -> AuditReport:
+    """Test maps from anywhere as :func:`audit` does, without a PyTorch model: of an API, TorchScript or ONNX.
+
+    Args:
+        predict: takes images ``(N, channels, *size)`` and returns logits or log-probabilities (N, C), as a tensor or
+            an array.
+        maps: what to test: a function ``(images, target) -> maps``, or maps ``(N, *positions)`` of the given images, or
+            a dict of these by name. Maps that are given as numbers have no equivariance, so they are supported only if
+            their prediction is shown to be above 0.6.
+        images: as for :func:`audit`.
+        target: as for :func:`audit`.
+        class_names: as for :func:`audit`.
+        alpha: as for :func:`audit`.
+        fills: as for :func:`audit`.
+        seed: as for :func:`audit`.
+        batch_size: as for :func:`audit`.
+
+    Returns:
+        AuditReport: as that of :func:`audit`.
+
+    Raises:
+        TypeError, ValueError, IndexError: an argument is none of the above. The message names it.
+
+    Example:
+        >>> import torch
+        >>> from captum_diffcam.audit import audit_maps
+        >>> def predict(images):
+        ...     return torch.stack([images[..., :4].mean((1, 2, 3)), images[..., 4:].mean((1, 2, 3))], 1)
+        >>> def maps(images, target):
+        ...     return images.mean(1)
+        >>> audit_maps(predict, maps, torch.rand(16, 3, 8, 8), seed=0).verdict
+        'undecided'
+    """
+    images = _as_images(images)
+    if not callable(predict):
+        raise TypeError(f"`predict` must be a function of images that returns logits, got {type(predict).__name__}.")
+    by_name = dict(maps) if isinstance(maps, Mapping) else {"maps": maps}
+    if not by_name:
+        raise ValueError("`maps` must be at least one function or tensor, got an empty dict.")
+    for name, its_maps in by_name.items():
+        if not callable(its_maps):
+            by_name[name] = torch.as_tensor(its_maps)
+            if len(by_name[name]) != len(images):
+                raise ValueError(f"`maps` must be one for each of {len(images)} images, got {len(by_name[name])}.")
+    settings = _Settings(target, class_names, alpha, fills, seed, batch_size).checked()
+    with torch.no_grad():
+        return _audit(lambda batch: as_logits(torch.as_tensor(predict(batch))), by_name, images, settings, "maps")
+
+
+class _Settings(NamedTuple):
+    """The arguments that both functions share."""
+
+    target: Any
+    class_names: Sequence[str] | None
+    alpha: float
+    fills: Sequence[str]
+    seed: int | None
+    batch_size: int
+
+    def checked(self) -> _Settings:
+        """Return the settings with a seed, after checking them."""
+        if not isinstance(self.alpha, Real) or not 0 < float(self.alpha) < 0.5:
+            raise ValueError(f"`alpha` must be a number between 0 and 0.5, got {self.alpha!r}.")
+        if isinstance(self.fills, str) or not self.fills or any(fill not in FILLS for fill in self.fills):
+            raise ValueError(
+                f"`fills` must be a list of {', '.join(map(repr, FILLS))}, at least one, got {self.fills!r}."
+            )
+        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise ValueError(f"`batch_size` must be an integer >= 1, got {self.batch_size!r}.")
+        if isinstance(self.class_names, str):
+            raise TypeError(f"`class_names` must be a list of names, got {self.class_names!r}.")
+        if self.seed is None:
+            return self._replace(seed=secrets.randbits(32))
+        return self._replace(seed=as_index("seed", self.seed, "None or an integer"))
+
+
 def interim_sizes(count: int) -> list[int]:
-    """Return the numbers of images after which the evidence is tested: 8, 16, 32 and so on, and all.
+    """Return the numbers of images after which the evidence is tested: 16, 32, 64 and so on, and all.
 
     Example:
         >>> from captum_diffcam.audit.auditing import interim_sizes
-        >>> interim_sizes(32), interim_sizes(40), interim_sizes(5)
-        ([8, 16, 32], [8, 16, 40], [5])
+        >>> interim_sizes(64), interim_sizes(40), interim_sizes(16)
+        ([16, 32, 64], [16, 40], [16])
     """
     sizes = []
     size = MIN_IMAGES
@@ -174,109 +275,190 @@ def interim_sizes(count: int) -> list[int]:
     return [*sizes, count]
 
 
-def _check(images: Any, methods: Sequence[CamMethod], alpha: Any, fills: Any, batch_size: Any) -> None:
-    if not isinstance(images, Tensor) or images.ndim < 3 or not len(images):
-        got = f"shape {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
-        raise ValueError(f"`images` must be a tensor (N, channels, *size) with at least one image, got {got}.")
-    if not images.is_floating_point():
-        raise TypeError(f"`images` must be floating-point numbers as the model expects them, got {images.dtype}.")
-    names = [str(method) for method in methods]
-    if len(set(names)) < len(names):
-        raise ValueError(f"`methods` must have different names, got {', '.join(names)}.")
-    if not isinstance(alpha, Real) or not 0 < float(alpha) < 0.5:
-        raise ValueError(f"`alpha` must be a number between 0 and 0.5, got {alpha!r}.")
-    if isinstance(fills, str) or not fills or any(fill not in FILLS for fill in fills):
-        raise ValueError(f"`fills` must be a list of {', '.join(map(repr, FILLS))}, at least one, got {fills!r}.")
-    as_count("batch_size", batch_size)
+class _Part(NamedTuple):
+    """What was measured of some images."""
 
-
-class AuditData(NamedTuple):
-    """What was measured of N images, on the CPU."""
-
-    maps: dict[str, Tensor]
-    """The maps of each method, ``(N, *positions)``."""
-    shifted_maps: dict[str, Tensor]
-    """The maps of the shifted images, ``(N, *positions)``."""
-    shifts: list[tuple[int, ...]]
-    """The shift of each image, in cells."""
-    occlusion_maps: Tensor
-    """Two of each image, ``(2, N, *positions)``."""
-
-    def joined(self, other: AuditData) -> AuditData:
-        """Return the data of both sets of images."""
-        return AuditData(
-            {name: torch.cat([maps, other.maps[name]]) for name, maps in self.maps.items()},
-            {name: torch.cat([maps, other.shifted_maps[name]]) for name, maps in self.shifted_maps.items()},
-            self.shifts + other.shifts,
-            torch.cat([self.occlusion_maps, other.occlusion_maps], dim=1),
-        )
-
-
-class _Subject(NamedTuple):
-    """What is audited: a model's maps and predictions on these images."""
-
-    model: Module
-    layer: Module | SpatialLayer
-    images: Tensor
     classes: Tensor
     log_odds: Tensor
+    guess: float
+    """The log-odds of a guess."""
+    occlusions: Occlusions
+    maps: dict[str, Tensor]
+    shifted_maps: dict[str, Tensor | None]
+    shifts: list[tuple[int, ...]]
 
 
-def _measurements(
-    subject: _Subject,
-    methods: Sequence[CamMethod],
-    fills: Sequence[str],
-    sizes: Sequence[int],
-    generator: torch.Generator,
-    run: _BatchedRun,
-) -> Iterator[AuditData]:
-    """Yield the data of the first ``sizes[0]``, ``sizes[1]``, ... images, and last with twice as many windows."""
-    model, layer, images, classes, log_odds = subject
-
-    def maps(some_images: Tensor, target: Tensor) -> dict[str, Tensor]:
-        return {str(method): run(partial(method.maps, model, layer), some_images, target) for method in methods}
-
-    def occlusion_maps(part: slice, grid: Sequence[int]) -> Tensor:
-        def score(occluded: Tensor, originals: Tensor) -> Tensor:
-            return run(partial(_log_odds, model), occluded, classes[part][originals])
-
-        pair = [
-            random_window_occlusion(
-                score,
-                images[part],
-                grid,
-                generator,
-                clean_scores=log_odds[part],
-                other_images=images,
-                fills=fills,
+def _audit(
+    predict: Callable[[Tensor], Tensor], maps: Mapping[str, Any], images: Tensor, settings: _Settings, source: str
+) -> AuditReport:
+    assert settings.seed is not None
+    generator = torch.Generator().manual_seed(settings.seed)
+    order = torch.randperm(len(images), generator=generator)
+    shuffled = images[order]
+    sizes = interim_sizes(len(images))
+    comparisons = len(maps) * len(sizes)
+    parts: list[_Part] = []
+    start = time.perf_counter()
+    with tqdm(total=len(images), desc="audit", unit="image", leave=False) as bar:
+        for first, last in pairwise([0, *sizes]):
+            parts.append(
+                _measure(predict, maps, shuffled, order[first:last], slice(first, last), settings, source, generator)
             )
-            for _ in range(2)
-        ]
-        return torch.stack(pair)
+            classes, log_odds = (torch.cat([getattr(part, name) for part in parts]) for name in ("classes", "log_odds"))
+            confident = (log_odds - parts[0].guess).median().item() >= MIN_CONFIDENCE
+            several = Counter(classes.tolist()).most_common(1)[0][1] <= LARGEST_CLASS * last
+            data = {name: _joined(parts, name) for name in maps}
+            results = {
+                name: _result(its, classes, settings.alpha, comparisons, several, confident)
+                for name, its in data.items()
+            }
+            bar.update(last - bar.n)
+            if all(result.verdict != "undecided" for result in results.values()):
+                break
+    seconds = time.perf_counter() - start
+    return AuditReport(
+        by_method=results,
+        images=shuffled[:last],
+        indices=order[:last],
+        target=classes,
+        occlusion_maps=next(iter(data.values())).occlusions.maps().mean(dim=1),
+        maps={name: its.maps for name, its in data.items()},
+        alpha=settings.alpha,
+        interim_looks=len(sizes),
+        total_images=len(images),
+        forward_passes=seconds / _time_of_forward(predict, shuffled[:last], settings.batch_size),
+        seed=settings.seed,
+        class_names=settings.class_names,
+    )
 
-    data: AuditData | None = None
-    for start, stop in pairwise([0, *sizes]):
-        part = slice(start, stop)
-        new_maps = maps(images[part], classes[part])
-        grid = _grid(new_maps, images)
-        shifts = [_draw_shift(grid, generator) for _ in range(start, stop)]
-        shifted = [shift_images(image[None], shift, grid) for image, shift in zip(images[part], shifts, strict=True)]
-        new = AuditData(new_maps, maps(torch.cat(shifted), classes[part]), shifts, occlusion_maps(part, grid))
-        data = new if data is None else data.joined(new)
-        yield data
-    if data is not None:
-        more = occlusion_maps(slice(0, len(images)), grid)
-        yield data._replace(occlusion_maps=(data.occlusion_maps + more) / 2)
 
+def _measure(
+    predict: Callable[[Tensor], Tensor],
+    maps: Mapping[str, Any],
+    shuffled: Tensor,
+    numbers: Tensor,
+    part: slice,
+    settings: _Settings,
+    source: str,
+    generator: torch.Generator,
+) -> _Part:
+    """Return the measurements of a part of the images, whose numbers in the caller's order are ``numbers``."""
+    images = shuffled[part]
 
-def _evidence(data: AuditData, generator: torch.Generator) -> dict[str, Evidence]:
-    return {
-        name: evaluate_method(maps, data.shifted_maps[name], data.occlusion_maps, data.shifts, generator)
-        for name, maps in data.maps.items()
+    def in_batches(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+        batches = zip(*(torch.split(tensor, settings.batch_size) for tensor in tensors), strict=True)
+        return torch.cat([function(*batch).detach().cpu() for batch in batches])
+
+    logits = in_batches(predict, images)
+    if logits.ndim != 2:
+        raise ValueError(f"`model` must return logits (N, C), got {tuple(logits.shape)} for {len(images)} images.")
+    check_several_classes(logits)
+    classes = _classes(logits, settings.target, numbers, len(shuffled))
+    log_odds = _log_odds(logits, classes)
+    its_maps = {
+        name: as_maps(in_batches(its, images, classes) if callable(its) else its[numbers], len(images))
+        for name, its in maps.items()
+    }
+    grid = _grid(its_maps, images, source)
+    shifts = [_draw_shift(grid, generator) for _ in images]
+    shifted = torch.cat([shift_images(image[None], by, grid) for image, by in zip(images, shifts, strict=True)])
+    shifted_maps = {
+        name: as_maps(in_batches(its, shifted, classes), len(images)) if callable(its) else None
+        for name, its in maps.items()
     }
 
+    def score(occluded: Tensor, originals: Tensor) -> Tensor:
+        return _log_odds(in_batches(predict, occluded), classes[originals])
 
-def _grid(maps: dict[str, Tensor], images: Tensor) -> tuple[int, ...]:
+    occlusions = random_window_occlusion(
+        score,
+        images,
+        grid,
+        generator,
+        tilings=_TILINGS,
+        clean_scores=log_odds,
+        other_images=shuffled,
+        fills=settings.fills,
+    )
+    guess = -math.log(max(logits.shape[1] - 1, 1))
+    return _Part(classes, log_odds, guess, occlusions, its_maps, shifted_maps, shifts)
+
+
+def _joined(parts: Sequence[_Part], name: str) -> Measurements:
+    """Return the measurements of all parts for one method."""
+    shifted = [part.shifted_maps[name] for part in parts]
+    return Measurements(
+        torch.cat([part.maps[name] for part in parts]),
+        None if any(its is None for its in shifted) else torch.cat([its for its in shifted if its is not None]),
+        [by for part in parts for by in part.shifts],
+        Occlusions(*(torch.cat(tensors) for tensors in zip(*(part.occlusions for part in parts), strict=True))),
+    )
+
+
+def _result(
+    data: Measurements, classes: Tensor, alpha: float, comparisons: int, several: bool, confident: bool
+) -> MethodResult:
+    finite = data.maps.isfinite().all() and (data.shifted_maps is None or data.shifted_maps.isfinite().all())
+    measures = measure(data) if finite else None
+    by_class = {}
+    if measures is not None:
+        of_images = measures.agreement_of_images
+        counts = Counter(classes.tolist())
+        by_class = {
+            number: class_agreement(of_images[classes == number])
+            for number, count in sorted(counts.items())
+            if count >= MIN_CLASS_IMAGES
+        }
+    return MethodResult(measures, by_class, alpha, comparisons, several, confident)
+
+
+def _time_of_forward(predict: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> float:
+    """Return the time of one forward pass of the images, in seconds."""
+    start = time.perf_counter()
+    for batch in torch.split(images, batch_size):
+        predict(batch)
+    return max(time.perf_counter() - start, 1e-9)
+
+
+def _as_images(images: Any) -> Tensor:
+    """Return the images as one tensor on the CPU, after checking it."""
+    if isinstance(images, Tensor):
+        tensor = images.detach().cpu()
+    elif isinstance(images, (str, bytes, Mapping)) or not hasattr(images, "__iter__"):
+        raise TypeError(f"`images` must be a tensor, a list of tensors or a DataLoader, got {type(images).__name__}.")
+    else:
+        loaded = []
+        for item in images:
+            batch = item[0] if isinstance(item, (tuple, list)) and len(item) else item
+            if not isinstance(batch, Tensor):
+                raise TypeError(f"`images` must hold tensors, got {type(batch).__name__}. Preprocess them first.")
+            loaded.append(batch.detach().cpu())
+        # A list has single images, a DataLoader batches of them.
+        if loaded and isinstance(images, (list, tuple)):
+            loaded = [image[None] for image in loaded]
+        if len({batch.shape[1:] for batch in loaded}) > 1:
+            raise ValueError("`images` must have the same shape, got several. Resize them first.")
+        tensor = torch.cat(loaded) if loaded else torch.empty(0, 1, 1)
+    if tensor.ndim < 3:
+        raise ValueError(f"`images` must have shape (N, channels, *size), got {tuple(tensor.shape)}.")
+    if not tensor.is_floating_point():
+        raise TypeError(f"`images` must be floating-point numbers as the model expects them, got {tensor.dtype}.")
+    if len(tensor) < MIN_IMAGES:
+        raise ValueError(f"`images` must be at least {MIN_IMAGES}, got {len(tensor)}. 32 to 64 are usually enough.")
+    return tensor
+
+
+def as_maps(maps: Any, count: int) -> Tensor:
+    """Return maps ``(N, *positions)`` in float32 on the CPU, without a channel dimension of one."""
+    tensor = torch.as_tensor(maps).detach().cpu().float()
+    if tensor.ndim == 4 and tensor.shape[1] == 1:
+        tensor = tensor[:, 0]
+    if tensor.ndim < 2 or len(tensor) != count:
+        raise ValueError(f"`maps` must be one (N, *positions) for each of {count} images, got {tuple(tensor.shape)}.")
+    return tensor
+
+
+def _grid(maps: Mapping[str, Tensor], images: Tensor, source: str) -> tuple[int, ...]:
     """Return the positions of the maps after checking that they are the same for all methods and fit the images."""
     grids = {name: tuple(its_maps.shape[1:]) for name, its_maps in maps.items()}
     grid = next(iter(grids.values()))
@@ -284,11 +466,11 @@ def _grid(maps: dict[str, Tensor], images: Tensor) -> tuple[int, ...]:
         raise ValueError(f"`methods` must have the same positions, got {grids}.")
     if math.prod(grid) < _MIN_CELLS:
         raise ValueError(
-            f"`layer` must have at least {_MIN_CELLS} positions, got {math.prod(grid)}. Choose an earlier layer."
+            f"`{source}` must have at least {_MIN_CELLS} positions, got {math.prod(grid)}. Choose an earlier layer."
         )
     if len(grid) != images.ndim - 2:
         raise ValueError(
-            f"`layer` must have as many dimensions as the images, whose size is {tuple(images.shape[2:])}, got "
+            f"`{source}` must have as many dimensions as the images, whose size is {tuple(images.shape[2:])}, got "
             f"positions {grid}. Set a layout, or choose another layer."
         )
     return grid
@@ -296,52 +478,26 @@ def _grid(maps: dict[str, Tensor], images: Tensor) -> tuple[int, ...]:
 
 def _draw_shift(grid: Sequence[int], generator: torch.Generator) -> tuple[int, ...]:
     """Return a random shift of up to two cells and less than half of the grid, the largest along some dimension."""
-    largest = [min(_MAX_SHIFT, (cells - 1) // 2) for cells in grid]
+    largest = largest_shifts(grid)
     while True:
         shift = tuple(int(torch.randint(-n, n + 1, (1,), generator=generator)) for n in largest)
         if max(map(abs, shift)) == max(largest):
             return shift
 
 
-def _classes(logits: Tensor, target: Any) -> Tensor:
+def _classes(logits: Tensor, target: Any, numbers: Tensor, total: int) -> Tensor:
+    """Return the class to explain of each image, whose numbers in the caller's order are given."""
     if target is None:
         target = logits.argmax(dim=1)
-    elif isinstance(target, Sequence):
-        target = list(target)
+    elif isinstance(target, (Sequence, Tensor)) and not (isinstance(target, Tensor) and target.ndim == 0):
+        if len(target) != total:
+            raise ValueError(f"`target` must be one class for each of {total} images, got {len(target)}.")
+        target = torch.as_tensor(target).cpu()[numbers]
     return resolve_target(logits, target)[1]
 
 
-def _logits(model: Module, images: Tensor) -> Tensor:
-    with torch.no_grad():
-        logits = as_logits(model(images))
-    check_several_classes(logits)
-    return logits
-
-
-def _log_odds(model: Module, images: Tensor, classes: Tensor) -> Tensor:
-    logits = _logits(model, images)
-    return explained_score(logits, classes, contrast_mask(None, logits, classes), "logsumexp")
-
-
-class _BatchedRun:
-    """Runs functions on batches, with inputs in the precision and on the device of the model; counts the examples."""
-
-    def __init__(self, model: Module, batch_size: int) -> None:
-        floating = (tensor for tensor in _tensors(model) if tensor.is_floating_point())
-        like = next(floating, torch.empty(0))
-        self.device, self.dtype, self.batch_size = like.device, like.dtype, batch_size
-        self.forwards = 0
-
-    def __call__(self, function: Callable[..., Tensor], images: Tensor, *others: Tensor) -> Tensor:
-        """Return ``function(images, *others)`` on the CPU. Dimension 0 is that of examples."""
-        results = []
-        for batch, *its_others in zip(
-            *(torch.split(tensor, self.batch_size) for tensor in (images, *others)), strict=True
-        ):
-            result = function(batch.to(self.device, self.dtype), *(other.to(self.device) for other in its_others))
-            results.append(result.cpu())
-        self.forwards += len(images)
-        return torch.cat(results)
+def _log_odds(logits: Tensor, classes: Tensor) -> Tensor:
+    return explained_score(logits, classes, contrast_mask(None, logits, classes), "logsumexp").float()
 
 
 def _tensors(model: Module) -> Iterator[Tensor]:

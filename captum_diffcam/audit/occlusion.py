@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -25,60 +24,88 @@ _BLURRED_SIDE = 4
 """A blurred image is reduced to this many pixels along each dimension and enlarged again."""
 
 
+class Occlusions(NamedTuple):
+    """What was hidden of N images, in T tilings of K windows each, and how far the score fell."""
+
+    covers: Tensor
+    """The share of each cell that a window hides, ``(N, T, K, *grid)``. Those of one tiling sum to one."""
+    falls: Tensor
+    """How far the score fell, (N, T, K), in its units."""
+
+    def per_cell(self) -> Tensor:
+        """Return the falls per hidden cell, (N, T, K)."""
+        return self.falls / self.covers.flatten(3).sum(dim=3)
+
+    def maps(self) -> Tensor:
+        """Return the occlusion map of each tiling, ``(N, T, *grid)``, in units of the score for each cell."""
+        return paint(self.per_cell(), self.covers)
+
+
+def paint(values: Tensor, covers: Tensor) -> Tensor:
+    """Return maps in which each cell has the values of the windows that hide it, by the shares they hide.
+
+    Shapes: values (N, T, K), covers ``(N, T, K, *grid)`` -> ``(N, T, *grid)``.
+    """
+    painted = torch.einsum("ntk,ntkc->ntc", values, covers.flatten(3))
+    return painted.reshape(*covers.shape[:2], *covers.shape[3:])
+
+
 def random_window_occlusion(
     score: Score,
     images: Tensor,
     grid: Sequence[int],
     generator: torch.Generator,
     *,
+    tilings: int,
     clean_scores: Tensor,
     other_images: Tensor,
     fills: Sequence[str] = FILLS,
-) -> Tensor:
-    r"""Return an occlusion map of each image: how much the score falls when a part of the image is hidden.
+) -> Occlusions:
+    """Hide random windows of each image behind random fills, and return how far the score falls.
 
-    Each image is divided into windows of random sizes: two along one dimension and three along the other, none shorter
-    than a third of another. Each window is hidden once, behind a random fill. A pixel gets
-
-    .. math:: \frac{D(x) - D(x \text{ with the window hidden})}{\text{cells in the window}}
-
-    of its window, and a cell the mean over its pixels. Every image has its own windows and fills.
+    A tiling divides an image into windows of random sizes: two along one dimension and three along the other, none
+    shorter than a third of another. Each window is hidden once. Every image has its own tilings and fills, so nobody
+    can train a model on them in advance.
 
     Args:
         score: the function to explain.
         images: ``(N, channels, *size)``.
         grid: the number of cells along each dimension of ``size``.
         generator: of windows and fills, on the CPU.
+        tilings: the number of tilings of each image.
         clean_scores: the scores of the unoccluded images, (N,).
         other_images: the images for the fill ``"other"``, ``(M, channels, *size)``.
         fills: one or more of ``"mean"``, ``"blur"`` and ``"other"``. ``"other"`` flips a random image along random
             dimensions and shifts it circularly by random distances.
 
     Returns:
-        ``(N, *grid)``, in units of the score. A window whose score is not finite counts as no fall.
+        Occlusions: on the CPU. A window whose score is not finite counts as no fall.
 
     Source: occlusion is from M. Zeiler, R. Fergus, arXiv:1311.2901; the random windows are ours.
     """
     size = images.shape[2:]
-    cells_per_pixel = math.prod(grid) / math.prod(size)
-    maps = []
+    all_covers, all_falls = [], []
     for indices in torch.split(torch.arange(len(images)), _CHUNK):
-        windows = [_random_windows(size, generator) for _ in indices]
-        occluded = [
-            _occlude(images[index], window, other_images, fills, generator)
-            for index, its_windows in zip(indices.tolist(), windows, strict=True)
-            for window in its_windows
-        ]
-        originals = indices.repeat_interleave(torch.tensor([len(its_windows) for its_windows in windows]))
+        occluded, covers = [], []
+        for index in indices.tolist():
+            for _ in range(tilings):
+                windows = _random_windows(size, generator)
+                covers.append(torch.stack([_cover(window, size, grid) for window in windows]))
+                occluded += [_occlude(images[index], window, other_images, fills, generator) for window in windows]
+        per_image = len(occluded) // len(indices)
+        originals = indices.repeat_interleave(per_image)
         falls = clean_scores[originals] - score(torch.stack(occluded), originals)
         # The log-odds are infinite where the model is certain or rules a class out.
-        remaining = iter(falls.float().nan_to_num(0, 0, 0))
-        for its_windows in windows:
-            per_cell = torch.zeros(size)
-            for window in its_windows:
-                per_cell[window] = next(remaining) / (per_cell[window].numel() * cells_per_pixel)
-            maps.append(interpolate(per_cell[None, None], tuple(grid), mode="area")[0, 0])
-    return torch.stack(maps)
+        all_falls.append(falls.float().nan_to_num(0, 0, 0).reshape(len(indices), tilings, -1))
+        all_covers.append(torch.stack(covers).reshape(len(indices), tilings, -1, *grid))
+    return Occlusions(torch.cat(all_covers), torch.cat(all_falls))
+
+
+def _cover(window: tuple[slice, ...], size: Sequence[int], grid: Sequence[int]) -> Tensor:
+    """Return the share of each cell that the window hides. Shape: grid."""
+    hidden = torch.zeros(tuple(size))
+    hidden[window] = 1
+    return interpolate(hidden[None, None], tuple(grid), mode="area")[0, 0]
 
 
 def _random_windows(size: Sequence[int], generator: torch.Generator) -> list[tuple[slice, ...]]:
@@ -89,7 +116,10 @@ def _random_windows(size: Sequence[int], generator: torch.Generator) -> list[tup
     for length, count in zip(size, (counts[i] for i in order), strict=True):
         shares = 0.5 + torch.rand(min(count, length), generator=generator)
         ends = [0, *(shares.cumsum(0) / shares.sum() * length).round().int().tolist()]
-        intervals = [slice(start, end) for start, end in pairwise(ends) if start < end]
+        # Rounding must not close a window, because all tilings have as many.
+        ends = [max(end, index) for index, end in enumerate(ends)]
+        ends = [min(end, length - len(shares) + index) for index, end in enumerate(ends)]
+        intervals = [slice(start, end) for start, end in pairwise(ends)]
         windows = [(*window, interval) for window in windows for interval in intervals]
     return windows
 

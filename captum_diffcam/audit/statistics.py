@@ -1,209 +1,313 @@
-"""The tests of the audit: what maps and occlusion maps of many images show, with standard errors and p-values."""
+"""The measures of the audit: what maps and falls of the log-odds say about each other, with standard errors."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import torch
 from scipy import stats
 from torch import Tensor
 
-EXCESS_LIMIT = 0.3
-"""The highest excess of a clean map. It is midway between the highest of clean models and the lowest of manipulated
-models that should be detected, among models that are not used for any published figure (glyphs and Fashion-MNIST of
-seed 100, EfficientNet-Lite2)."""
+from captum_diffcam.audit.occlusion import Occlusions, paint
 
+MAX_SHIFT = 2
+"""The largest shift of images and maps, in cells."""
 _CONSTANT = 1e-5
 """Below this share of its largest value, a map's variation is rounding."""
 _MIN_RELIABILITY = 0.01
 """A lower reliability is replaced by this one where it is divided by."""
-_MIN_RELIABILITY_ERRORS = 2.0
-"""Occlusion maps are reliable if their reliability is this many standard errors above zero."""
-_MIN_IMAGES = 3
 _MIN_COMMON_CELLS = 4
-_PERMUTATIONS = 2000
+_GROUPS = 40
+"""The most parts of the images that the jackknife leaves out in turn."""
 
 
-class Excess(NamedTuple):
-    """The result of :func:`excess`, with standard errors."""
+class Estimate(NamedTuple):
+    """A mean over images with its standard error. NaN: it was not measured.
+
+    Example:
+        >>> from captum_diffcam.audit.statistics import Estimate
+        >>> estimate = Estimate(0.5, 0.1, 31)
+        >>> estimate.p_above(0.2) < 0.01 < estimate.p_below(0.2)
+        True
+    """
 
     value: float
-    """``common - shared - own``"""
-    common: float
-    """How similar a map is to the maps of the other images."""
-    shared: float
-    """How far the prediction depends on what the maps of the other images show."""
-    own: float
-    """How much better a map agrees with the occlusion map of its own image than with those of other images."""
-    reliability: float
+    error: float
+    degrees: int
+    """Degrees of freedom of the error."""
+
+    def p_above(self, limit: float) -> float:
+        """Return the one-sided p-value of "the true value is above the limit", approximately: by Student's t."""
+        difference = self.value - limit
+        if self.error == 0:  # the same value for every image
+            return 0.5 if difference == 0 else float(difference < 0)
+        return float(stats.t.sf(difference / self.error, self.degrees))
+
+    def p_below(self, limit: float) -> float:
+        """Return the one-sided p-value of "the true value is below the limit", approximately: by Student's t."""
+        return 1 - self.p_above(limit)
+
+
+_UNKNOWN = Estimate(math.nan, math.nan, 0)
+
+
+class Measurements(NamedTuple):
+    """What was measured of N images for one method, on the CPU."""
+
+    maps: Tensor
+    """``(N, *grid)``."""
+    shifted_maps: Tensor | None
+    """The maps of the shifted images, ``(N, *grid)``; None if there are none."""
+    shifts: Sequence[tuple[int, ...]]
+    """The shift of each image, in cells."""
+    occlusions: Occlusions
+    """What was hidden, and how far the log-odds fell."""
+
+    def take(self, indices: Sequence[int]) -> Measurements:
+        """Return those of some images."""
+        return Measurements(
+            self.maps[indices],
+            None if self.shifted_maps is None else self.shifted_maps[indices],
+            [self.shifts[index] for index in indices],
+            Occlusions(*(tensor[indices] for tensor in self.occlusions)),
+        )
+
+
+class Measures(NamedTuple):
+    """How a method's maps relate to what predictions depend on: means over images, with jackknife errors."""
+
+    agreement: Estimate
+    """Correlation of maps with occlusion maps, corrected for the noise of the occlusion maps."""
+    prediction: Estimate
+    """Correlation of the falls that the map predicts with those that were measured, corrected for noise and for the
+    size of the windows; see :func:`corrected_prediction`."""
+    slope: Estimate
+    """Measured falls over predicted falls, in nats per nat: 1 for a map in nats that is right."""
+    excess: Estimate
+    """What maps of different images have in common and predictions do not depend on; see :func:`shared_parts`."""
+    deficit: Estimate
+    """What predictions on different images depend on in common and maps do not show; see :func:`shared_parts`."""
+    gains: dict[tuple[int, ...], Estimate]
+    """How much higher the prediction is if the map is shifted by so many cells."""
+    equivariance: Estimate
+    """How much better maps of shifted images agree with the shifted map than with the unshifted one, from -2 to 2."""
+    reliability: Estimate
     """Correlation of two occlusion maps of the same image."""
-    value_error: float
-    own_error: float
-    reliability_error: float
-
-
-class Evidence(NamedTuple):
-    """Test results for one attribution method. A small ``p_x`` supports conclusion ``x``. NaN: not tested.
-
-    Example:
-        >>> import torch
-        >>> from captum_diffcam.audit.statistics import evaluate_method
-        >>> maps, generator = torch.rand(12, 7, 7), torch.Generator().manual_seed(0)
-        >>> shifted = maps.roll((1, 2), (1, 2))
-        >>> evidence = evaluate_method(maps, shifted, maps.expand(2, -1, -1, -1), [(1, 2)] * 12, generator)
-        >>> evidence.p_equivariant < 0.01 < evidence.p_static
-        True
-    """
-
-    excess: Excess
-    """The similarity of maps to each other that predictions do not explain; see
-    :func:`~captum_diffcam.audit.statistics.excess`."""
-    equivariance: float
-    """How much better maps of shifted images agree with the shifted map than with the unshifted one, from -2 to 2; see
-    :func:`~captum_diffcam.audit.statistics.equivariance`."""
-    equivariance_error: float
-    """The standard error of the equivariance."""
-    images: int
-    """The number of images."""
-    p_excessive: float
-    """The excess is above :data:`~captum_diffcam.audit.EXCESS_LIMIT`."""
-    p_static: float
-    """The equivariance is below zero: the map stays where it is when the image is shifted."""
-    p_not_excessive: float
-    """The excess is below :data:`~captum_diffcam.audit.EXCESS_LIMIT`."""
-    p_equivariant: float
-    """The equivariance is above zero: the map moves with the image."""
-    p_own_image: float
-    """The map agrees better with the occlusion map of its own image than with those of other images."""
+    agreement_of_images: Tensor
+    """The agreement of each image, (N,)."""
 
     @property
-    def occlusion_is_reliable(self) -> bool:
-        """Whether two occlusion maps of the same image agree, so that maps can be compared with them."""
-        return self.excess.reliability > _MIN_RELIABILITY_ERRORS * self.excess.reliability_error
+    def estimates(self) -> dict[str, Estimate]:
+        """The measures by name."""
+        names = ("agreement", "prediction", "slope", "excess", "deficit", "registration", "equivariance", "reliability")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def best_shift(self) -> tuple[int, ...]:
+        """The shift with the largest gain."""
+        return max(self.gains, key=lambda shift: self.gains[shift].value)
+
+    @property
+    def registration(self) -> Estimate:
+        """The gain of the best shift."""
+        return self.gains[self.best_shift]
 
 
-def evaluate_method(
-    maps: Tensor,
-    shifted_maps: Tensor,
-    occlusion_maps: Tensor,
-    shifts: Sequence[tuple[int, ...]],
-    generator: torch.Generator,
-) -> Evidence:
-    """Return the evidence from N images for one method.
-
-    Args:
-        maps: ``(N, *positions)``.
-        shifted_maps: the maps of the shifted images, ``(N, *positions)``.
-        occlusion_maps: two of each image, ``(2, N, *positions)``.
-        shifts: the shift of each image, in cells.
-        generator: of the permutations.
+def measure(data: Measurements) -> Measures:
+    """Return the measures of N images for one method, at least three.
 
     Returns:
-        Evidence: with NaN if there are fewer than three images or a map is not finite. Without the tests that need
-        occlusion maps if these are not reliable.
+        Measures: with a standard error from the jackknife, which leaves out up to 40 parts of the images in turn.
     """
-    count, nan = len(maps), math.nan
-    if count < _MIN_IMAGES or not maps.isfinite().all() or not shifted_maps.isfinite().all():
-        return Evidence(Excess(*[nan] * 8), nan, nan, count, *[nan] * 5)
-    measured = excess(maps, occlusion_maps)
-    moves = equivariance(shifted_maps, maps, shifts)
-    mean, error = moves.mean().item(), moves.std().item() / math.sqrt(count)
-    evidence = Evidence(
-        measured,
-        mean,
-        error,
-        count,
-        nan,
-        _p_above_zero(-mean, error, count),
-        nan,
-        _p_above_zero(mean, error, count),
-        nan,
+    units = unit_maps(data.maps)
+    tilings = data.occlusions.maps()
+    halves = [unit_maps(tilings[:, half::2].mean(dim=1)) for half in (0, 1)]
+    predicted = window_means(data.maps, data.occlusions.covers)
+    painted = paint(predicted, data.occlusions.covers)
+    seen = [unit_maps(painted[:, half::2].mean(dim=1)) for half in (0, 1)]
+    pairs = {
+        # A map through the windows of one half, against the falls of the other.
+        "crossed": ((seen[0] * halves[1]).sum(dim=1) + (seen[1] * halves[0]).sum(dim=1)) / 2,
+        "occlusions": (halves[0] * halves[1]).sum(dim=1),
+        "maps": (seen[0] * seen[1]).sum(dim=1),
+    }
+    both = unit_maps(halves[0] + halves[1])
+    agreeing = (units * both).sum(dim=1)
+    similarity = {"maps": units @ units.T, "across": both @ units.T, "occlusions": both @ both.T}
+    per_cell = data.occlusions.per_cell()
+    correlations = window_correlations(predicted, per_cell)
+    shifts = _shifts(data.maps.shape[1:])
+    gains = torch.stack(
+        [
+            window_correlations(*_shifted_windows(data.maps, data.occlusions, shift)) - correlations
+            if any(shift)
+            else torch.zeros_like(correlations)
+            for shift in shifts
+        ],
+        dim=1,
     )
-    if not evidence.occlusion_is_reliable:
-        return evidence
-    above_limit = measured.value - EXCESS_LIMIT
-    return evidence._replace(
-        p_excessive=_p_above_zero(above_limit, measured.value_error, count),
-        p_not_excessive=_p_above_zero(-above_limit, measured.value_error, count),
-        p_own_image=permutation_p(maps, occlusion_maps, generator),
+    areas = data.occlusions.covers.flatten(3).sum(dim=3)
+    products = ((predicted * data.occlusions.falls * areas).sum(dim=(1, 2)), ((predicted * areas) ** 2).sum(dim=(1, 2)))
+    moves = torch.full_like(correlations, math.nan)
+    if data.shifted_maps is not None:
+        moves = equivariance(data.shifted_maps, data.maps, data.shifts)
+
+    def estimates(kept: Tensor) -> Tensor:
+        part = {name: values[kept] for name, values in pairs.items()}
+        square = {name: values[kept][:, kept] for name, values in similarity.items()}
+        excess, deficit = shared_parts(square["maps"], square["across"], square["occlusions"], part["occlusions"])
+        slope = products[0][kept].sum() / products[1][kept].sum().clamp(min=1e-30)
+        alone = [
+            agreeing[kept].mean() / attenuation(part["occlusions"]),
+            corrected_prediction(part["crossed"], part["occlusions"], part["maps"]),
+            *(slope, excess, deficit, moves[kept].mean(), part["occlusions"].mean()),
+        ]
+        return torch.cat([torch.stack(alone), gains[kept].mean(dim=0)])
+
+    found = jackknife(estimates, len(data.maps))
+    agreement, prediction, slope, excess, deficit, moving, reliability, *of_shifts = found
+    return Measures(
+        agreement,
+        prediction,
+        slope,
+        excess,
+        deficit,
+        {shift: gain for shift, gain in zip(shifts, of_shifts, strict=True) if any(shift)},
+        moving if data.shifted_maps is not None else _UNKNOWN,
+        reliability,
+        agreeing / attenuation(pairs["occlusions"]),
     )
 
 
-def _p_above_zero(mean: float, error: float, count: int) -> float:
-    """Return the one-sided p-value of Student's t-test that a mean of ``count`` values is above zero."""
-    if error == 0:  # the same value for every image
-        return 0.5 if mean == 0 else float(mean < 0)
-    return float(stats.t.sf(mean / error, count - 1))
+def class_agreement(of_images: Tensor) -> Estimate:
+    """Return the mean agreement of the images of one class, with the standard error of the mean."""
+    count = len(of_images)
+    return Estimate(of_images.mean().item(), of_images.std().item() / math.sqrt(count), count - 1)
 
 
-def excess(maps: Tensor, occlusion_maps: Tensor) -> Excess:
-    r"""Return how similar maps are to each other beyond what predictions have in common.
+def jackknife(statistics: Callable[[Tensor], Tensor], count: int) -> list[Estimate]:
+    """Return statistics of ``count`` images with standard errors, leaving out up to 40 parts of the images in turn.
 
-    Let :math:`m_n` be the maps and :math:`w_n` the occlusion maps, centred and of unit length, :math:`r_n` the
-    direction of the sum of all other maps, and :math:`\rho` the reliability, the correlation of two occlusion maps of
-    the same image. Then
+    ``statistics`` takes the indices of images and returns (S,).
+
+    Source: M. Quenouille, 1949; J. Tukey, 1958.
+    """
+    groups = min(count, _GROUPS)
+    indices = torch.arange(count)
+    values = statistics(indices)
+    without = torch.stack([statistics(indices[indices % groups != group]) for group in range(groups)])
+    errors = ((groups - 1) * without.var(dim=0, correction=0)).sqrt()
+    return [Estimate(*pair, groups - 1) for pair in zip(values.tolist(), errors.tolist(), strict=True)]
+
+
+def corrected_prediction(crossed: Tensor, occlusions: Tensor, maps: Tensor) -> Tensor:
+    r"""Return the correlation of predicted with measured falls, corrected for noise and for the size of the windows.
+
+    Both are seen through windows. With :math:`w` and :math:`w'` the occlusion maps by two halves of the windows, and
+    :math:`m` and :math:`m'` the map as the same windows show it, the prediction is
+
+    .. math:: \frac{\langle m, w' \rangle + \langle m', w \rangle}
+                   {2 \sqrt{\langle w, w' \rangle \, \langle m, m' \rangle}},
+
+    each product a correlation and a mean over images. It is one for a map that is proportional to the falls, however
+    noisy these are (C. Spearman, 1904).
+
+    Shapes: (N,), (N,), (N,) -> ().
+    """
+    reliability = occlusions.mean().clamp(min=_MIN_RELIABILITY) * maps.mean().clamp(min=_MIN_RELIABILITY)
+    return crossed.mean() / reliability.sqrt()
+
+
+def attenuation(reliabilities: Tensor) -> Tensor:
+    """Return the factor by which noise lowers correlations with the mean of two halves of the occlusion maps.
+
+    It is the root of the reliability of the mean (C. Spearman, W. Brown, 1910). ``reliabilities`` (N,) are the
+    correlations of the two halves.
+    """
+    half = reliabilities.mean().clamp(min=_MIN_RELIABILITY)
+    return (2 * half / (1 + half)).sqrt()
+
+
+def shared_parts(maps: Tensor, across: Tensor, occlusions: Tensor, reliabilities: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return the excess and the deficit: what maps of different images have in common, and predictions have not.
+
+    Let :math:`m_n` be the maps and :math:`w_n` the occlusion maps, centred and of unit length, :math:`r_n` and
+    :math:`s_n` the directions of the sums of all other maps and of all other occlusion maps, and :math:`\rho` the
+    reliability of the occlusion maps. Then
 
     .. math::
-        \text{common} = \langle m_n, r_n \rangle, \quad
-        \text{shared} = \frac{\langle w_n, r_n \rangle}{\sqrt\rho}, \quad
-        \text{own} = \frac{\langle m_n, w_n \rangle - \langle m_j, w_n \rangle}{\sqrt\rho},
+        \text{excess} = \langle m_n, r_n \rangle
+            - \frac{\langle w_n, r_n \rangle + \langle m_n - m_j, w_n \rangle}{\sqrt\rho}, \qquad
+        \text{deficit} = \frac{\langle w_n, s_n \rangle}{\sqrt\rho} - \langle m_n, s_n \rangle,
 
-    as means over images n and over other images j. The excess is common - shared - own. A hoax that is the same on
-    every image has an excess near one. A map that shows what predictions depend on has an excess below zero.
-
-    Division by :math:`\sqrt\rho` corrects for the noise of the occlusion maps (attenuation; C. Spearman, 1904).
-    Standard errors are those of the jackknife over images.
+    as means over images n and over other images j. The excess of a hoax that is the same on every image is near one.
+    The deficit is near one if all predictions depend on the same cells and the maps do not show these.
 
     Args:
-        maps: ``(N, *positions)``, of at least three images.
-        occlusion_maps: two of each image with independent errors, ``(2, N, *positions)``.
-
-    Returns:
-        Excess
+        maps: the correlations of maps with maps, (N, N).
+        across: those of occlusion maps (rows) with maps, (N, N).
+        occlusions: those of occlusion maps with occlusion maps, (N, N).
+        reliabilities: the correlation of two halves of each occlusion map, (N,).
 
     Source: ours.
-
-    Example:
-        >>> import torch
-        >>> from captum_diffcam.audit.statistics import excess
-        >>> clean_maps, hoax_maps = torch.rand(20, 7, 7), torch.eye(7).expand(20, 7, 7)
-        >>> occlusion_maps = clean_maps.expand(2, 20, 7, 7)
-        >>> excess(clean_maps, occlusion_maps).value < 0 < 0.7 < excess(hoax_maps, occlusion_maps).value
-        True
     """
-    units, first, second = unit_maps(maps), unit_maps(occlusion_maps[0]), unit_maps(occlusion_maps[1])
-    similarity, agreement = units @ units.T, (first + second) / 2 @ units.T
-    reliabilities = (first * second).sum(dim=1)
-    estimates = _excess_parts(similarity, agreement, reliabilities)
     n = len(maps)
-    without_one = []
-    for image in range(n):
-        kept = torch.arange(n) != image
-        without_one.append(_excess_parts(similarity[kept][:, kept], agreement[kept][:, kept], reliabilities[kept]))
-    errors = ((n - 1) * torch.stack(without_one).var(dim=0, correction=0)).sqrt()
-    return Excess(*estimates.tolist(), *errors[[0, 3, 4]].tolist())
+    corrected = attenuation(reliabilities)
+    per_length, per_occlusion_length = (_per_length(square) for square in (maps, occlusions))
+    common = (_to_others(maps) * per_length).mean()
+    shared = (_to_others(across) * per_length).mean()
+    own = across.diagonal().mean() - _to_others(across).sum() / (n * (n - 1))
+    needed = (_to_others(occlusions) * per_occlusion_length).mean()
+    shown = (_to_others(across.T) * per_occlusion_length).mean()
+    return common - (shared + own) / corrected, needed / corrected - shown
 
 
-def _excess_parts(similarity: Tensor, agreement: Tensor, reliabilities: Tensor) -> Tensor:
-    """Return the excess, its three parts and the reliability, from correlations. Shape: (5,).
+def _to_others(square: Tensor) -> Tensor:
+    """Return the sums over other images, (N,)."""
+    return square.sum(dim=1) - square.diagonal()
 
-    ``similarity`` has those of maps with maps, ``agreement`` those of occlusion maps (rows) with maps, both (N, N).
-    """
-    n = len(similarity)
+
+def _per_length(square: Tensor) -> Tensor:
+    """Return one over the length of the sum of all other maps, from the products of all, (N, N) -> (N,)."""
     # The sum of all maps but n has the squared length sum_ij S_ij - 2 sum_j S_nj + S_nn.
-    squared_length = similarity.sum() - 2 * similarity.sum(dim=1) + similarity.diagonal()
-    length = squared_length.clamp(min=0).sqrt()
-    per_length = torch.where(length > _CONSTANT, 1 / length.where(length > 0, 1), 0)
-    common = ((similarity.sum(dim=1) - similarity.diagonal()) * per_length).mean()
-    shared = ((agreement.sum(dim=1) - agreement.diagonal()) * per_length).mean()
-    with_others = (agreement.sum() - agreement.trace()) / (n * (n - 1))
-    own = agreement.diagonal().mean() - with_others
-    reliability = reliabilities.mean()
-    attenuation = reliability.clamp(min=_MIN_RELIABILITY).sqrt()
-    shared, own = shared / attenuation, own / attenuation
-    return torch.stack([common - shared - own, common, shared, own, reliability])
+    length = (square.sum() - 2 * square.sum(dim=1) + square.diagonal()).clamp(min=0).sqrt()
+    return torch.where(length > _CONSTANT, 1 / length.where(length > 0, 1), 0)
+
+
+def window_means(maps: Tensor, covers: Tensor) -> Tensor:
+    """Return the mean of a map over the cells of each window. Shapes: ``(N, *grid)``, ``(N, T, K, *grid)``."""
+    covers = covers.flatten(3)
+    return torch.einsum("ntkc,nc->ntk", covers, maps.flatten(1).to(covers)) / covers.sum(dim=3)
+
+
+def window_correlations(predicted: Tensor, measured: Tensor) -> Tensor:
+    """Return Pearson's correlation over all windows of each image. Shapes: (N, T, K), (N, T, K) -> (N,)."""
+    return (unit_maps(predicted) * unit_maps(measured)).sum(dim=1)
+
+
+def _shifts(grid: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return all shifts by up to two cells and less than half of the grid."""
+    return list(product(*(range(-n, n + 1) for n in largest_shifts(grid))))
+
+
+def largest_shifts(grid: Sequence[int]) -> list[int]:
+    """Return the largest shift along each dimension: two cells, and less than half of the grid."""
+    return [min(MAX_SHIFT, (cells - 1) // 2) for cells in grid]
+
+
+def _shifted_windows(maps: Tensor, occlusions: Occlusions, shift: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return what the shifted map predicts of each window, and the falls per cell, (N, T, K) each.
+
+    Cells at the border repeat, so that every window still has a prediction.
+    """
+    for dimension, by in enumerate(shift, start=1):
+        size = maps.shape[dimension]
+        source = (torch.arange(size) - by).clamp(0, size - 1)
+        maps = maps.index_select(dimension, source)
+    return window_means(maps, occlusions.covers), occlusions.per_cell()
 
 
 def equivariance(shifted_maps: Tensor, maps: Tensor, shifts: Sequence[tuple[int, ...]]) -> Tensor:
@@ -240,31 +344,6 @@ def equivariance(shifted_maps: Tensor, maps: Tensor, shifts: Sequence[tuple[int,
         enough = observed.numel() >= _MIN_COMMON_CELLS
         values.append((observed * (moved - stayed)).sum() if enough else observed.new_zeros(()))
     return torch.stack(values)
-
-
-def permutation_p(maps: Tensor, occlusion_maps: Tensor, generator: torch.Generator) -> float:
-    """Return the p-value of "maps agree with the occlusion maps of their own images", by permuting the images.
-
-    Ties are broken at random, so the p-value is uniform for maps that do not depend on the image.
-
-    Shapes: maps ``(N, *positions)``, occlusion_maps ``(2, N, *positions)``.
-
-    Example:
-        >>> import torch
-        >>> from captum_diffcam.audit.statistics import permutation_p
-        >>> maps = torch.rand(12, 7, 7)
-        >>> permutation_p(maps, maps.expand(2, 12, 7, 7), torch.Generator()) < 0.01
-        True
-    """
-    n = len(maps)
-    agreement = (unit_maps(occlusion_maps[0]) + unit_maps(occlusion_maps[1])) @ unit_maps(maps).T
-    observed = agreement.trace()
-    orders = torch.rand(_PERMUTATIONS, n, generator=generator).argsort(dim=1)
-    permuted = agreement[torch.arange(n), orders].sum(dim=1)
-    tied = (permuted - observed).abs() <= 1e-9 * n
-    above = ((permuted > observed) & ~tied).sum().item()
-    random_share = torch.rand(1, generator=generator).item()
-    return float((above + random_share * (tied.sum().item() + 1)) / (_PERMUTATIONS + 1))
 
 
 def unit_maps(maps: Tensor) -> Tensor:

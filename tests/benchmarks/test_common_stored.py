@@ -43,7 +43,6 @@ def test_nothing_is_kept_where_there_is_no_folder(tmp_path, monkeypatch):
     [
         "common/manipulated_models.py",
         "common/stored.py",
-        "audit/occlusion_attack.py",
         "attacks/reason.py",
         "../captum_diffcam/metrics.py",
     ],
