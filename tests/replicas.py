@@ -102,29 +102,62 @@ def equivariant_and_static(maps: np.ndarray, shifts: list[tuple[float, ...]]) ->
     return tuple(part.reshape(positions) for part in np.split(solution, 2))
 
 
-def excess(maps: np.ndarray, occlusion_maps: np.ndarray) -> tuple[float, float]:
-    """The excess of maps (N, P) over occlusion maps (2, N, P), and its standard error by the jackknife."""
+def audit_measures(
+    maps: np.ndarray, covers: np.ndarray, falls: np.ndarray
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The measures of the audit and their standard errors by the jackknife over images.
+
+    Shapes: maps (N, 7, 7), covers (N, T, K, 7, 7), falls (N, T, K).
+    """
 
     def correlation(a: np.ndarray, b: np.ndarray) -> float:
-        return float(np.corrcoef(a, b)[0, 1])
+        return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
     def unit(a: np.ndarray) -> np.ndarray:
-        return (a - a.mean()) / np.linalg.norm(a - a.mean())
+        flat = a.ravel() - a.mean()
+        return flat / np.linalg.norm(flat)
 
-    def value(kept: list[int]) -> float:
-        reliability = np.mean([correlation(occlusion_maps[0, n], occlusion_maps[1, n]) for n in kept])
-        parts = []
+    def half(values: np.ndarray, cover: np.ndarray, which: int) -> np.ndarray:
+        """Paint the falls per cell of every second tiling, and average them."""
+        painted = np.zeros(cover.shape[2:])
+        for tiling in range(which, len(values), 2):
+            for value, its_cover in zip(values[tiling], cover[tiling], strict=True):
+                painted += its_cover * value / its_cover.sum()
+        return painted
+
+    predicted = np.array(
+        [[[(c * m).sum() for c in tiling] for tiling in cover] for m, cover in zip(maps, covers, strict=True)]
+    )
+    seen = [[half(p, c, which) for p, c in zip(predicted, covers, strict=True)] for which in (0, 1)]
+    occlusion = [[half(f, c, which) for f, c in zip(falls, covers, strict=True)] for which in (0, 1)]
+    both = [unit(unit(a) + unit(b)) for a, b in zip(*occlusion, strict=True)]
+
+    def values(kept: list[int]) -> dict[str, float]:
+        reliability = float(np.mean([correlation(occlusion[0][n], occlusion[1][n]) for n in kept]))
+        of_maps = np.mean([correlation(seen[0][n], seen[1][n]) for n in kept])
+        crossed = [correlation(seen[i][n], occlusion[1 - i][n]) for n in kept for i in (0, 1)]
+        noise = math.sqrt(2 * reliability / (1 + reliability))
+        excess, deficit = [], []
         for n in kept:
             others = [j for j in kept if j != n]
-            reference = sum(unit(maps[j]) for j in others)
-            common = correlation(maps[n], reference)
-            shared = np.mean([correlation(o[n], reference) for o in occlusion_maps])
-            matched = np.mean([correlation(o[n], maps[n]) for o in occlusion_maps])
-            mixed = np.mean([correlation(o[n], maps[j]) for o in occlusion_maps for j in others])
-            parts.append(common - (shared + matched - mixed) / math.sqrt(reliability))
-        return float(np.mean(parts))
+            of_others = sum(unit(maps[j]) for j in others)
+            occlusion_of_others = sum(both[j] for j in others)
+            own = correlation(maps[n], both[n]) - np.mean([correlation(maps[j], both[n]) for j in others])
+            excess.append(correlation(maps[n], of_others) - (correlation(both[n], of_others) + own) / noise)
+            deficit.append(
+                correlation(both[n], occlusion_of_others) / noise - correlation(maps[n], occlusion_of_others)
+            )
+        return {
+            "agreement": float(np.mean([correlation(maps[n], both[n]) for n in kept])) / noise,
+            "prediction": float(np.mean(crossed)) / math.sqrt(reliability * of_maps),
+            "slope": float((predicted[kept] * falls[kept]).sum() / (predicted[kept] ** 2).sum()),
+            "excess": float(np.mean(excess)),
+            "deficit": float(np.mean(deficit)),
+            "reliability": reliability,
+        }
 
     everyone = list(range(len(maps)))
+<<<<<<< HEAD
     without = [value([n for n in everyone if n != out]) for out in everyone]
     spread = sum((one - np.mean(without)) ** 2 for one in without)
     return value(everyone), math.sqrt((len(maps) - 1) / len(maps) * spread)
@@ -175,3 +208,9 @@ def calibrated(maps: np.ndarray, covers: np.ndarray, falls: np.ndarray, ridge: f
     """M' = M + W^T (W W^T + ridge I)^-1 (f - W M), one map at a time."""
     inverse = np.linalg.inv(covers @ covers.T + ridge * np.eye(len(covers)))
     return np.stack([m + covers.T @ inverse @ (f - covers @ m) for m, f in zip(maps, falls, strict=True)])
+=======
+    found = values(everyone)
+    without = [values([n for n in everyone if n != out]) for out in everyone]
+    errors = {name: math.sqrt((len(maps) - 1) * np.var([its[name] for its in without])) for name in found}
+    return found, errors
+>>>>>>> a7dc191 (Tests of the audit: verdicts, measures against a replica, simulated audits, reports)

@@ -271,7 +271,7 @@ class TestComparingClasses:
         net = one_logit()
         methods = [CamMethod(LayerDiffGradCam), CamMethod(LayerDiffGradCam, contrast=[])]
         with pytest.raises(ValueError, match=r"`model` must .*two_logits"):
-            audit.audit(net, net.features, X, methods=methods)
+            audit.audit(net, X.repeat(4, 1, 1, 1), layer=net.features, methods=methods)
 
     def test_fool(self):
         net = one_logit()

@@ -27,7 +27,7 @@ from benchmarks.common.cutouts import find_material
 from benchmarks.common.fashion import find_fashion
 from benchmarks.common.images import load_image, packaged_photographs
 from benchmarks.common.models import IMAGENET, load_classifier, mobilenet_weights
-from benchmarks.common.names import LITE0, MOBILENET
+from benchmarks.common.names import MOBILENET
 from benchmarks.common.options import SkippedError
 from captum_diffcam.attacks import fool, hoax_map
 from captum_diffcam.audit import AuditReport, audit
@@ -175,14 +175,8 @@ class AuditedModels:
         return rows
 
     def _pretrained(self, point: Point) -> tuple[nn.Module, nn.Module, Tensor]:
-        name = point.kind.partition(", ")[0]
-        model: Any
-        if name == LITE0:
-            model, mean, std = load_classifier(LITE0, None, torch.device("cpu")).model, (0.498,) * 3, (0.502,) * 3
-            layer = model._bn1
-        else:
-            model = load_classifier(MOBILENET, None, torch.device("cpu")).model
-            mean, std, layer = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), model.features
+        model: Any = load_classifier(MOBILENET, None, torch.device("cpu")).model
+        mean, std, layer = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), model.features
         count = _PRETRAINED_BATCHES * BATCH
         files = packaged_photographs() + (list(self.material.backgrounds) if self.material else [])
         preprocess = IMAGENET.transforms(mean=mean, std=std)

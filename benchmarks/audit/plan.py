@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.audit.small_models import FLATTENED, POOLED
-from benchmarks.common.names import LITE0, MOBILENET
+from benchmarks.common.names import MOBILENET
 
-PRETRAINED = (f"{LITE0}, photographs", f"{MOBILENET}, photographs")
+PRETRAINED = (f"{MOBILENET}, photographs",)
 SHORTCUT = "plain, with a shortcut"
 REPEATED = "plain, ten seeds of the audit"
 """The same images and models, audited with ten seeds."""
 TRAINED_ATTACKED = "plain, attacked by training"
-_ATTACKED_SEEDS = 3
+_POOLED_SEEDS, _ATTACKED_SEEDS = 3, 2
+"""The number of seeds, which fits the whole run into half an hour on one core."""
 
 ATTACKED = ("plain", "resnet")
 """Kinds that are manipulated by hand."""
@@ -41,7 +42,13 @@ def planned(seeds: list[int], quick: bool) -> list[Point]:
     """Return every point, in order."""
     if quick:
         return [Point("plain", seeds[0])]
-    points = [Point(kind, seed) for seed in seeds for kind in (*POOLED, *FLATTENED, SHORTCUT)]
+    points = [
+        Point(kind, seed)
+        for number, seed in enumerate(seeds)
+        for kind in (*POOLED, SHORTCUT, *FLATTENED)
+        # A flattened model takes a third of the time, because it is not attacked.
+        if number < _POOLED_SEEDS or kind in FLATTENED
+    ]
     # Attacks by training, and audits of large images, take longest.
     points += [Point(TRAINED_ATTACKED, seed) for seed in seeds[:_ATTACKED_SEEDS]]
     return points + [Point(kind, seeds[0]) for kind in (REPEATED, *PRETRAINED)]

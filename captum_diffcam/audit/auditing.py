@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import Module
 from tqdm import tqdm
 
-from captum_diffcam._checks import as_index
+from captum_diffcam._checks import as_count, as_index
 from captum_diffcam.attribution import Layer, LayerDiffGradCam, LayerDiffHiResCam
 from captum_diffcam.audit.occlusion import FILLS, Occlusions, random_window_occlusion
 from captum_diffcam.audit.report import (
@@ -249,8 +249,7 @@ class _Settings(NamedTuple):
             raise ValueError(
                 f"`fills` must be a list of {', '.join(map(repr, FILLS))}, at least one, got {self.fills!r}."
             )
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise ValueError(f"`batch_size` must be an integer >= 1, got {self.batch_size!r}.")
+        as_count("batch_size", self.batch_size)
         if isinstance(self.class_names, str):
             raise TypeError(f"`class_names` must be a list of names, got {self.class_names!r}.")
         if self.seed is None:

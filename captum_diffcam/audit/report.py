@@ -17,6 +17,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from captum_diffcam._checks import as_count
 from captum_diffcam.audit.statistics import Estimate, Measures
 from captum_diffcam.figures.captions import SIGNED
 from captum_diffcam.figures.images import as_pictures
@@ -344,12 +345,11 @@ class AuditReport:
             A :class:`matplotlib.figure.Figure`.
 
         Raises:
-            ValueError: ``which`` or ``count`` is not as described, or the maps do not have two dimensions.
+            TypeError, ValueError: ``which`` or ``count`` is not as described, or the maps do not have two dimensions.
         """
         if which not in ("worst", "typical"):
             raise ValueError(f"`which` must be 'worst' or 'typical', got {which!r}.")
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"`count` must be an integer >= 1, got {count!r}.")
+        as_count("count", count)
         if not self.maps or self.occlusion_maps.ndim != 3:
             dimensions = self.occlusion_maps.ndim - 1
             raise ValueError(f"`maps` must have two dimensions to be drawn, got {len(self.maps)} of {dimensions}.")

@@ -11,20 +11,42 @@ import torch
 from captum.attr import LayerAttribution, LayerGradCam
 from nets import Net, Spotter, conv_net, images
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from captum_diffcam import CamMethod, LayerDiffGradCam, last_spatial_layer, vit_layout
 from captum_diffcam.attacks import fool, hoax_map, inject_hoax
-from captum_diffcam.audit import audit
+from captum_diffcam.audit import audit, audit_maps
 from captum_diffcam.audit.auditing import interim_sizes
 from captum_diffcam.equivariant import shift_images
 from captum_diffcam.layers import SpatialLayer
 
 GRAD_CAM = CamMethod(LayerGradCam)
+CONTRASTIVE = CamMethod(LayerDiffGradCam)
+
+
+class ConvolutionalSpotter(Spotter):
+    """The convolution computes what the average pooling of the other model does."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 3, 4, stride=4, bias=False, groups=3)
+        nn.init.constant_(self.layer.weight, 1 / 16)
 
 
 @pytest.fixture
 def spotter():
-    return Spotter().eval()
+    return ConvolutionalSpotter().eval()
+
+
+@pytest.fixture(scope="module")
+def many():
+    """A bright patch in the channel of the class, on grey noise: 36 images."""
+    generator = torch.Generator().manual_seed(0)
+    x = 0.1 * torch.rand(36, 3, 28, 28, generator=generator)
+    for index in range(36):
+        row, column = torch.randint(0, 16, (2,), generator=generator).tolist()
+        x[index, index % 3, row : row + 12, column : column + 12] += 0.8
+    return x
 
 
 @pytest.fixture
@@ -49,131 +71,244 @@ class Noise(LayerAttribution):
     """Maps that depend on the image without showing anything."""
 
     def attribute(self, inputs, target=None):
-        seed = int(1e3 * inputs.sum().item())
-        return torch.rand(len(inputs), 1, 7, 7, generator=torch.Generator().manual_seed(seed))
+        return torch.stack(
+            [torch.rand(1, 7, 7, generator=torch.Generator().manual_seed(int(1e3 * x.sum()))) for x in inputs]
+        )
+
+
+class Shifted(LayerDiffGradCam):
+    """Maps that are two cells out of register."""
+
+    def attribute(self, *args, **kwargs):
+        return super().attribute(*args, **kwargs).roll((0, 2), (2, 3))
 
 
 class TestVerdict:
-    def test_a_clean_model(self, spotter, spots):
-        report = audit(spotter, spotter.layer, spots, seed=0)
-        assert report.verdict == "no sign of manipulation"
-        assert report.p_no_sign <= 0.05 < report.p_manipulated
-        assert report.target.tolist() == [index % 3 for index in range(len(report.target))]
+    def test_a_clean_model(self, spotter, many):
+        report = audit(spotter, many, seed=0)
+        assert report.verdict == "supported"
+        assert len(report.supported) == 3
+        assert report.target.tolist() == [index % 3 for index in report.indices.tolist()]
+        assert torch.equal(report.images, many[report.indices])
 
-    def test_a_hoax_in_one_map_only(self, injected, spots):
-        report = audit(injected.model, injected.layer, spots, methods=[GRAD_CAM, CamMethod(LayerDiffGradCam)], seed=0)
-        assert report.verdict == "manipulated"
-        assert report.evidence["LayerGradCam()"].excess.value > 0.8
-        assert report.evidence["LayerDiffGradCam()"].excess.value < 0
-        contrastive = [CamMethod(LayerDiffGradCam), CamMethod(LayerDiffGradCam, reduction="mean")]
-        assert not audit(injected.model, injected.layer, spots, methods=contrastive, seed=0).manipulated
+    def test_a_hoax_in_one_map_only(self, injected, many):
+        report = audit(injected.model, many, layer=injected.layer, methods=[GRAD_CAM, CONTRASTIVE], seed=0)
+        assert report.verdict == "mixed"
+        assert report.by_method["LayerGradCam()"].verdict == "contradicted"
+        assert report.by_method["LayerDiffGradCam()"].verdict == "supported"
+        assert report.by_method["LayerGradCam()"].measures.excess.value > 0.8
+        assert report.supported == ["LayerDiffGradCam()"]
 
-    def test_the_default_methods_include_grad_cam_and_contrastive_maps(self, injected, spots):
-        report = audit(injected.model, injected.layer, spots, seed=0)
-        assert report.manipulated
-        excesses = [item.excess.value for item in report.evidence.values()]
-        assert len(excesses) == 3
-        assert min(excesses) < 0 < max(excesses)
+    @pytest.mark.parametrize("method", [Constant, Shifted, Noise])
+    def test_maps_that_are_wrong_are_contradicted(self, spotter, many, method):
+        report = audit(spotter, many, layer=spotter.layer, methods=CamMethod(method), seed=0)
+        assert report.verdict == "contradicted"
+
+    def test_maps_out_of_register_say_so(self, spotter, many):
+        report = audit(spotter, many, layer=spotter.layer, methods=CamMethod(Shifted), seed=0)
+        (result,) = report.by_method.values()
+        assert result.measures.best_shift == (0, -2)
+        assert any("shifted" in cause for cause in result.causes)
 
     def test_a_trained_model_before_and_after_an_attack(self, model, data, batches):
         """On images that neither training has used."""
-        held_out = data[0][256:288]
-        assert audit(model, model.features, held_out, seed=0).verdict == "no sign of manipulation"
+        held_out = data[0][256:320]
+        clean = audit(model, held_out, layer=model.features, methods=[GRAD_CAM], seed=0)
+        assert clean.verdict != "contradicted"
         hoax = hoax_map((8, 8), entropy=3.3)
         manipulated = fool(model, model.features, batches, hoax, steps=120, learning_rate=1e-2)
-        assert audit(manipulated.model, manipulated.layer, held_out, seed=0).verdict == "manipulated"
+        attacked = audit(manipulated.model, held_out, layer=manipulated.layer, methods=[GRAD_CAM], seed=0)
+        assert attacked.verdict == "contradicted"
+
+    def test_a_flattened_head_is_told_to_use_hirescam(self, spotter, many):
+        """Half of the positions speak against the class, so that an average over positions is wrong."""
+
+        class Flattened(Spotter):
+            def forward(self, x):
+                sign = torch.ones(7, 7)
+                sign[:, :3] = -1.2
+                return self.linear((self.layer(x) * sign).mean((2, 3)) * 4 + 0.1 * x.mean((2, 3)))
+
+        model = Flattened().eval()
+        report = audit(model, many, layer=model.layer, target=0, methods=[CONTRASTIVE], seed=0)
+        if report.verdict == "contradicted":
+            assert report.gradients_vary
+            assert any("HiResCam" in sentence for sentence in report.advice)
 
     def test_an_untrained_model_is_undecided(self):
         net = conv_net()
-        assert audit(net, net.features, images(examples=16), seed=0).verdict == "undecided"
+        assert audit(net, images(examples=16), layer=net.features, seed=0).verdict == "undecided"
 
-    def test_few_images_are_undecided(self, injected, spots):
-        for count in (1, 2, 7):
-            assert audit(injected.model, injected.layer, spots[:count]).verdict == "undecided"
-        assert audit(injected.model, injected.layer, spots[:8], seed=0).manipulated
+    def test_an_occlusion_map_that_does_not_agree_with_itself_allows_no_verdict(self, many):
+        """Predictions of noise depend on nothing in particular."""
 
-    def test_half_precision(self, spotter, spots):
+        def predict(batch):
+            seeds = (batch.double().sum((1, 2, 3)) * 1e6).long().tolist()
+            drawn = [10 * torch.rand(3, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+            return torch.stack(drawn)
+
+        report = audit_maps(predict, lambda batch, target: torch.eye(7).expand(len(batch), 7, 7), many, seed=0)
+        assert report.verdict == "undecided"
+        assert not report.by_method["maps"].reliable
+
+    def test_half_precision(self, spotter, many):
         model = spotter.bfloat16()
-        assert audit(model, model.layer, spots, seed=0).verdict == "no sign of manipulation"
+        assert audit(model, many, layer=model.layer, methods=[CONTRASTIVE], seed=0).verdict == "supported"
+
+    def test_maps_that_are_not_finite(self, spotter, many):
+        class Broken(Constant):
+            def attribute(self, inputs, target=None):
+                return super().attribute(inputs) * math.nan
+
+        report = audit(spotter, many, layer=spotter.layer, methods=[CamMethod(Broken), CONTRASTIVE], seed=0)
+        verdicts = [result.verdict for result in report.by_method.values()]
+        assert verdicts == ["undecided", "supported"]
+        assert report.by_method["Broken()"].measures is None
 
 
 class TestInterimLooks:
     @pytest.mark.parametrize(
         ("count", "sizes"),
-        [(1, [1]), (8, [8]), (15, [15]), (16, [8, 16]), (31, [8, 31]), (32, [8, 16, 32]), (100, [8, 16, 32, 100])],
+        [(16, [16]), (31, [31]), (32, [16, 32]), (63, [16, 63]), (64, [16, 32, 64]), (100, [16, 32, 100])],
     )
     def test_sizes(self, count, sizes):
         assert interim_sizes(count) == sizes
 
-    @pytest.mark.parametrize(("count", "looks"), [(8, 2), (12, 2), (16, 3), (32, 4), (40, 4)])
-    def test_p_values_are_corrected_for_all_looks(self, injected, spots, count, looks):
-        """One look at each size, and one more after the windows are doubled."""
-        many = torch.cat([spots, spots.flip(2), spots.flip(3), spots.transpose(2, 3)])[:count]
-        report = audit(injected.model, injected.layer, many, seed=0)
+    @pytest.mark.parametrize(("count", "looks"), [(16, 1), (36, 2), (72, 3)])
+    def test_p_values_are_corrected_for_all_methods_looks_and_causes(self, injected, many, count, looks):
+        images = torch.cat([many, many.flip(2)])[:count]
+        report = audit(injected.model, images, layer=injected.layer, seed=0)
         assert report.interim_looks == looks
-        smallest = min(p for item in report.evidence.values() for p in (item.p_excessive, item.p_static))
-        assert report.p_manipulated == pytest.approx(smallest * 2 * 3 * looks)
-
-    def test_the_audit_stops_when_it_can_decide(self, injected, spots):
-        sizes = []
-        injected.model.register_forward_hook(lambda module, inputs, _: sizes.append(len(inputs[0])))
-        many = torch.cat([spots, spots.flip(2), spots.flip(3)])
-        report = audit(injected.model, injected.layer, many, seed=0)
-        assert report.manipulated
-        assert (len(report.images), report.total_images) == (8, 36)
-        assert report.forwards_per_image == sum(sizes) / 36
-        # Predictions of all; of eight images three maps, three of the shifted image, and twice six windows.
-        assert sum(sizes) == 36 + 8 * (3 + 3 + 12)
-
-    def test_windows_are_doubled_when_the_images_run_out(self, spotter, spots):
-        methods = [CamMethod(Noise)]
-        report = audit(spotter, spotter.layer, spots, methods=methods, seed=0)
-        assert report.verdict == "undecided"
-        assert len(report.images) == report.total_images == len(spots)
-        # A prediction, a map, a map of the shifted image, and four times six windows.
-        assert report.forwards_per_image == 1 + 1 + 1 + 24
-        # More windows cannot help if there are too few images.
-        few = audit(spotter, spotter.layer, spots[:5], methods=methods, seed=0)
-        assert few.forwards_per_image == 1 + 1 + 1 + 12
-
-    def test_doubled_windows_make_the_occlusion_maps_more_reliable(self, spotter, spots):
-        """With alpha close to 0 every look is undecided, so the last one has twice as many windows."""
-        once, doubled = (
-            [audit(spotter, spotter.layer, spots, methods=GRAD_CAM, alpha=alpha, seed=seed) for seed in range(5)]
-            for alpha in (0.4999, 1e-9)
+        result = report.by_method["LayerDiffGradCam(contrast=[])"]
+        below = result.measures.agreement.p_below(0.4)
+        expected = max(below, 4 * min(result.p_bad.values())) * 3 * looks
+        assert result.p_contradicted == pytest.approx(min(1, expected))
+        good = result.p_good
+        either = min(
+            max(good["excess"], good["deficit"], good["equivariance"]), result.measures.prediction.p_above(0.6)
         )
-        for first, second in zip(once, doubled, strict=True):
-            assert second.reliability > first.reliability
-            # Both are in nats.
-            assert second.occlusion_maps.mean() == pytest.approx(first.occlusion_maps.mean().item(), rel=0.3)
+        support = max(good["agreement"], good["prediction"], good["registration"], either)
+        assert result.p_supported == pytest.approx(min(1, support * 3 * looks))
 
-    def test_images_of_one_look_do_not_depend_on_the_number_of_images(self, injected, spots):
-        many = torch.cat([spots, spots.flip(2)])
-        first = audit(injected.model, injected.layer, many[:16], fills=["mean"], seed=3)
-        same = audit(injected.model, injected.layer, many, fills=["mean"], seed=3)
-        assert torch.equal(first.occlusion_maps, same.occlusion_maps)
-        assert first.evidence == same.evidence
+    def test_the_audit_stops_when_every_method_has_a_verdict(self, spotter, many):
+        report = audit(spotter, torch.cat([many, many.flip(2), many.flip(3)]), methods=[CONTRASTIVE], seed=0)
+        assert (len(report.images), report.total_images) == (16, 108)
+        undecided = audit(spotter, many, layer=spotter.layer, methods=[CamMethod(Noise)], seed=0)
+        assert len(undecided.images) == 36
+
+
+class TestImages:
+    def test_they_come_in_random_order(self, spotter, many):
+        """Sorted by class, the first sixteen images are of several classes all the same."""
+        ordered = torch.cat([many[index::3] for index in range(3)])
+        report = audit(spotter, torch.cat([ordered, ordered.flip(2)]), methods=[CONTRASTIVE], seed=1)
+        assert len(report.images) < 72
+        assert set(report.target.tolist()) == {0, 1, 2}
+
+    def test_a_list_and_a_loader(self, spotter, many):
+        expected = audit(spotter, many, methods=[CONTRASTIVE], seed=0).by_method
+        labels = torch.zeros(36)
+        loader = DataLoader(TensorDataset(many, labels), batch_size=5)
+        for given in (list(many), loader, DataLoader(many, batch_size=7)):
+            found = audit(spotter, given, methods=[CONTRASTIVE], seed=0).by_method
+            assert found["LayerDiffGradCam()"].p_supported == expected["LayerDiffGradCam()"].p_supported
+
+    def test_targets_belong_to_their_images(self, spotter, many):
+        target = [(index + 1) % 3 for index in range(36)]
+        report = audit(spotter, many, target=target, methods=[CONTRASTIVE], seed=0)
+        assert report.target.tolist() == [target[index] for index in report.indices.tolist()]
+        assert audit(spotter, many, target=2, methods=[CONTRASTIVE], seed=0).target.unique().tolist() == [2]
+
+    def test_too_few_are_refused_before_the_model_runs(self, spotter, many):
+        calls = []
+        spotter.register_forward_hook(lambda *_: calls.append(1))
+        with pytest.raises(ValueError, match="images"):
+            audit(spotter, many[:15])
+        assert not calls
+
+
+class TestScope:
+    def test_a_hoax_for_one_class_is_not_in_the_scope(self, many):
+        """Of 36 images 12 are of the class, on which maps show the same corner."""
+        corner = torch.zeros(7, 7)
+        corner[:2, :2] = 1
+
+        class OneClass(LayerDiffGradCam):
+            def attribute(self, inputs, target=None, **kwargs):
+                maps = super().attribute(inputs, target, **kwargs)
+                return torch.where((target == 1)[:, None, None, None], corner, maps)
+
+        model = Spotter().eval()
+        report = audit(model, many, layer=model.layer, methods=CamMethod(OneClass), seed=0, class_names=["a", "b", "c"])
+        (result,) = report.by_method.values()
+        assert result.scope == [0, 2]
+        assert result.by_class[1].value < 0.2
+        assert "b (" in report.scope_text
+        assert result.unnoticed_share > 0.1
+
+    def test_a_batch_of_one_class_does_not_contradict_by_equivariance(self, many):
+        """Predictions depend on the same cells of every image, and maps that show them do not move."""
+
+        class Corner(Spotter):
+            def forward(self, x):
+                cells = self.layer(x)[:, :, :2, :2].mean((2, 3))
+                return self.linear(torch.cat([1 + cells[:, :1], cells[:, 1:]], 1))
+
+        model = Corner().eval()
+        maps = torch.zeros(7, 7)
+        maps[:2, :2] = 1
+        report = audit_maps(
+            lambda batch: model(batch).detach(), lambda batch, target: maps.expand(len(batch), 7, 7), many, seed=0
+        )
+        assert report.target.unique().tolist() == [0]
+        assert report.by_method["maps"].p_bad["equivariance"] == 1.0
+
+    def test_clean_classes_are_named(self, spotter, many):
+        report = audit(spotter, many, methods=[CONTRASTIVE], class_names=["cat", "dog", "hen"], seed=0)
+        assert set(report.by_method["LayerDiffGradCam()"].scope) <= {0, 1, 2}
+        for name in ("cat", "dog", "hen"):
+            assert name in report.scope_text
+
+
+class TestWithoutAModel:
+    def test_functions_and_numbers(self, spotter, many):
+        def predict(batch):
+            return spotter(batch).detach().numpy()
+
+        def maps(batch, target):
+            return CONTRASTIVE.maps(spotter, spotter.layer, batch, target)
+
+        with torch.no_grad():
+            numbers = maps(many, spotter(many).argmax(dim=1))
+        report = audit_maps(predict, {"function": maps, "numbers": numbers, "array": numbers.numpy()}, many, seed=0)
+        same = audit(spotter, many, layer=spotter.layer, methods=[CONTRASTIVE], seed=0)
+        function, given, array = report.by_method.values()
+        expected = same.by_method["LayerDiffGradCam()"]
+        assert function.measures.agreement.value == pytest.approx(expected.measures.agreement.value, abs=1e-6)
+        assert given.measures.agreement.value == function.measures.agreement.value == array.measures.agreement.value
+        assert math.isnan(given.measures.equivariance.value)
+        assert function.verdict == "supported"
+
+    @pytest.mark.parametrize(
+        ("arguments", "error"),
+        [
+            ({"predict": 5}, TypeError),
+            ({"maps": {}}, ValueError),
+            ({"maps": torch.rand(5, 7, 7)}, ValueError),
+            ({"maps": lambda batch, target: torch.rand(len(batch))}, ValueError),
+        ],
+    )
+    def test_bad_arguments(self, spotter, many, arguments, error):
+        (name,) = arguments
+        usual = {"predict": lambda x: spotter(x).detach(), "maps": lambda x, target: x.mean(1), "images": many}
+        with pytest.raises(error, match=name):
+            audit_maps(**{**usual, **arguments})
 
 
 class TestMeasurements:
-    def test_confidence_is_the_median_log_odds_above_a_guess(self, model, data):
-        """A guess among three classes has the log-odds -log 2."""
-        x = data[0][:9]
-        with torch.no_grad():
-            p = model(x).double().softmax(dim=1).amax(dim=1)
-        expected = (p / (1 - p)).log().median().item() + math.log(2)
-        report = audit(model, model.features, x, seed=0)
-        assert report.confidence == pytest.approx(expected, abs=1e-3)
-
-    def test_confidence_is_that_of_the_images_that_were_used(self, injected, spots):
-        doubtful = 0.1 * torch.rand(24, 3, 28, 28)
-        report = audit(injected.model, injected.layer, torch.cat([spots[:8], doubtful]), seed=0)
-        assert len(report.images) == 8
-        assert report.confidence > 3
-
-    @pytest.mark.parametrize(("cells", "largest"), [(7, 2), (5, 2), (4, 1), (3, 1), (2, 0)])
+    @pytest.mark.parametrize(("cells", "largest"), [(7, 2), (4, 1)])
     def test_shifts_are_up_to_two_cells_and_less_than_half_of_the_grid(self, spotter, cells, largest):
-        """A method sees each image and its shifted copy. Along some dimension the shift is as large as possible."""
+        """Along some dimension the shift is as large as possible."""
         seen = []
 
         class Recording(LayerGradCam):
@@ -181,64 +316,42 @@ class TestMeasurements:
                 seen.append(inputs.clone())
                 return super().attribute(inputs, *args, **kwargs)
 
-        x = torch.rand(48, 3, 4 * cells, 4 * cells)
-        audit(spotter, spotter.layer, x, methods=CamMethod(Recording), alpha=1e-9, seed=0)
+        x = torch.rand(16, 3, 4 * cells, 4 * cells)
+        audit(spotter, x, layer=spotter.layer, methods=CamMethod(Recording), seed=0)
         candidates = [(down, right) for down in range(-3, 4) for right in range(-3, 4)]
-        candidates = [shift for shift in candidates if max(map(abs, shift)) < cells]
-        shifts = []
-        for original, shifted in zip(torch.cat(seen[::2]), torch.cat(seen[1::2]), strict=True):
-            matches = [s for s in candidates if torch.equal(shift_images(original, s, (cells, cells)), shifted)]
-            assert len(matches) == 1
-            shifts += matches
+        shifts = set()
+        for original, moved in zip(*seen[:2], strict=True):
+            (shift,) = (s for s in candidates if torch.equal(shift_images(original, s, (cells, cells)), moved))
+            shifts.add(shift)
         assert {max(map(abs, shift)) for shift in shifts} == {largest}
-        every = set(range(-largest, largest + 1))
-        assert {down for down, _ in shifts} == {right for _, right in shifts} == every
 
-    def test_batches_have_the_requested_size(self, spotter, spots):
+    def test_batches_have_the_requested_size(self, spotter, many):
         sizes = []
         spotter.register_forward_hook(lambda module, inputs, _: sizes.append(len(inputs[0])))
-        audit(spotter, spotter.layer, spots, seed=0, batch_size=5)
+        audit(spotter, many, layer=spotter.layer, seed=0, batch_size=5)
         assert max(sizes) == 5
         sizes.clear()
-        audit(spotter, spotter.layer, torch.cat([spots] * 4), seed=0)
+        audit(spotter, torch.cat([many] * 2), layer=spotter.layer, seed=0)
         assert max(sizes) == 32
 
-    def test_a_seed_gives_the_same_report(self, spotter, spots):
-        first, again, other = (audit(spotter, spotter.layer, spots, seed=seed) for seed in (1, 1, None))
+    def test_cost_is_in_forward_passes(self, spotter, many):
+        """Each image is hidden 24 times, explained and explained again when shifted, so it takes longer than that."""
+        calls = []
+        spotter.register_forward_hook(lambda module, inputs, _: calls.append(len(inputs[0])))
+        report = audit(spotter, many[:16], layer=spotter.layer, methods=[GRAD_CAM], seed=0)
+        assert sum(calls) == 16 * (1 + 24 + 2 + 1)
+        assert report.forward_passes > 1
+
+    def test_a_seed_gives_the_same_report(self, spotter, many):
+        first, again, other = (audit(spotter, many, layer=spotter.layer, seed=seed) for seed in (1, 1, None))
         assert torch.equal(first.occlusion_maps, again.occlusion_maps)
-        assert first.evidence == again.evidence
         assert first.seed == 1
         assert not torch.equal(first.occlusion_maps, other.occlusion_maps)
-        replayed = audit(spotter, spotter.layer, spots, seed=other.seed, batch_size=5)
+        replayed = audit(spotter, many, layer=spotter.layer, seed=other.seed, batch_size=5)
         torch.testing.assert_close(replayed.occlusion_maps, other.occlusion_maps, atol=1e-4, rtol=1e-4)
 
-    def test_without_a_seed_each_audit_has_another_one(self, spotter, spots):
-        assert len({audit(spotter, spotter.layer, spots[:2]).seed for _ in range(3)}) == 3
-
-    def test_target(self, spotter, spots):
-        for target in (2, [2] * 8, torch.full((8,), 2)):
-            report = audit(spotter, spotter.layer, spots[:8], target=target, seed=0)
-            assert report.target.tolist() == [2] * 8
-
-    def test_the_default_level(self, spotter, spots):
-        assert audit(spotter, spotter.layer, spots[:2]).alpha == 0.05
-
-    def test_windows_show_parts_of_all_images_from_the_first_look_on(self, injected, spots):
-        bright = 5 + torch.rand(24, 3, 28, 28)
-        batches = []
-        injected.model.register_forward_hook(lambda module, inputs, _: batches.append(inputs[0]))
-        report = audit(injected.model, injected.layer, torch.cat([spots[:8], bright]), fills=["other"], seed=0)
-        assert len(report.images) == 8
-        mixed = [image for image in torch.cat(batches) if image.amax() > 4 and image.amin() < 1]
-        assert len(mixed) > 20
-
-    def test_every_look_explains_the_classes_of_its_own_images(self, spotter, spots):
-        many = torch.cat([spots, spots.flip(2), spots.flip(3)])
-        report = audit(spotter, spotter.layer, many, methods=CamMethod(LayerDiffGradCam), alpha=1e-9, seed=0)
-        assert len(report.images) == 36
-        (agreement,) = report.agreement.values()
-        for part in (agreement[:8], agreement[8:16], agreement[16:]):
-            assert part.mean() > 0.5
+    def test_the_default_level(self, spotter, many):
+        assert audit(spotter, many).alpha == 0.05
 
     def test_token_layers_with_a_layout(self):
         class Tokens(nn.Module):
@@ -253,66 +366,34 @@ class TestMeasurements:
         model = Tokens().eval()
         attribution = partial(LayerDiffGradCam, layout=vit_layout((4, 4)))
         methods = [CamMethod(attribution), CamMethod(attribution, contrast=[])]
-        report = audit(model, model.tokens, torch.rand(2, 3, 16, 16), methods=methods)
-        assert report.occlusion_maps.shape == (2, 4, 4)
-        assert list(report.agreement) == ["LayerDiffGradCam()", "LayerDiffGradCam(contrast=[])"]
+        report = audit(model, torch.rand(16, 3, 16, 16), layer=model.tokens, methods=methods)
+        assert report.occlusion_maps.shape == (16, 4, 4)
+        assert list(report.by_method) == ["LayerDiffGradCam()", "LayerDiffGradCam(contrast=[])"]
 
 
 class TestLayers:
-    def test_a_name_and_a_spatial_layer(self, spotter, spots):
-        expected = audit(spotter, spotter.layer, spots, seed=0)
-        for layer in ("layer", SpatialLayer(spotter.layer, False, None, "layer")):
-            report = audit(spotter, layer, spots, seed=0)
-            assert report.evidence == expected.evidence
+    def test_a_name_a_spatial_layer_and_the_one_that_is_found(self, spotter, many):
+        expected = audit(spotter, many, layer=spotter.layer, seed=0)
+        found = last_spatial_layer(spotter, many[:1])
+        for layer in ("layer", SpatialLayer(spotter.layer, False, None, "layer"), found, None):
+            report = audit(spotter, many, layer=layer, seed=0)
+            assert all(torch.equal(report.maps[name], maps) for name, maps in expected.maps.items())
 
-    def test_the_layer_that_is_found(self, spotter, spots):
-        """The input of the pooling, because a ReLU before it is a function and not a module."""
-
-        class Rectified(Spotter):
-            def __init__(self):
-                super().__init__()
-                self.layer = nn.Conv2d(3, 3, 4, stride=4, bias=False, groups=3)
-                nn.init.constant_(self.layer.weight, 1 / 16)
-
-            def forward(self, x):
-                return self.linear(self.pool(self.layer(x).relu()).flatten(1))
-
-        model = Rectified().eval()
-        layer = last_spatial_layer(model, spots[:1])
-        assert layer.layer is model.pool
-        report = audit(model, layer, spots, seed=0)
-        assert report.verdict == "no sign of manipulation"
-        # The convolution computes what the average pooling of the other model does.
-        expected = audit(spotter, spotter.layer, spots, seed=0)
-        assert report.p_no_sign == pytest.approx(expected.p_no_sign, rel=1e-3)
-
-    def test_tokens(self):
-        class Tokens(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.patches, self.norm, self.head = nn.Conv2d(3, 6, 4, stride=4), nn.LayerNorm(6), nn.Linear(6, 5)
-
-            def forward(self, x):
-                return self.head(self.norm(self.patches(x).flatten(2).transpose(1, 2)).mean(dim=1))
-
-        model, x = Tokens().eval(), torch.rand(2, 3, 16, 16)
-        report = audit(model, last_spatial_layer(model, x), x)
-        assert report.occlusion_maps.shape == (2, 4, 4)
-
-    def test_a_layer_of_another_model(self, spotter, spots):
+    def test_a_layer_of_another_model(self, spotter, many):
         for layer in (Spotter().layer, SpatialLayer(Spotter().layer, False, None, "layer"), "lay"):
             with pytest.raises(ValueError, match="`layer`"):
-                audit(spotter, layer, spots)
+                audit(spotter, many, layer=layer)
 
 
 class TestTheCallersState:
-    def test_model_images_and_random_state(self, spotter, spots):
+    def test_model_images_and_random_state(self, spotter, many):
         before, random = {k: v.clone() for k, v in spotter.state_dict().items()}, torch.get_rng_state()
-        audit(spotter, spotter.layer, spots.requires_grad_())
+        given = many.clone().requires_grad_()
+        audit(spotter, given)
         assert torch.is_grad_enabled()
         assert torch.equal(torch.get_rng_state(), random)
         assert all(torch.equal(before[name], value) for name, value in spotter.state_dict().items())
-        assert spots.grad is None
+        assert given.grad is None
         assert all(parameter.grad is None for parameter in spotter.parameters())
         assert not spotter.layer._forward_hooks
 
@@ -321,11 +402,11 @@ class TestTheCallersState:
         model.head.eval()
         modes = [module.training for module in model.modules()]
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        audit(model, model.features, images())
+        audit(model, images(examples=16), layer=model.features)
         assert [module.training for module in model.modules()] == modes
         assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
-    def test_the_model_returns_to_its_device(self, spots):
+    def test_the_model_returns_to_its_device(self, many):
         class Recording(Spotter):
             def to(self, device):
                 moves.append(str(device))
@@ -333,11 +414,11 @@ class TestTheCallersState:
 
         moves = []
         model = Recording().eval()
-        audit(model, model.layer, spots[:2], device="meta")
+        audit(model, many[:16], layer=model.layer, device="meta")
         assert moves == ["meta", "cpu"]
         moves.clear()
-        audit(model, model.layer, spots[:2], device="cpu")
-        audit(model, model.layer, spots[:2])
+        audit(model, many[:16], layer=model.layer, device="cpu")
+        audit(model, many[:16], layer=model.layer)
         assert moves == []
 
 
@@ -349,8 +430,11 @@ class TestBadArguments:
             ({"layer": 5}, TypeError),
             ({"layer": nn.ReLU()}, ValueError),
             ({"images": torch.zeros(0, 3, 8, 8)}, ValueError),
-            ({"images": "cat.png"}, ValueError),
-            ({"images": torch.zeros(8, 3, 9, 9, dtype=torch.uint8)}, TypeError),
+            ({"images": "cat.png"}, TypeError),
+            ({"images": ["cat.png"]}, TypeError),
+            ({"images": [torch.zeros(3, 8, 8), torch.zeros(3, 9, 9)]}, ValueError),
+            ({"images": torch.zeros(16, 9)}, ValueError),
+            ({"images": torch.zeros(16, 3, 9, 9, dtype=torch.uint8)}, TypeError),
             ({"methods": []}, TypeError),
             ({"methods": 5}, TypeError),
             ({"methods": [LayerGradCam]}, TypeError),
@@ -363,8 +447,9 @@ class TestBadArguments:
             ({"fills": ["grey"]}, ValueError),
             ({"fills": "mean"}, ValueError),
             ({"fills": []}, ValueError),
+            ({"class_names": "cat"}, TypeError),
             ({"seed": 0.5}, TypeError),
-            ({"batch_size": 0}, ValueError),
+            ({"batch_size": 0}, (TypeError, ValueError)),
             ({"batch_size": None}, TypeError),
         ],
     )
@@ -372,36 +457,39 @@ class TestBadArguments:
         net = conv_net()
         (name,) = arguments
         with pytest.raises(error, match=name):
-            audit(**{"model": net, "layer": net.features, "images": images(), **arguments})
+            audit(**{"model": net, "layer": net.features, "images": images(examples=16), **arguments})
 
     def test_a_layer_without_positions(self):
         net = Net(nn.Sequential(nn.Flatten(), nn.Linear(3 * 81, 8)), nn.Linear(8, 4)).eval()
         with pytest.raises(ValueError, match="layer"):
-            audit(net, net.features, images())
+            audit(net, images(examples=16), layer=net.features)
 
     def test_four_positions_are_needed(self):
         four = Net(nn.Sequential(nn.Conv2d(3, 4, 8)), nn.Sequential(nn.Flatten(), nn.Linear(16, 5))).eval()
         three = Net(nn.Sequential(nn.Conv2d(3, 4, (9, 7))), nn.Sequential(nn.Flatten(), nn.Linear(12, 5))).eval()
-        assert audit(four, four.features, images()).occlusion_maps.shape == (3, 2, 2)
+        report = audit(four, images(examples=16), layer=four.features)
+        assert report.occlusion_maps.shape == (16, 2, 2)
+        assert report.verdict == "undecided"
         with pytest.raises(ValueError, match="layer"):
-            audit(three, three.features, images())
+            audit(three, images(examples=16), layer=three.features)
 
-    def test_positions_of_other_dimensions(self, spotter, spots):
+    def test_positions_of_other_dimensions(self, spotter, many):
         class Line(Constant):
             def attribute(self, inputs, target=None):
                 return torch.rand(len(inputs), 1, 49)
 
         with pytest.raises(ValueError, match="layer"):
-            audit(spotter, spotter.layer, spots, methods=CamMethod(Line))
+            audit(spotter, many, layer=spotter.layer, methods=CamMethod(Line))
 
-    def test_methods_with_different_positions(self, spotter, spots):
+    def test_methods_with_different_positions(self, spotter, many):
         with pytest.raises(ValueError, match="methods"):
-            audit(spotter, spotter.layer, spots, methods=[CamMethod(LayerDiffGradCam), CamMethod(Coarse)])
+            audit(spotter, many, layer=spotter.layer, methods=[CONTRASTIVE, CamMethod(Coarse)])
 
     def test_outputs_that_are_not_logits(self):
         net = Net(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 1)).eval()
         with pytest.raises(ValueError, match="model"):
-            audit(net, net.features, images())
+            audit(net, images(examples=16), layer=net.features)
 
-    def test_numpy_seeds(self, spotter, spots):
-        assert audit(spotter, spotter.layer, spots[:8], methods=GRAD_CAM, seed=np.int64(3)).seed == 3
+    def test_numpy_seeds(self, spotter, many):
+        report = audit(spotter, many[:16], layer=spotter.layer, methods=GRAD_CAM, seed=np.int64(3))
+        assert report.seed == 3

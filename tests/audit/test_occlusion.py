@@ -18,10 +18,13 @@ def additive(weights):
 
 
 def occlusion_maps(images, grid, *, score, fills=("mean",), seed=0):
+    return occlusions(images, grid, score=score, fills=fills, seed=seed).maps()[:, 0]
+
+
+def occlusions(images, grid, *, score, fills=("mean",), seed=0, tilings=1):
     clean_scores = score(images, torch.arange(len(images)))
-    return random_window_occlusion(
-        score, images, grid, generator(seed), clean_scores=clean_scores, other_images=images, fills=fills
-    )
+    others = {"clean_scores": clean_scores, "other_images": images, "fills": fills}
+    return random_window_occlusion(score, images, grid, generator(seed), tilings=tilings, **others)
 
 
 def occluded_images(images, *, fills, other_images=None, seed=0):
@@ -34,7 +37,8 @@ def occluded_images(images, *, fills, other_images=None, seed=0):
 
     others = images if other_images is None else other_images
     zeros, grid = torch.zeros(len(images)), images.shape[2:]
-    random_window_occlusion(score, images, grid, generator(seed), clean_scores=zeros, other_images=others, fills=fills)
+    keywords = {"clean_scores": zeros, "other_images": others, "fills": fills}
+    random_window_occlusion(score, images, grid, generator(seed), tilings=1, **keywords)
     occluded, originals = (torch.cat(parts) for parts in zip(*calls, strict=True))
     return occluded, originals
 
@@ -160,10 +164,10 @@ def test_scores_that_are_not_finite_count_as_no_fall():
     def infinite(occluded, originals):
         return torch.full((len(occluded),), torch.inf)
 
-    maps = random_window_occlusion(
-        infinite, images, (2, 2), generator(), clean_scores=torch.zeros(2), other_images=images
+    found = random_window_occlusion(
+        infinite, images, (2, 2), generator(), tilings=2, clean_scores=torch.zeros(2), other_images=images
     )
-    assert not maps.any()
+    assert not found.falls.any()
 
 
 def test_a_seed_gives_the_same_maps():
@@ -171,3 +175,20 @@ def test_a_seed_gives_the_same_maps():
     first, again, other = (occlusion_maps(images, (4, 4), score=score, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_tilings_cover_every_cell_once_and_falls_are_those_of_their_windows():
+    """The score is additive and the fill constant, so a fall is the sum of the hidden pixels less the fill."""
+    images, weights = torch.rand(2, 1, 12, 12), torch.ones(1, 12, 12)
+    found = occlusions(images, (12, 12), score=additive(weights), tilings=3)
+    assert found.covers.shape == (2, 3, 6, 12, 12)
+    assert torch.equal(found.covers.sum(dim=2), torch.ones(2, 3, 12, 12))
+    above_mean = images[:, 0] - images.mean(dim=(1, 2, 3))[:, None, None]
+    expected = torch.einsum("ntkij,nij->ntk", found.covers, above_mean)
+    torch.testing.assert_close(found.falls, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.per_cell(), expected / found.covers.sum(dim=(3, 4)), atol=1e-5, rtol=1e-4)
+
+
+def test_windows_of_small_images_have_at_least_a_pixel():
+    found = occlusions(torch.rand(30, 1, 3, 3), (3, 3), score=additive(torch.ones(1, 3, 3)), tilings=2)
+    assert found.covers.flatten(3).sum(dim=3).min() >= 1

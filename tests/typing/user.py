@@ -174,12 +174,13 @@ def attacks_and_audit() -> None:
     fooled = fool(model, model.layer4, [images], hoax=hoax_like(torch.rand(7, 7)), steps=10)
     assert_type(LayerDiffGradCam(fooled.model, fooled.layer).attribute(images, target=281), Tensor)
 
-    report = audit(manipulated.model, manipulated.layer, images, seed=0)
+    report = audit(manipulated.model, images, layer=manipulated.layer, seed=0)
     assert_type(report, AuditReport)
-    if report.verdict == "manipulated":
-        report.figure(2).savefig("audit.png")
+    if report.verdict == "contradicted":
+        report.figure("worst", 2).savefig("audit.png")
+        print(report.by_method["LayerDiffGradCam()"].p_supported, report.save("audit"))
     methods = [CamMethod(LayerGradCam), CamMethod(LayerDiffGradCam, reduction="mean")]
-    print(audit(model, model.layer4, images, methods=methods).verdict)
+    print(audit(model, images, layer="layer4", methods=methods).verdict)
 
 
 def xgrad_cam_weights(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -225,4 +226,4 @@ def submodules() -> str:
     maps = captum_diffcam.LayerDiffGradCam(model, model.layer4).attribute(images, target=281)
     captum_diffcam.figures.show_maps(images, maps)
     print(captum_diffcam.metrics.cam_entropy(maps), captum_diffcam.attacks.hoax_map((7, 7), entropy=3.0))
-    return captum_diffcam.__version__ + captum_diffcam.audit.audit(model, model.layer4, images).verdict
+    return captum_diffcam.__version__ + captum_diffcam.audit.audit(model, images).verdict
