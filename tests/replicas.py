@@ -157,10 +157,10 @@ def audit_measures(
         }
 
     everyone = list(range(len(maps)))
-<<<<<<< HEAD
-    without = [value([n for n in everyone if n != out]) for out in everyone]
-    spread = sum((one - np.mean(without)) ** 2 for one in without)
-    return value(everyone), math.sqrt((len(maps) - 1) / len(maps) * spread)
+    found = values(everyone)
+    without = [values([n for n in everyone if n != out]) for out in everyone]
+    errors = {name: math.sqrt((len(maps) - 1) * np.var([its[name] for its in without])) for name in found}
+    return found, errors
 
 
 def occlusion_falls(
@@ -208,9 +208,3 @@ def calibrated(maps: np.ndarray, covers: np.ndarray, falls: np.ndarray, ridge: f
     """M' = M + W^T (W W^T + ridge I)^-1 (f - W M), one map at a time."""
     inverse = np.linalg.inv(covers @ covers.T + ridge * np.eye(len(covers)))
     return np.stack([m + covers.T @ inverse @ (f - covers @ m) for m, f in zip(maps, falls, strict=True)])
-=======
-    found = values(everyone)
-    without = [values([n for n in everyone if n != out]) for out in everyone]
-    errors = {name: math.sqrt((len(maps) - 1) * np.var([its[name] for its in without])) for name in found}
-    return found, errors
->>>>>>> a7dc191 (Tests of the audit: verdicts, measures against a replica, simulated audits, reports)
