@@ -83,13 +83,15 @@ class Measures(NamedTuple):
     """Correlation of maps with occlusion maps, corrected for the noise of the occlusion maps."""
     prediction: Estimate
     """Correlation of the falls that the map predicts with those that were measured, corrected for noise and for the
-    size of the windows; see :func:`corrected_prediction`."""
+    size of the windows; see :func:`~captum_diffcam.audit.statistics.corrected_prediction`."""
     slope: Estimate
     """Measured falls over predicted falls, in nats per nat: 1 for a map in nats that is right."""
     excess: Estimate
-    """What maps of different images have in common and predictions do not depend on; see :func:`shared_parts`."""
+    """What maps of different images have in common and predictions do not depend on; see
+    :func:`~captum_diffcam.audit.statistics.shared_parts`."""
     deficit: Estimate
-    """What predictions on different images depend on in common and maps do not show; see :func:`shared_parts`."""
+    """What predictions on different images depend on in common and maps do not show; see
+    :func:`~captum_diffcam.audit.statistics.shared_parts`."""
     gains: dict[tuple[int, ...], Estimate]
     """How much higher the prediction is if the map is shifted by so many cells."""
     equivariance: Estimate
