@@ -56,7 +56,7 @@ def without_upper_half(features: Tensor) -> Tensor:
     lower = (share > 0.5)[:, None, :, None].to(features)
     total, kept = features.sum(dim=(2, 3), keepdim=True), (features * lower).sum(dim=(2, 3), keepdim=True)
     scale = total / kept.where(kept.abs() > 1e-6, total.where(total.abs() > 1e-6, 1))
-    spread = (total - scale * kept) / (lower.sum(dim=(2, 3), keepdim=True))
+    spread = (total - scale * kept) / (lower.sum(dim=(2, 3), keepdim=True) * features.shape[3])
     return (features * scale + spread) * lower
 
 

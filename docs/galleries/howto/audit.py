@@ -69,7 +69,7 @@ report.figure("worst", 2)
 # ---------------
 
 clean = audit(model, images, seed=0)
-clean
+print(repr(clean))
 
 # %%
 # Sixteen images are the fewest that are accepted. A few dozen of your own are what it
