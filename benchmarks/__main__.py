@@ -11,13 +11,14 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from benchmarks import attacks, audit, compare, cost, faithfulness, zoo
+from benchmarks import attacks, audit, calibrated, compare, cost, faithfulness, zoo
 from benchmarks.common.options import Parser, UsageError, add_common_arguments
 from benchmarks.common.result_folders import add_output_arguments, settle_output, without_output
 
 BENCHMARKS: dict[str, ModuleType] = {
     "attacks": attacks,
     "audit": audit,
+    "calibrated": calibrated,
     "compare": compare,
     "cost": cost,
     "faithfulness": faithfulness,

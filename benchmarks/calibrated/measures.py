@@ -1,0 +1,126 @@
+"""What each map predicts of windows that no map has seen, and how far a manipulated layer moves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from captum.attr import KernelShap
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from captum_diffcam import CalibratedMap, ContrastScore, LayerDiffGradCam, SpatialLayer
+from captum_diffcam.attacks import shift_features
+from captum_diffcam.metrics import pearson
+from captum_diffcam.occlusion import cover, fill_of, grid_windows, in_pixels
+
+DEFAULT = "default map"
+CALIBRATED, ALONE, OCCLUSION, RISE, SHAP = "calibrated", "windows alone", "occlusion", "RISE", "KernelSHAP"
+PLANS: dict[int, tuple[int, tuple[float, ...]]] = {9: (3, (3 / 7,)), 18: (3, (1 / 2, 1 / 3))}
+"""Windows along each dimension and their sizes, by the number of windows."""
+SIDES = (2, 3)
+"""The sides of the held-out windows, in cells."""
+CELLS = 7
+SHIFT = (3, 3)
+_BATCH = 9
+_STARTS = {2: (0, 1, 3, 4, 5), 3: (1, 3)}
+"""Where held-out windows begin. No window of a plan is one of them."""
+_SHAP_PARTS, _RISE_CELLS = {9: 3, 18: 4}, 4
+
+
+def held_out_windows(side: int) -> Tensor:
+    """Return windows of so many cells, as shares of the image's side. Shape: (K, 2, 2)."""
+    starts = _STARTS[side]
+    corners = [
+        (a, b) for i, a in enumerate(starts) for j, b in enumerate(starts) if len(starts) == 2 or (i + j) % 2 == 0
+    ]
+    return torch.tensor([[[a, a + side], [b, b + side]] for a, b in corners]) / CELLS
+
+
+def predictions(model: nn.Module, layer: SpatialLayer, images: Tensor) -> dict[str, Any]:
+    """Return what each map predicts of held-out windows, in nats, and what was measured.
+
+    Returns:
+        ``"falls"``, and each method: for each side a tensor (N, K).
+    """
+    with torch.no_grad():
+        target = model(images).argmax(dim=1)
+    cam = LayerDiffGradCam(model, layer)
+    maps = maps_of(cam, images, target)
+    grid, size = maps[DEFAULT].shape[2:], images.shape[2:]
+    result: dict[str, Any] = {name: {} for name in ("falls", *maps)}
+    for side in SIDES:
+        windows = held_out_windows(side)
+        held_out = CalibratedMap(cam, windows).calibrate(images, target, windows_per_eval=_BATCH)
+        covers = cover(in_pixels(windows, size), size, grid)
+        result["falls"][side] = held_out.falls
+        for name, map_ in maps.items():
+            result[name][side] = map_.flatten(1).double() @ covers.T
+    return result
+
+
+def maps_of(cam: LayerDiffGradCam[Tensor], images: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Return the map of each method with each number of windows, (N, 1, 7, 7). Those of RISE have no scale."""
+    maps = {DEFAULT: cam.attribute(images, target)}
+    grid = maps[DEFAULT].shape[2:]
+    odds = ContrastScore(cam.forward_func)
+    filled = fill_of(images, "blur")
+
+    def scores(hidden: Tensor) -> Tensor:
+        with torch.no_grad():
+            return odds(hidden).gather(1, target[:, None])[:, 0]
+
+    for count, (per_side, sizes) in PLANS.items():
+        windows = grid_windows(2, per_side, sizes)
+        calibrated = CalibratedMap(cam, windows).calibrate(images, target, windows_per_eval=_BATCH)
+        alone = CalibratedMap(cam, windows, use_map=False)
+        maps[f"{CALIBRATED}, {count}"] = calibrated.maps
+        maps[f"{ALONE}, {count}"] = alone.attribute(images, target, windows_per_eval=_BATCH)
+        covers = cover(in_pixels(windows, images.shape[2:]), images.shape[2:], grid)
+        per_cell = (calibrated.falls / covers.sum(dim=1)) @ covers / covers.sum(dim=0).clamp(min=1e-6)
+        maps[f"{OCCLUSION}, {count}"] = per_cell.reshape(maps[DEFAULT].shape)
+        maps[f"{RISE}, {count}"] = _rise(scores, images, filled, grid, count)
+        maps[f"{SHAP}, {count}"] = _kernel_shap(odds, images, filled, target, grid, count)
+    return maps
+
+
+def _rise(scores: Callable[[Tensor], Tensor], images: Tensor, filled: Tensor, grid: torch.Size, count: int) -> Tensor:
+    """Return the mean of random masks, weighted by the score of what they show; the mean score is subtracted."""
+    masks = (torch.rand(count, 1, _RISE_CELLS, _RISE_CELLS) < 0.5).float()
+    smooth = interpolate(masks, images.shape[2:], mode="bilinear")
+    shown = torch.stack([scores(images * mask + filled * (1 - mask)) for mask in smooth], dim=1)
+    cells = interpolate(smooth, tuple(grid), mode="area")[:, 0].flatten(1)
+    return ((shown - shown.mean(dim=1, keepdim=True)) @ cells / count).reshape(-1, 1, *grid)
+
+
+def _kernel_shap(
+    odds: nn.Module, images: Tensor, filled: Tensor, target: Tensor, grid: torch.Size, count: int
+) -> Tensor:
+    """Return Captum's KernelSHAP of equal parts of the image, each part's value shared among its cells."""
+    parts = _SHAP_PARTS[count]
+    numbers = torch.arange(parts**2).float().reshape(1, 1, parts, parts)
+    mask = interpolate(numbers, images.shape[2:], mode="nearest").long()
+    maps = []
+    for image, behind, label in zip(images.split(1), filled.split(1), target.tolist(), strict=True):
+        values = KernelShap(odds).attribute(image, behind, label, feature_mask=mask, n_samples=count)
+        maps.append(interpolate(values[:, :1], tuple(grid), mode="area") * parts**2 / grid.numel())
+    return torch.cat(maps).detach()
+
+
+def kept(model: nn.Module, layer: str, images: Tensor) -> dict[str, Tensor]:
+    """Return the correlation of each map with that of the clean model, after its features are shifted. Shapes: (N,)."""
+    manipulated = shift_features(model, layer, images, SHIFT)
+    with torch.no_grad():
+        target = model(images).argmax(dim=1)
+    result = {}
+    for count in (0, *PLANS):
+        for name, use_map in ((CALIBRATED, True), (ALONE, False)) if count else ((DEFAULT, True),):
+            both = []
+            for attacked, where in ((model, layer), (manipulated.model, manipulated.layer)):
+                cam: Any = LayerDiffGradCam(attacked, where)
+                cam = CalibratedMap(cam, grid_windows(2, *PLANS[count]), use_map=use_map) if count else cam
+                options = {"windows_per_eval": _BATCH} if count else {}
+                both.append(cam.attribute(images, target, **options))
+            result[f"{name}, {count}" if count else name] = pearson(*both)
+    return result
