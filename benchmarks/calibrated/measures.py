@@ -69,7 +69,8 @@ def maps_of(cam: LayerDiffGradCam[Tensor], images: Tensor, target: Tensor) -> di
 
     def scores(hidden: Tensor) -> Tensor:
         with torch.no_grad():
-            return odds(hidden).gather(1, target[:, None])[:, 0]
+            own: Tensor = odds(hidden).gather(1, target[:, None])
+        return own[:, 0]
 
     for count, (per_side, sizes) in PLANS.items():
         windows = grid_windows(2, per_side, sizes)
@@ -102,7 +103,7 @@ def _kernel_shap(
     numbers = torch.arange(parts**2).float().reshape(1, 1, parts, parts)
     mask = interpolate(numbers, images.shape[2:], mode="nearest").long()
     maps = []
-    for image, behind, label in zip(images.split(1), filled.split(1), target.tolist(), strict=True):
+    for image, behind, label in zip(torch.split(images, 1), torch.split(filled, 1), target.tolist(), strict=True):
         values = KernelShap(odds).attribute(image, behind, label, feature_mask=mask, n_samples=count)
         maps.append(interpolate(values[:, :1], tuple(grid), mode="area") * parts**2 / grid.numel())
     return torch.cat(maps).detach()
