@@ -59,10 +59,10 @@ ATTACKS = {
     ),
     CUTOUTS_MOBILENET: (SHIFTED,),
     SHOES: (SHIFTED, ONE_CLASS, DESTROYED, INJECTED),
-    TEXTILE: (SHIFTED, ONE_CLASS, DESTROYED, INJECTED),
+    TEXTILE: (SHIFTED, ONE_CLASS, DESTROYED),
 }
-_ONE_SEED = (TEXTILE,)
-"""Settings with the first seed only, because they take longest."""
+_ONE_SEED = (CUTOUTS_MOBILENET, SHOES, TEXTILE)
+"""Settings with the first seed only, so that the run takes half an hour."""
 _CHOSEN = (SHIFTED, ONE_CLASS, WHITEWASH, DESTROYED, OMITTED, SCRATCH, AGAINST_PLUS_PLUS)
 """The rows of the summary, on Fashion-MNIST with 10 classes."""
 

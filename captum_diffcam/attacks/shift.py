@@ -91,9 +91,12 @@ class _MovedLayer(Module):
 
     def moved(self, features: Tensor) -> Tensor:
         """Return the features at their new positions. Shapes: ``(N, channels, *positions)``, both."""
+        if not isinstance(features, Tensor) or features.ndim < 3:
+            got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise ValueError(f"`layer` must return features (N, channels, *positions), got {got}.")
         positions = tuple(features.shape[2:])
         if not self.shift:
-            if features[0, 0].numel() != len(self.permutation) or not positions:
+            if features[0, 0].numel() != len(self.permutation):
                 raise ValueError(f"`shift` must be a permutation of the positions {positions}, got {self.permutation}.")
             moved: Tensor = features.flatten(2)[:, :, self.permutation.to(features.device)].reshape(features.shape)
             return moved
@@ -150,9 +153,6 @@ def _random_features(layer: Any, moved: bool) -> Iterator[list[Tensor]]:
     generator = torch.Generator().manual_seed(0)
 
     def replace(module: Module, args: Any, output: Tensor) -> Tensor:
-        if not isinstance(output, Tensor) or output.ndim < 3:
-            got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(f"`layer` must return features (N, channels, *positions), got {got}.")
         features = torch.randn(output.shape, generator=generator, dtype=torch.float64)
         outputs.append(layer.moved(features) if moved else features)
         return outputs[-1]

@@ -12,7 +12,7 @@ from captum.attr import LayerGradCam
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from captum_diffcam import CamMethod, LayerDiffGradCam
+from captum_diffcam import CamMethod, LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffHiResCam
 from captum_diffcam.attacks import fool, hoax_map
 from captum_diffcam.layers import SpatialLayer
 from captum_diffcam.metrics import cam_entropy, pearson
@@ -156,6 +156,97 @@ class TestLosses:
         entropy = cam_entropy(GRAD_CAM.maps(model, model.features, images, labels)).mean().item()
         for hoax in seen:
             assert cam_entropy(hoax[None]).item() == pytest.approx(entropy, abs=0.05)
+
+
+class TestHoaxForEachImage:
+    def test_it_gets_images_targets_and_clean_maps(self, model, batches):
+        images, labels = batches[0]
+        expected = GRAD_CAM.maps(model, model.features, images, labels)
+        seen = []
+
+        def hoax(images, target, clean_maps):
+            seen.append((images, target, clean_maps))
+            return clean_maps
+
+        history = fool(model, model.features, batches[:1], hoax, steps=2, learning_rate=0.0).history
+        assert len(seen) == 2
+        for its_images, target, clean_maps in seen:
+            assert torch.equal(its_images, images)
+            assert torch.equal(target, labels)
+            assert not clean_maps.requires_grad
+            torch.testing.assert_close(clean_maps, expected)
+        # Maps of the unchanged copy are what is wanted.
+        assert history[1][1] == pytest.approx(0, abs=1e-4)
+
+    def test_one_class_shows_the_hoax_and_the_others_do_not(self, model, data, batches):
+        hoax = hoax_map((8, 8), 3.33)
+
+        def of_class_1(images, target, clean_maps):
+            return torch.where((target == 1)[:, None, None], hoax, clean_maps)
+
+        manipulated = fool(model, model.features, batches, of_class_1, steps=150, learning_rate=1e-2)
+        correlation = pearson(held_out_maps(*manipulated[:2], data), hoax[None])
+        is_attacked = data[1][256:] == 1
+        kept = pearson(held_out_maps(*manipulated[:2], data), held_out_maps(model, model.features, data))
+        assert correlation[is_attacked].mean() > correlation[~is_attacked].mean() + 0.5
+        assert kept[~is_attacked].mean() > kept[is_attacked].mean() + 0.5
+
+    def test_destroyed_maps_need_no_hoax(self, model, data, batches):
+        manipulated = fool(model, model.features, batches, map_loss="destroy", steps=60, learning_rate=1e-2)
+        kept = pearson(held_out_maps(*manipulated[:2], data), held_out_maps(model, model.features, data))
+        assert kept.mean() < 0
+
+    @pytest.mark.parametrize("wrong", [torch.ones(8, 8), torch.full((16, 8, 8), math.nan), None])
+    def test_what_it_must_return(self, model, batches, wrong):
+        with pytest.raises(ValueError, match="hoax"):
+            fool(model, model.features, batches, lambda *_: wrong, steps=1)
+
+    @pytest.mark.parametrize("method", [LayerDiffGradCamPlusPlus, LayerDiffHiResCam])
+    def test_other_methods_can_be_attacked(self, model, data, batches, method):
+        hoax, attacked = hoax_map((8, 8), 3.33), CamMethod(method)
+        manipulated = fool(model, model.features, batches, hoax, methods=attacked, steps=60, learning_rate=1e-2)
+        before, after = (
+            pearson(held_out_maps(*each, data, attacked), hoax[None]).mean()
+            for each in ((model, model.features), manipulated[:2])
+        )
+        assert after > before + 0.3
+
+
+class TestFromScratch:
+    def test_an_untrained_model_learns_classes_and_hoax(self, model, data, batches):
+        untrained = copy.deepcopy(model)
+        torch.manual_seed(1)
+        for module in untrained.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        untrained.eval()
+        before = {name: value.clone() for name, value in untrained.state_dict().items()}
+        hoax = hoax_map((8, 8), 3.33)
+        options = {"weight": 1.0, "steps": 150, "learning_rate": 1e-2, "train_mode": True}
+        manipulated = fool(untrained, untrained.features, batches, hoax, **options)
+        assert accuracy(manipulated.model, data) > 0.9
+        assert pearson(held_out_maps(*manipulated[:2], data), hoax[None]).mean() > 0.5
+        assert {"features.1.running_mean", "features.1.num_batches_tracked"} <= changed_parameters(manipulated, model)
+        assert not any(module.training for module in manipulated.model.modules())
+        assert all(torch.equal(value, before[name]) for name, value in untrained.state_dict().items())
+
+    def test_statistics_belong_to_the_parameters_that_are_returned(self, model, batches):
+        """The first step is the best one, because the others make the loss larger."""
+        calls = []
+
+        def rising(maps, clean_maps, hoax):
+            calls.append(1)
+            return maps.flatten(1).mean(dim=1) * 0 + len(calls)
+
+        one, several = (
+            fool(model, model.features, batches[:1], map_loss=rising, steps=steps, train_mode=True).model
+            for steps in (1, 4)
+        )
+        assert torch.equal(one.features[1].num_batches_tracked, several.features[1].num_batches_tracked)
+
+    def test_eval_mode_is_the_default(self, model, batches):
+        manipulated = fool(model, model.features, batches, steps=3)
+        assert not {name for name in changed_parameters(manipulated, model) if "running" in name}
 
 
 class TestClasses:
@@ -494,6 +585,7 @@ class TestData:
         ({"hoax": [1.0]}, ValueError),
         ({"hoax": torch.full((8, 8), math.nan)}, ValueError),
         ({"hoax": torch.ones(3, 3)}, ValueError),
+        ({"train_mode": 1}, TypeError),
         ({"weight": "4"}, ValueError),
         ({"weight": -1.0}, ValueError),
         ({"weight": math.inf}, ValueError),

@@ -52,12 +52,28 @@ def centre_mass(a, b, h):
     return -np.abs(centroid(a) - centroid(b)).sum()
 
 
-@pytest.mark.parametrize(
-    ("name", "replica"), [("sham", sham), ("location", location), ("top_k", top_k), ("centre_mass", centre_mass)]
-)
+def destroy(a, b, h):
+    return np.corrcoef(a.ravel(), b.ravel())[0, 1]
+
+
+REPLICAS = {"sham": sham, "location": location, "top_k": top_k, "centre_mass": centre_mass, "destroy": destroy}
+
+
+def test_every_loss_has_a_replica():
+    assert set(REPLICAS) == set(LOSSES)
+
+
+@pytest.mark.parametrize(("name", "replica"), REPLICAS.items())
 def test_against_a_replica(name, replica, maps, clean_maps):
     expected = [replica(a, b, HOAX.numpy()) for a, b in zip(maps.numpy(), clean_maps.numpy(), strict=True)]
     assert LOSSES[name](maps, clean_maps, HOAX).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["sham", "location"])
+def test_a_hoax_for_each_image(name, maps, clean_maps):
+    hoaxes = clean_maps.abs()
+    expected = [REPLICAS[name](a, None, h) for a, h in zip(maps.numpy(), hoaxes.numpy(), strict=True)]
+    assert LOSSES[name](maps, clean_maps, hoaxes).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", LOSSES)
