@@ -9,7 +9,7 @@ A block in a page looks like this. ``cog -P -r -I docs PAGE`` runs it and writes
        ]]]
     .. [[[end]]]
 
-In Markdown the markers are ``<!-- [[[cog``, ``]]] -->`` and ``<!-- [[[end]]] -->``, and tables are made by
+The text of a block must end with an empty line. In Markdown the markers are ``<!-- [[[cog``, ``]]] -->`` and ``<!-- [[[end]]] -->``, and tables are made by
 :func:`markdown_table`.
 """
 
@@ -67,7 +67,7 @@ def table(
     rule = "  ".join("=" * width for width in widths)
     first, *others = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
     written = [f".. table::\n   :class: {style}\n", rule, first, rule, *others, rule]
-    return "\n" + "\n".join(f"   {line}".rstrip() if number else line for number, line in enumerate(written))
+    return "\n" + "\n".join(f"   {line}".rstrip() if number else line for number, line in enumerate(written)) + "\n"
 
 
 def markdown_table(headings: Sequence[str], body: Iterable[Sequence[object]], *, form: str = ".2f") -> str:
@@ -93,5 +93,5 @@ def made_by(name: str) -> str:
         f"\nMade by ``{run['command']}``, seed {run['seed']}, on {machine['device']} with {machine['cores']} cores\n"
         f"and {machine['torch_threads']} thread(s) of PyTorch, {machine['system']};\n"
         f"{versions}{commit}.\n"
-        f"All numbers: :download:`{file}.json </../benchmarks/results/{folder}/{file}.json>`."
+        f"All numbers: :download:`{file}.json </../benchmarks/results/{folder}/{file}.json>`.\n"
     )

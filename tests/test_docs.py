@@ -39,6 +39,14 @@ def test_every_table_and_figure_is_shown(file):
     assert f"{place}\n" in page or f"{place}>`" in page
 
 
+def test_blocks_end_with_an_empty_line():
+    """Otherwise the mark of the end would be read as a part of the paragraph."""
+    for page in (ROOT / "docs").rglob("*.rst"):
+        lines = page.read_text().splitlines()
+        ends = [number for number, line in enumerate(lines) if line == ".. [[[end]]]"]
+        assert [number for number in ends if lines[number - 1].strip()] == [], page
+
+
 def test_every_page_of_the_galleries_has_its_place():
     order = (ROOT / "docs" / "_ext" / "reading_order.py").read_text()
     pages = [path.name for path in (ROOT / "docs" / "galleries").rglob("*.py")]
