@@ -9,8 +9,8 @@ A block in a page looks like this. ``cog -P -r -I docs PAGE`` runs it and writes
        ]]]
     .. [[[end]]]
 
-The text of a block must end with an empty line. In Markdown the markers are ``<!-- [[[cog``, ``]]] -->`` and ``<!-- [[[end]]] -->``, and tables are made by
-:func:`markdown_table`.
+The text of a block must end with an empty line. In Markdown the markers are ``<!-- [[[cog``, ``]]] -->`` and
+``<!-- [[[end]]] -->``, and tables are made by :func:`markdown_table`.
 """
 
 from __future__ import annotations
