@@ -4,7 +4,7 @@ Maps of EfficientNet-Lite0 and MobileNetV2 predict how far the log-odds fall whe
 cells are hidden, none of which the calibration used. Compared are the default map, the calibrated map, the windows
 alone, and occlusion, RISE and KernelSHAP with as many forward passes. Then the features are moved by (3, 3) cells, and
 each map is compared with that of the clean model. The eight packaged photographs on EfficientNet-Lite0 set the sizes of
-9 windows; every other row set nothing.
+9 windows, so the rows of these photographs are left out of the conclusion.
 
 Writes calibrated.json, calibrated.csv and a figure, calibrated.png.
 """
