@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from benchmarks.calibrated.measures import ALONE, CALIBRATED, PLANS, RISE, SIDES, held_out_windows
-from benchmarks.calibrated.run import SET, rows_of, verdict
-from benchmarks.common.names import MOBILENET
+from benchmarks.calibrated.run import CUTOUTS, SET, rows_of, verdict
+from benchmarks.common.names import LITE0, MOBILENET
 from captum_diffcam.occlusion import cover, grid_windows, in_pixels
 
 
@@ -36,18 +36,18 @@ def _piece(where, factor):
 
 
 def test_rows_pool_all_windows_of_all_images():
-    reported = (MOBILENET, SET[1])
-    rows = rows_of([_piece(SET, 1.0), _piece(reported, 0.5), _piece(reported, 0.5)])
+    reported = (MOBILENET, CUTOUTS)
+    rows = rows_of([_piece((LITE0, SET), 1.0), _piece(reported, 0.5), _piece(reported, 0.5)])
     by_key = {(row["classifier"], row["method"]): row for row in rows}
     row = by_key[MOBILENET, f"{CALIBRATED}, 9"]
     assert (row["r, 2 x 2"], row["slope, 2 x 2"], row["kept"]) == pytest.approx((1, 2, 0.5))
     assert not row["set"]
-    assert by_key[SET[0], f"{CALIBRATED}, 9"]["set"]
+    assert by_key[LITE0, f"{CALIBRATED}, 9"]["set"]
     assert by_key[MOBILENET, f"{ALONE}, 18"]["r, 3 x 3"] == pytest.approx(-1)
     assert by_key[MOBILENET, f"{RISE}, 18"]["slope, 3 x 3"] is None
     assert "kept" not in by_key[MOBILENET, f"{RISE}, 9"]
 
 
 def test_the_verdict_leaves_out_what_set_the_windows():
-    rows = rows_of([_piece(SET, -1.0), _piece((MOBILENET, SET[1]), 1.0)])
+    rows = rows_of([_piece((MOBILENET, SET), -1.0), _piece((LITE0, CUTOUTS), 1.0)])
     assert all("r 1.00 to 1.00" in sentence and "+2.00" in sentence for sentence in verdict(rows))
