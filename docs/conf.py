@@ -68,6 +68,7 @@ autodoc_type_aliases = {
     "Layer": "captum_diffcam.attribution.Layer",
     "Layout": "captum_diffcam.layouts.Layout",
     "Limits": "captum_diffcam.figures.overlays.Limits",
+    "HoaxMaps": "captum_diffcam.attacks.fooling.HoaxMaps",
     "MapLoss": "captum_diffcam.attacks.losses.MapLoss",
     "MapLossFunction": "captum_diffcam.attacks.losses.MapLossFunction",
     "Probabilities": "captum_diffcam.figures.captions.Probabilities",

@@ -14,6 +14,10 @@ difference excludes zero; the median correlation of its clean maps with Grad-CAM
 of its clean maps with occlusion is lower by at most 0.02. Of several such candidates, the one with the lowest
 correlation with the hoax map is chosen. The code evaluates the rule.
 
+A second study, --studies owner, has attacks that a model's owner has a motive for: a hoax map for one class, whitewash
+of a model that decides by a tag, moved features, maps that are destroyed or omit a part, training from scratch, and an
+attack on DiffGradCAM++. It writes owner.json, owner.csv and owner.png.
+
 Every point is kept when it is finished: --minutes ends a run in time, --resume continues it later. The most informative
 points come first, and the results name what was left out. Trained models are kept in --models.
 

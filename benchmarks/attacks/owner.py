@@ -62,7 +62,7 @@ ATTACKS = {
     TEXTILE: (SHIFTED, ONE_CLASS, DESTROYED),
 }
 _MORE_SEEDS = (SHIFTED, ONE_CLASS, DESTROYED, OMITTED, AGAINST_PLUS_PLUS, SHAM)
-"""Attacks on Fashion-MNIST with 10 classes that all seeds have. Everything else has the first seed only, to save time."""
+"""Attacks on Fashion-MNIST with 10 classes that all seeds have. To save time, everything else has one seed."""
 _CHOSEN = (SHIFTED, ONE_CLASS, WHITEWASH, DESTROYED, OMITTED, SCRATCH, AGAINST_PLUS_PLUS)
 """The rows of the summary, on Fashion-MNIST with 10 classes."""
 
