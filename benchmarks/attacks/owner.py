@@ -230,7 +230,9 @@ class Laboratory:
         if case.attack == SCRATCH:
             untrained: Any = build("plain", int(labels.max()) + 1, seed, _WIDTH)
             order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-            labelled = list(zip(images[order].split(_SCRATCH_BATCH), labels[order].split(_SCRATCH_BATCH), strict=True))
+            labelled = list(
+                zip(torch.split(images[order], _SCRATCH_BATCH), torch.split(labels[order], _SCRATCH_BATCH), strict=True)
+            )
             return fool(
                 untrained,
                 untrained.features,
@@ -258,7 +260,7 @@ class Laboratory:
         return fool(
             model,
             layer,
-            list(images[:_ATTACKED].split(_BATCH)),
+            list(torch.split(images[:_ATTACKED], _BATCH)),
             weight=_WEIGHT,
             steps=6 if self.quick else _STEPS,
             learning_rate=_LEARNING_RATE,
@@ -308,7 +310,7 @@ class Laboratory:
 
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
-    logits: Tensor = torch.cat([model(batch) for batch in images.split(128)])
+    logits: Tensor = torch.cat([model(batch) for batch in torch.split(images, 128)])
     return logits.double()
 
 
@@ -332,7 +334,7 @@ def _estimate_statistics(model: nn.Module, images: Tensor) -> None:
         norm.momentum = None
         norm.train()
     with torch.no_grad():
-        for batch in images[:512].split(128):
+        for batch in torch.split(images[:512], 128):
             model(batch)
     model.eval()
 

@@ -58,7 +58,7 @@ def _run_frontier(
     work: Work,
     chosen: dict[str, Setting],
     stored: Stored,
-    seeds: Sequence[int],
+    seeds: list[int],
     missing: Sequence[str],
     until: float,
 ) -> None:
