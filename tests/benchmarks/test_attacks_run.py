@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from itertools import chain, repeat
 
 import pytest
 from small_models import TINY
@@ -51,7 +52,7 @@ def test_a_run(command, tmp_path):
 
 
 def test_a_run_that_is_out_of_time_is_resumed(command, monkeypatch, tmp_path):
-    now = iter([0.0, 0.0, 61.0])
+    now = chain([0.0, 0.0], repeat(61.0))
     monkeypatch.setattr("time.monotonic", lambda: next(now))
     code, record, printed = command("--minutes", "1")
     monkeypatch.undo()

@@ -56,7 +56,7 @@ def test_what_is_written(compare, tmp_path, monkeypatch):
     assert record["command"].startswith(f"python -m benchmarks compare --model {SMALL} --images ")
     assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert record["machine"]["cores"] >= 1
-    assert len(record["methods"]) == 10
+    assert len(record["methods"]) == 13
     assert "warning: shufflenet_v2_x0_5 has random weights" in printed.err
     # Paths belong to the command as it was given, and to nothing else.
     assert str(tmp_path) not in json.dumps({**record, "command": ""})
@@ -176,6 +176,9 @@ def test_target_and_contrast_by_name_and_number(compare):
     assert [rival["name"] for rival in numbers["rivals"]] == ["tiger cat", "Egyptian cat"]
     assert [method["name"] for method in record["methods"]] == [
         "LayerGradCam",
+        "Grad-CAM of the probability",
+        "Grad-CAM of its logarithm",
+        "ReST",
         "DiffGradCAM mean, Egyptian cat, tiger cat",
         "Grad-CAM++",
         "DiffGradCAM++ mean, Egyptian cat, tiger cat",
