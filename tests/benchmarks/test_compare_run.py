@@ -178,7 +178,7 @@ def test_target_and_contrast_by_name_and_number(compare):
         "LayerGradCam",
         "Grad-CAM of the probability",
         "Grad-CAM of its logarithm",
-        "ReST",
+        "Grad-CAM of ReST (logit + log probability)",
         "DiffGradCAM mean, Egyptian cat, tiger cat",
         "Grad-CAM++",
         "DiffGradCAM++ mean, Egyptian cat, tiger cat",
