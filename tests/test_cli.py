@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from captum_diffcam import LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffHiResCam, top_rivals
+from captum_diffcam import CalibratedMap, LayerDiffGradCam, LayerDiffGradCamPlusPlus, LayerDiffHiResCam, top_rivals
 from captum_diffcam.cli import main
 from captum_diffcam.figures import overlay
 
@@ -62,7 +62,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "input"):
+        if tag not in ("br", "meta", "img", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -169,6 +169,68 @@ def test_maps_and_scores_are_those_of_the_library(folder, method, reduction):
     logits = model(x)[0].tolist()
     margins = [logits[1] - logits[rival] for rival in stored["rivals"]]
     np.testing.assert_allclose([rival["score"] for rival in entry["rivals"]], margins, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "method", [("plusplus", LayerDiffGradCamPlusPlus, "small"), ("hirescam", LayerDiffHiResCam, "flat")]
+)
+@pytest.mark.parametrize("target", [None, "1"])
+def test_calibrated_maps_are_those_of_the_library(folder, method, target):
+    option, kind, network = method
+    asked = ("--contrast", "2", "--contrast", "top2", "--reduction", "mean", "--method", option, "--layer", "1")
+    # Two images of one size, and one of another class.
+    asked += ("--target", target) if target else ()
+    assert explain("--calibrate", *asked, model=f"usermodels:{network}") == 0
+    import usermodels
+
+    model = getattr(usermodels, network)().eval()
+    found = manifest(folder)
+    assert found["calibrated"] is True
+    page = Page((folder / "report" / "index.html").read_text())
+    assert len(page.all("img")) == 3 * (2 * 2 + 3)
+    for entry in found["images"]:
+        x, stored = inputs(folder, entry["file"]), np.load(folder / "report" / entry["maps"])
+        predicted = int(model(x).argmax()) if target is None else int(target)
+        assert stored["target"] == predicted
+        rivals = [None if predicted == 2 else 2, top_rivals(2)]
+        assert [item["against"] for item in entry["calibrated"]] == [item["against"] for item in entry["contrasts"]]
+        for number, contrast in enumerate(rivals):
+            expected = CalibratedMap(kind(model, model[1])).calibrate(x, predicted, contrast=contrast, reduction="mean")
+            scale = float(expected.maps.abs().max())
+            np.testing.assert_allclose(stored["calibrated_maps"][number], expected.maps[0, 0], atol=1e-3 * scale)
+            np.testing.assert_allclose(stored["falls"][number], expected.falls[0], atol=1e-4)
+            np.testing.assert_allclose(stored["residuals"][number], expected.residual[0], atol=1e-4)
+            item = entry["calibrated"][number]
+            assert item["residual"] == pytest.approx(
+                float(np.sqrt((stored["residuals"][number] ** 2).mean())), abs=1e-5
+            )
+            assert item["fall"] == pytest.approx(float(np.sqrt((stored["falls"][number] ** 2).mean())), abs=1e-5)
+        assert stored["falls"].shape == (2, 18)
+
+
+def test_calibration_takes_as_many_forward_passes_as_the_help_says(folder, capsys, monkeypatch):
+    import usermodels
+
+    seen = []
+
+    def counted(**kwargs):
+        model = small(**kwargs)
+        model[0].register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+        return model
+
+    small = usermodels.small
+    monkeypatch.setattr(usermodels, "small", counted)
+    cost = []
+    for options in ([], ["--calibrate"]):
+        seen.clear()
+        assert explain("--out", "with" if options else "without", "--batch-size", "2", *options) == 0
+        assert max(seen) <= 2
+        cost.append(sum(seen))
+    # Three images, and the trial of the first: 18 windows, the score of the whole image, and the map.
+    assert cost[1] - cost[0] == (3 + 1) * (18 + 2)
+    stored = np.load(folder / "without" / "maps" / "b.npz")
+    assert not {"calibrated_maps", "falls", "residuals"} & set(stored)
+    assert manifest(folder, "without")["images"][0]["calibrated"] == []
 
 
 def test_the_prediction_is_explained_if_there_is_no_target(folder):

@@ -58,7 +58,9 @@ def run(options: argparse.Namespace) -> int:
         classes = _class_names(options.classes, classifier.classes, _count_classes(model, example))
         target, questions = _asked(options, classes)
         layer = find_layer(model, example, options.layer)
-        explainer = Explainer(model, len(classes), layer, questions, target, options.reduction, options.method)
+        explainer = Explainer(
+            model, len(classes), layer, questions, target, options.reduction, options.method, options.calibrate
+        )
         explainer(example)  # so that what does not work is said before anything is written
     if process == 0:
         print(f"Model {options.model or LITE0} (weights: {options.weights or classifier.weights}), layer {layer.name}")
@@ -204,6 +206,7 @@ def _about(
         "preprocessing": " ".join(str(classifier.preprocess).split()),
         "method": options.method,
         "reduction": options.reduction,
+        "calibrated": options.calibrate,
         "contrasts": [question.text for question in questions],
         "n_images": n_images,
         "processes": processes,

@@ -103,6 +103,12 @@ def _add_question_options(group: Any) -> None:
         help="diffgradcam (default), plusplus, or hirescam",
         metavar="NAME",
     )
+    group.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="also show each map corrected by 18 measured occlusions; this takes 20 further forward passes an image "
+        "for each --contrast: 18, one of the whole image, and one for the map",
+    )
 
 
 def _add_run_options(group: Any) -> None:

@@ -10,6 +10,12 @@ from urllib.parse import quote
 
 from captum_diffcam.cli.images import Box
 
+_CALIBRATED = (
+    "A calibrated map is the map beside it, corrected by occlusions: windows of the image were hidden, and the falls "
+    "of the score were measured. Below it stand the size of these falls and how far the map was from them (root mean "
+    "squares, in nats)."
+)
+
 
 class View(NamedTuple):
     """A map over its photograph."""
@@ -22,6 +28,8 @@ class View(NamedTuple):
     """How much of the map lies in which region."""
     overlay: str = ""
     """The file of the large picture."""
+    calibrated: bool = False
+    """Whether this is the map before it, corrected by occlusions."""
 
 
 class Picture(NamedTuple):
@@ -49,6 +57,8 @@ def head(about: Mapping[str, Any], counts: Mapping[str, int], skipped: Sequence[
         f"layer <b>{escape(about['layer'])}</b>",
     ]
     notes = ""
+    if about["calibrated"]:
+        notes += f"<p class=soft>{_CALIBRATED}</p>"
     if counts["unfinished"]:
         notes += f"<p class=warning>The run was interrupted: {counts['unfinished']} images are missing.</p>"
     if skipped:
@@ -82,7 +92,8 @@ def card(picture: Picture) -> str:
         _figure(
             view,
             place,
-            f"<b class=for>{escape(picture.target)}</b> against <b class=against>{escape(view.text)}</b>",
+            ("Calibrated: " if view.calibrated else "")
+            + f"<b class=for>{escape(picture.target)}</b> against <b class=against>{escape(view.text)}</b>",
         )
         for view in picture.views
     )
@@ -90,7 +101,8 @@ def card(picture: Picture) -> str:
     return (
         f'<article data-words="{escape(words)}" style="--photo:url({picture.photograph});--ratio:{width}/{height}">'
         f"<h2>{escape(picture.target)}</h2><p class=file>{escape(picture.file)}</p>{other}"
-        "<div class=views><figure><div class=view role=img aria-label=photograph><i class=photo></i></div>"
+        f'<div class="views{" pairs" if any(view.calibrated for view in picture.views) else ""}"><figure>'
+        "<div class=view role=img aria-label=photograph><i class=photo></i></div>"
         f"<figcaption>The image</figcaption></figure>{views}</div>"
         f"<h3>Against each of the strongest rivals</h3><div class=rivals>{rivals}</div></article>\n"
     )
@@ -98,7 +110,8 @@ def card(picture: Picture) -> str:
 
 def _figure(view: View, place: str, caption: str) -> str:
     picture = f'<i class="photo grey"></i><img src="{view.tile}" alt="" style="{place}">'
-    shown = f'<div class=view role=img aria-label="map against {escape(view.text)}">{picture}</div>'
+    kind = "calibrated map" if view.calibrated else "map"
+    shown = f'<div class=view role=img aria-label="{kind} against {escape(view.text)}">{picture}</div>'
     if view.overlay:
         # A name that is no text, as file systems allow, has no address.
         address = quote(view.overlay.encode("utf-8", "surrogateescape"))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_diffcam import (
+    CalibratedMap,
     ContrastScore,
     LayerDiffGradCam,
     LayerDiffGradCamPlusPlus,
@@ -178,6 +179,12 @@ class Answers(NamedTuple):
     """(N,), the classes that are explained."""
     probabilities: Tensor
     """(N, C), the softmax of the logits."""
+    calibrated_maps: Tensor
+    """(N, Q, h, w), those of the questions after correction by occlusions; (N, 0, h, w) if that was not asked for."""
+    falls: Tensor
+    """(N, Q, K), how far each score falls when each of K windows is hidden, or (N, 0, 0)."""
+    residuals: Tensor
+    """(N, Q, K), the falls minus what the maps predict of them, or (N, 0, 0)."""
 
 
 class Explainer:
@@ -191,6 +198,7 @@ class Explainer:
         target: The class to explain. None is the class that the model predicts.
         reduction: How several rivals count.
         method: Which class activation map.
+        calibrate: Whether the map of each question is also corrected by occlusions.
     """
 
     def __init__(
@@ -202,6 +210,7 @@ class Explainer:
         target: int | None,
         reduction: Literal["logsumexp", "mean", "max"],
         method: str,
+        calibrate: bool = False,
     ) -> None:
         self.model = model
         self.n_classes = n_classes
@@ -212,6 +221,8 @@ class Explainer:
         self.target = target
         self.reduction = reduction
         self.cam = _METHODS[method](self._score_columns, layer)
+        # Its target must stay that of the whole image while windows are hidden, which the columns do not allow.
+        self.calibrated = CalibratedMap(_METHODS[method](model, layer)) if calibrate else None
 
     def _targets(self, logits: Tensor) -> Tensor:
         return logits.argmax(dim=1) if self.target is None else torch.full_like(logits[:, 0], self.target).long()
@@ -249,6 +260,7 @@ class Explainer:
         maps[example, ranked.rivals[example, place] - 1] = ranked.maps[example, place, 0]
         scores = -all_scores
         target = self._targets(logits)
+        calibrated_maps, falls, residuals = self._calibrate(images, logits, target, maps[:, :0])
         return Answers(
             maps[:, :n_questions].cpu(),
             scores[:, :n_questions].cpu(),
@@ -257,6 +269,32 @@ class Explainer:
             self._rivals(logits, target).cpu(),
             target.cpu(),
             logits.softmax(dim=1).cpu(),
+            calibrated_maps.cpu(),
+            falls.cpu(),
+            residuals.cpu(),
+        )
+
+    def _calibrate(
+        self, images: Tensor, logits: Tensor, target: Tensor, no_maps: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the calibrated map of each question, the falls and the residuals, as :class:`Answers` has them."""
+        if self.calibrated is None:
+            no_falls = no_maps.flatten(2)[:, :, :0]
+            return no_maps, no_falls, no_falls
+        results = [
+            self.calibrated.calibrate(
+                images,
+                target,
+                contrast=question.mask(logits, target),
+                reduction=self.reduction,
+                windows_per_eval=1,  # so that no forward pass has more images than --batch-size says
+            )
+            for question in self.questions
+        ]
+        return (
+            torch.cat([result.maps for result in results], dim=1),
+            torch.stack([result.falls for result in results], dim=1),
+            torch.stack([result.residual for result in results], dim=1),
         )
 
 

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -202,8 +203,9 @@ class ImageWriter:
         predicted = int(answers.probabilities.argmax())
         texts = [question.text_for(target) for question in self.questions]
         regions = self.regions.get(file.name, [])
-        evidence, of_rivals = (
-            evidence_of(maps, regions, sample.size, sample.region) for maps in (answers.maps, answers.rival_maps)
+        evidence, of_rivals, of_calibrated = (
+            evidence_of(maps, regions, sample.size, sample.region)
+            for maps in (answers.maps, answers.rival_maps, answers.calibrated_maps)
         )
         overlays = []
         for number, (single_map, text) in enumerate(zip(answers.maps, texts, strict=True)):
@@ -225,6 +227,7 @@ class ImageWriter:
             rival_scores=answers.rival_scores.numpy(),
             probabilities=answers.probabilities.numpy(),
             region=np.array(sample.region),
+            **_calibration_arrays(answers),
         )
         record = {
             "file": file.name,
@@ -236,6 +239,18 @@ class ImageWriter:
                 {"against": text, "score": _number(score), **_by_region(regions, values)}
                 for text, score, values in zip(texts, answers.scores, evidence, strict=True)
             ],
+            "calibrated": [
+                {
+                    "against": text,
+                    "residual": _number(_size(residual)),
+                    "fall": _number(_size(fall)),
+                    **_by_region(regions, values),
+                }
+                # Without --calibrate there are none.
+                for text, residual, fall, values in zip(
+                    texts, answers.residuals, answers.falls, of_calibrated, strict=False
+                )
+            ],
             "rivals": [
                 {**self._described(answers, rival), "score": _number(score), **_by_region(regions, values)}
                 for rival, score, values in zip(rivals, answers.rival_scores, of_rivals, strict=True)
@@ -243,6 +258,24 @@ class ImageWriter:
             "overlays": overlays,
             "maps": maps,
         }
+        views = [
+            View(tile(m), text, _in_words(regions, values, score), name)
+            for m, text, values, score, name in zip(
+                answers.maps, texts, evidence, answers.scores, overlays, strict=True
+            )
+        ]
+        calibrated_views = [
+            View(tile(m), text, _calibration_in_words(fall, residual, regions, values, score), calibrated=True)
+            for m, text, fall, residual, values, score in zip(
+                answers.calibrated_maps,
+                texts,
+                answers.falls,
+                answers.residuals,
+                of_calibrated,
+                answers.scores,
+                strict=False,
+            )
+        ]
         picture_on_page = Picture(
             file.name,
             self._named(answers, target),
@@ -250,12 +283,8 @@ class ImageWriter:
             sample.size,
             sample.region,
             thumbnail(image, self.side),
-            [
-                View(tile(m), text, _in_words(regions, values, score), name)
-                for m, text, values, score, name in zip(
-                    answers.maps, texts, evidence, answers.scores, overlays, strict=True
-                )
-            ],
+            # Each calibrated map follows the map that it corrects.
+            [view for pair in zip_longest(views, calibrated_views) for view in pair if view],
             [
                 View(tile(m), self._named(answers, rival), _in_words(regions, values, score))
                 for m, rival, values, score in zip(
@@ -288,6 +317,31 @@ def _in_words(regions: Sequence[Region], evidence: Tensor, score: Tensor) -> str
     """Return the evidence in each region (R,) beside the score, if there are regions."""
     parts = [f"{region.name} {float(value):+.2g}" for region, value in zip(regions, evidence, strict=True)]
     return f"{', '.join(parts)} of {float(score):.2g}" if parts else ""
+
+
+def _calibration_arrays(answers: Answers) -> dict[str, Any]:
+    """Return what is stored of the calibrated maps, if there are any."""
+    if not len(answers.calibrated_maps):
+        return {}
+    return {
+        "calibrated_maps": answers.calibrated_maps.numpy(),
+        "falls": answers.falls.numpy(),
+        "residuals": answers.residuals.numpy(),
+    }
+
+
+def _calibration_in_words(
+    falls: Tensor, residuals: Tensor, regions: Sequence[Region], evidence: Tensor, score: Tensor
+) -> str:
+    """Return how far a map was from the measured falls (K,), and the evidence in each region of the calibrated map."""
+    words = f"falls {float(_size(falls)):.2g}, the map was off by {float(_size(residuals)):.2g} nats"
+    evidence_in_words = _in_words(regions, evidence, score)
+    return f"{evidence_in_words}. {words}" if evidence_in_words else words
+
+
+def _size(values: Tensor) -> Tensor:
+    """Return the root mean square."""
+    return values.square().mean().sqrt()
 
 
 def _number(value: Tensor) -> float | None:

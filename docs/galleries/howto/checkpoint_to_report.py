@@ -134,8 +134,11 @@ print(finished.stdout)
 print("exit code", finished.returncode)
 
 # %%
-# ``report/index.html`` is the page to look at. Beside it are the overlays, the maps as
-# NumPy files, and a manifest:
+# ``report/index.html`` is the page to look at. With ``--calibrate`` it also shows
+# each map corrected by 18 measured occlusions, and how far the map was from them
+# (:class:`~captum_diffcam.CalibratedMap`). This takes 20 further forward passes an
+# image for each ``--contrast``. Beside the page are the overlays, the maps as NumPy
+# files, and a manifest:
 
 import json
 
