@@ -6,31 +6,19 @@ import argparse
 import os
 import platform
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from captum_diffcam.cli.images import Images, as_batch, find_images, one_line
-from captum_diffcam.cli.models import LITE0, Classifier, Normalization, load_classifier
+from captum_diffcam.cli.images import as_batch, find_images
+from captum_diffcam.cli.models import LITE0, Classifier
 from captum_diffcam.cli.options import PROGRAM, UsageError
-from captum_diffcam.cli.questions import (
-    ALL,
-    Answers,
-    Explainer,
-    LogitsOf,
-    Question,
-    find_layer,
-    parse_class,
-    parse_question,
-)
+from captum_diffcam.cli.prepare import describe, library_errors, notes, prepare
+from captum_diffcam.cli.questions import ALL, Answers, Explainer, Question, parse_class, parse_question
 from captum_diffcam.cli.regions import read_regions
 from captum_diffcam.cli.report import PAGE, ImageWriter, Report
 from captum_diffcam.layers import SpatialLayer
@@ -46,24 +34,18 @@ def run(options: argparse.Namespace) -> int:
     report = Report(options.out, options.overwrite, process, processes)
     files = find_images(options.images, options.out)
     regions = read_regions(options.regions, files)
-    device = _device(options.device)
-    normalization = Normalization(options.size, options.mean, options.std)
-    classifier = load_classifier(options.model or LITE0, options.weights, normalization)
-    model = LogitsOf(classifier.model.to(device))
-    images = Images(files, classifier.preprocess)
-    example = _first_readable(images, device)
-    if example is None:
+    setting = prepare(options, files)
+    if setting is None:
         return 1
-    with _library_errors(), _notes():
-        classes = _class_names(options.classes, classifier.classes, _count_classes(model, example))
+    device, classifier, model, images, example, classes, layer = setting
+    with library_errors(), notes():
         target, questions = _asked(options, classes)
-        layer = find_layer(model, example, options.layer)
         explainer = Explainer(
             model, len(classes), layer, questions, target, options.reduction, options.method, options.calibrate
         )
         explainer(example)  # so that what does not work is said before anything is written
     if process == 0:
-        print(f"Model {options.model or LITE0} (weights: {options.weights or classifier.weights}), layer {layer.name}")
+        print(describe(options, setting))
     side = next(side for n_images, side in _SIDES if len(files) <= n_images)
     write = ImageWriter(options.out, files, classes, questions, side, regions)
     share = range(process, len(files), processes)
@@ -73,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     report.begin()
     complete = False
     try:
-        with _library_errors(), _notes(), tqdm(total=len(share), unit="image", disable=process > 0) as bar:
+        with library_errors(), notes(), tqdm(total=len(share), unit="image", disable=process > 0) as bar:
             for batch in loader:
                 if batch.problem:
                     raise UsageError(batch.problem)
@@ -103,62 +85,6 @@ def run(options: argparse.Namespace) -> int:
     return 3 if counts is not None and counts["skipped"] else 0
 
 
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"`--device` must be a device that works here, got {name!r}: {one_line(error)}") from error
-    return device
-
-
-def _first_readable(images: Images, device: torch.device) -> Tensor | None:
-    """Return the first image that can be read, as a batch; if there is none, say so."""
-    reasons = []
-    for index in range(len(images)):
-        batch = as_batch([images[index]])
-        if batch.inputs is not None:
-            return batch.inputs.to(device)
-        reasons.append(f"{images.files[index].name} cannot be read: {batch.skipped[0][1]}")
-    print("\n".join(reasons), file=sys.stderr)
-    print(f"{PROGRAM}: none of {len(images)} images can be read.", file=sys.stderr)
-    return None
-
-
-def _count_classes(model: LogitsOf, example: Tensor) -> int:
-    try:
-        with torch.no_grad():
-            logits = model(example)
-    except Exception as error:  # the model may raise anything
-        height, width = example.shape[2:]
-        raise UsageError(
-            f"The model fails on an image of {height} x {width} pixels (set with `--size`): "
-            f"{type(error).__name__}: {one_line(error)}"
-        ) from error
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise UsageError(f"`--model` must be a classifier with logits of shape (images, classes), got {got}.")
-    return logits.shape[1]
-
-
-def _class_names(path: Path | None, known: Sequence[str] | None, n_classes: int) -> Sequence[str]:
-    if path is None:
-        return known if known and len(known) == n_classes else [f"class {index}" for index in range(n_classes)]
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"`--classes` must be a text file, got {str(path)!r}: {one_line(error)}") from error
-    while names and not names[-1]:
-        names.pop()
-    if len(names) != n_classes:
-        raise UsageError(f"`--classes` must have a line for each of {n_classes} classes, got {len(names)} lines.")
-    return names
-
-
 def _asked(options: argparse.Namespace, classes: Sequence[str]) -> tuple[int | None, list[Question]]:
     target = None if options.target is None else parse_class("--target", options.target, classes)
     questions = [parse_question(text, classes) for text in options.contrast or []] or [ALL]
@@ -166,26 +92,6 @@ def _asked(options: argparse.Namespace, classes: Sequence[str]) -> tuple[int | N
         if target in question.classes:
             raise UsageError(f"`--contrast` must not contain the target, got {question.text!r}.")
     return target, questions
-
-
-@contextmanager
-def _library_errors() -> Iterator[None]:
-    """Say what the library refuses in one sentence."""
-    try:
-        yield
-    except (TypeError, ValueError, IndexError) as error:
-        raise UsageError(one_line(error, 600)) from error
-    except torch.OutOfMemoryError as error:
-        raise UsageError(f"`--batch-size` must be smaller for the memory of the device: {one_line(error)}") from error
-
-
-@contextmanager
-def _notes() -> Iterator[None]:
-    """Print each warning of the library once, as a sentence."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("once", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: tqdm.write(f"{PROGRAM}: note: {message}", sys.stderr)
-        yield
 
 
 def _about(

@@ -17,8 +17,9 @@ def main(argv: list[str] | None = None) -> int:
         argv: The arguments. None are those of the process.
 
     Returns:
-        The exit code: 0 everything was explained, 1 no image could be read, 2 wrong use, 3 some files could not be
-        read, 130 interrupted.
+        The exit code: 2 wrong use, 130 interrupted, others as ``--help`` of the command says. Those of ``explain`` are
+        0 everything was explained, 1 no image could be read, 3 some files could not be read; those of ``audit`` are
+        0 supported, 1 contradicted, 3 undecided, 4 mixed.
     """
     try:
         options = parse(argv)

@@ -13,6 +13,12 @@ EXIT_CODES = """exit codes:
   2 an option, model or file is wrong   3 done, but some files could not be read
   130 stopped by Ctrl-C: the page and the manifest hold what was finished"""
 
+AUDIT_EXIT_CODES = """exit codes:
+  0 every method's maps are supported   1 every method's maps are contradicted
+  2 an option, model or file is wrong, or fewer than 16 images can be read
+  3 every method is undecided           4 mixed: methods have different verdicts
+  130 stopped by Ctrl-C: nothing is written"""
+
 
 class UsageError(Exception):
     """What the user asked for cannot be done; the message is one sentence that says why, and what to do."""
@@ -45,9 +51,25 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         **layout,  # type: ignore[arg-type]
     )
     explain.set_defaults(command="explain")
-    _add_model_options(explain.add_argument_group("model and images"))
+    explained = explain.add_argument_group("model and images")
+    _add_model_options(explained)
+    _add_regions_option(explained)
     _add_question_options(explain.add_argument_group("question"))
-    _add_run_options(explain.add_argument_group("run"))
+    _add_run_options(explain.add_argument_group("run"), "report")
+    audit = commands.add_parser(
+        "audit",
+        help="test whether the maps of a model show what its predictions depend on",
+        description="Test whether the maps of a model show what its predictions depend on: a verdict about Grad-CAM\n"
+        "and two contrastive maps, and a page with typical and worst images. At least 16 different images are\n"
+        "needed, and 32 to 64 are usually enough.",
+        epilog=AUDIT_EXIT_CODES,
+        usage=f"{PROGRAM} audit [options]",
+        **layout,  # type: ignore[arg-type]
+    )
+    audit.set_defaults(command="audit")
+    _add_model_options(audit.add_argument_group("model and images"))
+    _add_test_options(audit.add_argument_group("test"))
+    _add_run_options(audit.add_argument_group("run"), "audit")
     return parser.parse_args(argv)
 
 
@@ -70,7 +92,10 @@ def _add_model_options(group: Any) -> None:
     )
     group.add_argument("--mean", type=_numbers, metavar="R,G,B", help="mean that the model's images are normalised by")
     group.add_argument("--std", type=_numbers, metavar="R,G,B", help="standard deviation, likewise")
-    group.add_argument("--layer", metavar="NAME", help="layer to explain (default: the last one with positions)")
+    group.add_argument("--layer", metavar="NAME", help="layer of the maps (default: the last one with positions)")
+
+
+def _add_regions_option(group: Any) -> None:
     group.add_argument(
         "--regions",
         type=Path,
@@ -111,8 +136,21 @@ def _add_question_options(group: Any) -> None:
     )
 
 
-def _add_run_options(group: Any) -> None:
-    group.add_argument("--out", type=Path, default=Path("report"), metavar="FOLDER", help="default: report")
+def _add_test_options(group: Any) -> None:
+    group.add_argument(
+        "--alpha", type=float, default=0.05, metavar="P", help="significance level of either verdict (default: 0.05)"
+    )
+    group.add_argument(
+        "--seed",
+        type=_natural,
+        metavar="N",
+        help="seed of order, windows and shifts (default: a random one, so that an attacker cannot know it; it is in "
+        "audit.json)",
+    )
+
+
+def _add_run_options(group: Any, out: str) -> None:
+    group.add_argument("--out", type=Path, default=Path(out), metavar="FOLDER", help=f"default: {out}")
     group.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
     group.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="images at a time (default: 16)")
     group.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: a GPU if there is one)")

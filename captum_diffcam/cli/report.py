@@ -11,7 +11,7 @@ import heapq
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
 from itertools import zip_longest
 from pathlib import Path
@@ -32,6 +32,23 @@ _PARTS = ".parts"
 PAGE, MANIFEST = "index.html", "manifest.json"
 
 
+def check_folder(folder: Path, overwrite: bool, may_exist: Set[str] = frozenset()) -> None:
+    """Refuse a folder that holds something, unless it may be written into.
+
+    Args:
+        folder: What ``--out`` names.
+        overwrite: Whether it may contain something already.
+        may_exist: Names within it that do not count.
+
+    Raises:
+        UsageError: It is a file, or it holds something.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"`--out` must be a folder, got the file {str(folder)!r}.")
+    if folder.is_dir() and not overwrite and {path.name for path in folder.iterdir()} - may_exist:
+        raise UsageError(f"`--out` must be an empty folder, got {str(folder)!r}; pass --overwrite to write into it.")
+
+
 class Report:
     """The folder of a report, as one of several processes writes it.
 
@@ -46,14 +63,9 @@ class Report:
         self.folder = folder
         self.process = process
         self.processes = processes
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"`--out` must be a folder, got the file {str(folder)!r}.")
         # Other processes of this run may have begun to write.
         begun = {_PARTS, "overlays", "maps"} if processes > 1 else set[str]()
-        if folder.is_dir() and not overwrite and {path.name for path in folder.iterdir()} - begun:
-            raise UsageError(
-                f"`--out` must be an empty folder, got {str(folder)!r}; pass --overwrite to write into it."
-            )
+        check_folder(folder, overwrite, begun)
 
     def begin(self) -> None:
         """Create the folder and forget what an earlier run left unfinished.

@@ -6,6 +6,9 @@ Do this model's maps show what its predictions depend on? There are the model an
 images, and no clean copy to compare with. :func:`~captum_diffcam.audit.audit` hides
 random parts of the images, measures how far the log-odds fall, and gives a verdict
 about each method's maps. :doc:`/explanation/threat_model` says what it can miss.
+
+Without code, ``captum-diffcam audit --images photos/ --model resnet50`` does this for a
+folder of images, and its exit code is the verdict (:doc:`/reference/audit`).
 """
 
 # %%
