@@ -15,7 +15,7 @@ from captum_diffcam.evidence import share_of_cells
 
 Fill: TypeAlias = Union[Literal["blur", "mean"], Tensor, Callable[[Tensor], Tensor]]
 """What hides a window: a blurred copy of the image, its mean colour, a tensor that can be broadcast to the images, such
-as another image or a colour, or a function of the images (N, channels, *size)."""
+as another image or a colour, or a function of the images ``(N, channels, *size)``."""
 
 _BLURRED_SIDE = 4
 """A blurred image is reduced to this many pixels along each dimension and enlarged again."""
@@ -88,7 +88,7 @@ def cover(windows: Tensor, size: Sequence[int], grid: Sequence[int]) -> Tensor:
 
 
 def fill_of(images: Tensor, fill: Fill) -> Tensor:
-    """Return what shows where the images are hidden. Shape: images (N, channels, *size) -> the same."""
+    """Return what shows where the images are hidden. Shape: images ``(N, channels, *size)`` -> the same."""
     if callable(fill):
         filled = fill(images)
     elif isinstance(fill, str) and fill in ("blur", "mean"):

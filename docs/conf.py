@@ -8,6 +8,7 @@ os.environ["TQDM_DISABLE"] = "1"  # before tqdm is imported, because pages show 
 
 from docutils import nodes
 from sphinx.ext import intersphinx
+from sphinx.util.inspect import TypeAliasForwardRef
 
 import captum_diffcam
 
@@ -160,5 +161,7 @@ def keep_colons(app, what, name, obj, options, lines):
 
 def setup(app):
     """Register the handlers above."""
+    # Sphinx writes an alias within a union, such as ``Layer | None``, by its repr, which is no name to link to.
+    TypeAliasForwardRef.__repr__ = lambda alias: alias.name
     app.connect("missing-reference", link_to_public_home)
     app.connect("autodoc-process-docstring", keep_colons, priority=400)  # before Napoleon's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -32,7 +33,9 @@ def public_names() -> Iterator[tuple[str, object]]:
 
 def is_called(value: object) -> bool:
     """Return whether users call it: a function or a class, but no type of an argument or of what is returned."""
-    return inspect.isfunction(value) or (inspect.isclass(value) and not issubclass(value, tuple))
+    return inspect.isfunction(value) or (
+        inspect.isclass(value) and not issubclass(value, tuple) and not dataclasses.is_dataclass(value)
+    )
 
 
 def check(app: Sphinx, env: BuildEnvironment) -> None:
