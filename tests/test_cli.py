@@ -178,7 +178,6 @@ def test_maps_and_scores_are_those_of_the_library(folder, method, reduction):
 def test_calibrated_maps_are_those_of_the_library(folder, method, target):
     option, kind, network = method
     asked = ("--contrast", "2", "--contrast", "top2", "--reduction", "mean", "--method", option, "--layer", "1")
-    # Two images of one size, and one of another class.
     asked += ("--target", target) if target else ()
     assert explain("--calibrate", *asked, model=f"usermodels:{network}") == 0
     import usermodels
@@ -188,6 +187,8 @@ def test_calibrated_maps_are_those_of_the_library(folder, method, target):
     assert found["calibrated"] is True
     page = Page((folder / "report" / "index.html").read_text())
     assert len(page.all("img")) == 3 * (2 * 2 + 3)
+    labels = [tag["aria-label"] for tag in page.all("div") if "aria-label" in tag]
+    assert [label.startswith("calibrated") for label in labels[1:5]] == [False, True, False, True]
     for entry in found["images"]:
         x, stored = inputs(folder, entry["file"]), np.load(folder / "report" / entry["maps"])
         predicted = int(model(x).argmax()) if target is None else int(target)

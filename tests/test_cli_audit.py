@@ -60,10 +60,10 @@ def library_report(folder, **options):
 
 
 def test_the_report_is_that_of_the_library(folder, capsys):
-    code = run("--classes", "names.txt", "--seed", 7, "--alpha", 0.2, "--layer", "1", "--batch-size", 5)
+    code = run("--classes", "names.txt", "--seed", 7, "--alpha", 0.2, "--layer", "0", "--batch-size", 5)
     found = saved(folder)
     names = ["ant", "bee", "cow", "dog", "elk"]
-    expected = library_report(folder, layer="1", seed=7, alpha=0.2, class_names=names).as_dict()
+    expected = library_report(folder, layer="0", seed=7, alpha=0.2, class_names=names).as_dict()
     assert (found["verdict"], found["seed"], found["alpha"], found["images"]) == (expected["verdict"], 7, 0.2, 16)
     assert code == {"supported": 0, "contradicted": 1, "undecided": 3, "mixed": 4}[expected["verdict"]]
     assert found["scope"] == expected["scope"]
