@@ -38,9 +38,9 @@ scores = {
     "rather than cup": ContrastScore(model, contrast=968),
 }
 patch = {
-    "sliding_window_shapes": (3, 32, 32),
-    "strides": (3, 32, 32),
-    "perturbations_per_eval": 7,
+    "sliding_window_shapes": (3, 56, 56),
+    "strides": (3, 56, 56),
+    "perturbations_per_eval": 8,
 }
 falls = {}
 for title, score in scores.items():
@@ -62,7 +62,7 @@ show_maps(images, falls, limits="map", preprocess=preprocess)
 
 score = ContrastScore(model, contrast=968)
 attributions = IntegratedGradients(score).attribute(
-    images, target=967, n_steps=20, internal_batch_size=5
+    images, target=967, n_steps=10, internal_batch_size=5
 )
 print(attributions.shape)
 
