@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from nets import Net, conv_net, images
 from torch import Tensor
 
 collect_ignore = ["typing"]  # for type checkers alone
+
+# Tests need no network, and Hugging Face tries five times to reach one.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # There is a process of tests for each core.
 torch.set_num_threads(1)

@@ -206,7 +206,7 @@ def test_calibrated_maps_are_those_of_the_library(folder, method, target):
                 float(np.sqrt((stored["residuals"][number] ** 2).mean())), abs=1e-5
             )
             assert item["fall"] == pytest.approx(float(np.sqrt((stored["falls"][number] ** 2).mean())), abs=1e-5)
-        assert stored["falls"].shape == (2, 18)
+        assert stored["falls"].shape == (2, 9)
 
 
 def test_calibration_takes_as_many_forward_passes_as_the_help_says(folder, capsys, monkeypatch):
@@ -227,8 +227,8 @@ def test_calibration_takes_as_many_forward_passes_as_the_help_says(folder, capsy
         assert explain("--out", "with" if options else "without", "--batch-size", "2", *options) == 0
         assert max(seen) <= 2
         cost.append(sum(seen))
-    # Three images, and the trial of the first: 18 windows, the score of the whole image, and the map.
-    assert cost[1] - cost[0] == (3 + 1) * (18 + 2)
+    # Three images, and the trial of the first: 9 windows, the score of the whole image, and the map.
+    assert cost[1] - cost[0] == (3 + 1) * (9 + 2)
     stored = np.load(folder / "without" / "maps" / "b.npz")
     assert not {"calibrated_maps", "falls", "residuals"} & set(stored)
     assert manifest(folder, "without")["images"][0]["calibrated"] == []

@@ -131,7 +131,7 @@ def _add_question_options(group: Any) -> None:
     group.add_argument(
         "--calibrate",
         action="store_true",
-        help="also show each map corrected by 18 measured occlusions; this takes 20 further forward passes an image "
+        help="also show each map corrected by 9 measured occlusions; this takes 11 further forward passes an image "
         "for each --contrast: 18, one of the whole image, and one for the map",
     )
 

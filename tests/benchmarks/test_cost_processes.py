@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmarks.cost.cases import Case
-from benchmarks.cost.processes import allocated_mib, peak_mib, times
+from benchmarks.cost.processes import measure_allocated, peak_mib, times
 
 CASE = Case("mobilenet_v3_small", "early", 2, 32, 5)
 
@@ -20,7 +20,9 @@ def test_memory_is_measured_in_a_process_of_its_own():
 
 def test_allocations_grow_with_the_image():
     """At the peak there are the first convolution's output, which has 16 channels, and its normalization."""
-    small, large = (allocated_mib("forward", Case("mobilenet_v3_small", "early", 2, size, 5), 1) for size in (256, 512))
+    small, large = (
+        measure_allocated(Case("mobilenet_v3_small", "early", 2, size, 5), "forward") for size in (256, 512)
+    )
     convolved = 2 * 16 * 256 * 256 * 4 / 2**20
     assert 2 * convolved < large < 4 * convolved
     assert large / small == pytest.approx(4, rel=0.1)
