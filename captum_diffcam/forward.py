@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge, saved_tensors_hooks
 from torch.nn import Module
 
+from captum_diffcam._checks import as_further_args
 from captum_diffcam._internals import (
     NormalTensors,
     device_order,
@@ -74,6 +75,8 @@ class LayerRun:
     inputs: tuple[Tensor, ...]
     at_input: Sequence[bool]
     """For each layer, whether its input is meant."""
+    autocasts_to_float16: bool = False
+    """Whether a layer ran where autocast makes float16 of what follows, even if the layer itself is in float32."""
     notes: list[str] = field(default_factory=list)
     """What the caller should know of this run."""
 
@@ -93,7 +96,7 @@ class LayerRun:
         With float16 the score is scaled before the gradient is taken, because the gradient of a mean over many
         positions is below the smallest number; the gradients are then in float32.
         """
-        half = any(
+        half = self.autocasts_to_float16 or any(
             t.dtype == torch.float16 for t in (self.output, *(x for tensors in self.activations for x in tensors))
         )
         for scale in _FLOAT16_SCALES if half else (1.0,):
@@ -105,13 +108,6 @@ class LayerRun:
         if not half:
             return gradients
         return [tuple(at_least_float32(gradient) / scale for gradient in of_layer) for of_layer in gradients]
-
-    def _uses_float16(self) -> bool:
-        tensors = [tensor.value for parts in self.tensors for part in parts for tensor in part]
-        device = tensors[0].device.type
-        return any(tensor.dtype == torch.float16 for tensor in (self.output, *tensors)) or (
-            torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
-        )
 
     def _gradients(self, scores: Tensor, grad_kwargs: Mapping[str, Any]) -> list[tuple[Tensor, ...]]:
         points: list[Any] = [tensor.point for parts in self.tensors for part in parts for tensor in part]
@@ -203,8 +199,7 @@ def explain_run(
         create_graph: keep everything, so that gradients are differentiable down to the weights.
         follow_axes: follow what the axes of the run's tensors stand for.
     """
-    more = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
-    extra = () if additional_forward_args is None else more
+    extra = as_further_args(additional_forward_args)
     if is_within_torch_func():
         raise ValueError(
             "`inputs` must not be tensors of a torch.func transform such as vmap or grad. Pass the batch itself: each "
@@ -250,7 +245,7 @@ def explain_run(
             if not _are_close(output, without_capture):
                 raise captured.change_in_place()
         tensors, notes = captured.results(forward_func, device_ids, tensor_index, run)
-        return LayerRun(output, tensors, inputs, at_input, notes)
+        return LayerRun(output, tensors, inputs, at_input, captured.autocasts_to_float16, notes)
 
     layer_run = None
     with recording(), preserve_random_state(inputs) as put_back_random_state, ExitStack() as stack:
@@ -405,6 +400,7 @@ class _Capture:
         self.stand_ins: list[_StandIn] = []
         self.starts: list[Tensor] = []
         """Tensors without a graph, at which one was made to start."""
+        self.autocasts_to_float16 = False
         self.hooks = ExitStack()
 
     def __enter__(self) -> None:
@@ -467,7 +463,11 @@ class _Capture:
         replaced = map_tensors(replace, value)
         if not tensors:
             raise _no_tensor(module, value, "input" if self.at_input[i] else "output")
-        self.runs[i].setdefault(tensors[0].value.device, []).append(tensors)
+        device = tensors[0].value.device
+        self.autocasts_to_float16 |= (
+            torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) == torch.float16
+        )
+        self.runs[i].setdefault(device, []).append(tensors)
         return replaced
 
     def _cut(self, tensor: Tensor, at_input: bool) -> tuple[LayerTensor, Tensor]:

@@ -43,6 +43,34 @@ def test_float16_gradients_do_not_underflow(side, dims, how, reduction):
     assert (maps - expected).abs().max() <= 0.01 * expected.abs().max()
 
 
+class _Float32AtBothEnds(nn.Module):
+    """The layer and the logits are in float32, and what lies between them in what autocast chooses."""
+
+    def __init__(self, own_autocast: bool) -> None:
+        super().__init__()
+        self.own_autocast = own_autocast
+        self.conv, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(2, 8)
+        self.mix, self.head = nn.Conv2d(8, 8, 1), nn.Linear(8, 5)
+
+    def forward(self, x):
+        with torch.autocast("cpu", torch.float16, enabled=self.own_autocast or torch.is_autocast_enabled("cpu")):
+            features = self.norm(self.conv(x).float()).relu()
+            return self.head(self.mix(features).mean(dim=(2, 3))).float()
+
+
+@pytest.mark.parametrize("own_autocast", [False, True])
+def test_float16_between_a_layer_and_logits_in_float32(own_autocast):
+    torch.manual_seed(0)
+    plain = _Float32AtBothEnds(own_autocast=False).eval()
+    x = torch.rand(1, 3, 512, 512)
+    expected = LayerDiffGradCam(plain, "norm").attribute(x, 1)
+    model = _Float32AtBothEnds(own_autocast).eval()
+    model.load_state_dict(plain.state_dict())
+    with torch.autocast("cpu", torch.float16, enabled=not own_autocast):
+        maps = LayerDiffGradCam(model, "norm").attribute(x, 1)
+    assert (maps - expected).abs().max() <= 0.01 * expected.abs().max()
+
+
 def test_float16_gradients_that_overflow_when_scaled():
     """Then a smaller scale is taken."""
     model = conv_net()
