@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from numbers import Real
@@ -167,7 +168,7 @@ def audit(
         if any(result.verdict == "contradicted" for result in report.by_method.values()):
             few, classes = report.images[:MIN_IMAGES], report.target[:MIN_IMAGES]
             pair = [maps_of(CamMethod(kind), few, classes) for kind in (LayerDiffGradCam, LayerDiffHiResCam)]
-            object.__setattr__(report, "gradients_vary", pearson(*pair).mean().item() < _UNIFORM)
+            report = replace(report, gradients_vary=pearson(*pair).mean().item() < _UNIFORM)
     return report
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from captum_diffcam.occlusion import fill_of
+
 FILLS = ("mean", "blur", "other")
 """What hides a window: the mean colour of the image, a blurred copy of the image, or part of another image."""
 
@@ -20,8 +22,6 @@ _WINDOWS = {1: (6,), 2: (2, 3)}
 """The number of windows along each dimension, for one and two dimensions; two along each for more dimensions."""
 _CHUNK = 8
 """Images that are occluded at a time."""
-_BLURRED_SIDE = 4
-"""A blurred image is reduced to this many pixels along each dimension and enlarged again."""
 
 
 class Occlusions(NamedTuple):
@@ -136,13 +136,8 @@ def _occlude(
 
 def _fill(name: str, image: Tensor, other_images: Tensor, generator: torch.Generator) -> Tensor:
     """Return what shows where the image is hidden. Shape: as the image."""
-    dimensions = image.ndim - 1
-    if name == "mean":
-        return image.flatten(1).mean(dim=1).reshape(-1, *[1] * dimensions).expand_as(image)
-    if name == "blur":
-        reduced = interpolate(image[None].float(), tuple(min(_BLURRED_SIDE, n) for n in image.shape[1:]), mode="area")
-        mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[dimensions]
-        return interpolate(reduced, image.shape[1:], mode=mode)[0].to(image)
+    if name != "other":
+        return fill_of(image[None], "mean" if name == "mean" else "blur")[0]
     other = other_images[_draw(len(other_images), generator)]
     flipped = [dim for dim in range(1, image.ndim) if _draw(2, generator)]
     distances = [_draw(length, generator) for length in image.shape[1:]]
