@@ -18,6 +18,11 @@ A second study, --studies owner, has attacks that a model's owner has a motive f
 of a model that decides by a tag, moved features, maps that are destroyed or omit a part, training from scratch, and an
 attack on DiffGradCAM++. It writes owner.json, owner.csv and owner.png.
 
+A third study, --studies scratch, compares training with the hoax map from the first step, as the paper trains, with
+fine-tuning, on networks like ResNet and DenseNet. It takes minutes on a GPU and hours on a CPU. A GPU can be shared by
+many processes: torchrun --standalone --nproc-per-node 12 -m benchmarks attacks --studies scratch --device cuda:0. What
+another machine measured is reported by --measured FILE. It writes scratch.json, scratch.csv and scratch.png.
+
 Every point is kept when it is finished: --minutes ends a run in time, --resume continues it later. The most informative
 points come first, and the results name what was left out. Trained models are kept in --models.
 

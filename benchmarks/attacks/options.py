@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.common.options import DATA, add_attack_arguments, add_model_arguments
 
-FRONTIER, OWNER = STUDIES = ("frontier", "owner")
+FRONTIER, OWNER, SCRATCH = STUDIES = ("frontier", "owner", "scratch")
 """Each study has a record of its own."""
 UNPUBLISHED = ("seeds", "model", "weights", "layer", *DATA)
 
@@ -20,7 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=STUDIES,
         metavar="NAME",
-        help=f"{FRONTIER} (a hoax map on every image, within an accuracy budget) or {OWNER} (attacks that a model's "
-        f"owner has a motive for) (default both; with --model: {FRONTIER} only)",
+        help=f"{FRONTIER} (a hoax map on every image, within an accuracy budget), {OWNER} (attacks that a model's "
+        f"owner has a motive for) or {SCRATCH} (training with a hoax from the first step; best on a GPU) (default all; "
+        f"with --model: {FRONTIER} only)",
+    )
+    parser.add_argument(
+        "--measured",
+        type=Path,
+        metavar="FILE",
+        help=f"for --studies {SCRATCH}: report the points of this scratch.json, which another machine measured",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="for --model: a folder of images for each class")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.attacks import owner, plan, reason
+from benchmarks.attacks import owner, plan, reason, scratch
 from benchmarks.attacks.figure import draw_frontier, draw_reason
 from benchmarks.attacks.frontier import (
     BUDGETS,
@@ -18,7 +18,7 @@ from benchmarks.attacks.frontier import (
     with_usual_trained_part,
 )
 from benchmarks.attacks.measures import Laboratory
-from benchmarks.attacks.options import FRONTIER, OWNER, STUDIES
+from benchmarks.attacks.options import FRONTIER, OWNER, SCRATCH, STUDIES
 from benchmarks.attacks.plan import NO_ATTACK, Point
 from benchmarks.attacks.reason import Case
 from benchmarks.attacks.tables import print_tables, write_points
@@ -37,8 +37,13 @@ from benchmarks.common.stored import Stored
 def run(args: argparse.Namespace) -> None:
     until = math.inf if args.minutes is None else time.monotonic() + 60 * args.minutes
     studies = args.studies or ((FRONTIER,) if args.model else STUDIES)
-    if args.model and OWNER in studies:
-        raise UsageError(f"--studies {OWNER} has models of its own; with --model use --studies {FRONTIER}")
+    if args.model and set(studies) != {FRONTIER}:
+        raise UsageError(f"--studies {OWNER} and {SCRATCH} have models of their own; use --model with {FRONTIER}")
+    if args.measured:
+        if studies != [SCRATCH]:
+            raise UsageError(f"--measured needs --studies {SCRATCH}, and no other study")
+        scratch.report_measured(args)
+        return
     stored = Stored(args.models)
     chosen = chosen_settings(args, stored) if FRONTIER in studies else {}
     missing = [] if args.model or FRONTIER not in studies else [name for name in SETTINGS if name not in chosen]
@@ -47,8 +52,10 @@ def run(args: argparse.Namespace) -> None:
     with in_pieces(args, settings=list(chosen)) as work:
         if FRONTIER in studies:
             _run_frontier(args, work, chosen, stored, seeds, missing, until)
+        fashion_folder = None if args.model else find_fashion(args.fashion)
+        if SCRATCH in studies:
+            scratch.run(args, work, fashion_folder, stored, seeds, until)
         if OWNER in studies:
-            fashion_folder = find_fashion(args.fashion)
             laboratory = owner.Laboratory(fashion_folder, find_material(args.cutouts, args.backgrounds), args.quick)
             owner.run(args, work, laboratory, seeds, until)
 

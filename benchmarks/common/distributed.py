@@ -1,7 +1,8 @@
 """Where to run: the device, and one process or several.
 
-Under torchrun the processes synchronise through torch.distributed, with gloo on CPUs and NCCL on GPUs. They exchange
-results through files, see :mod:`benchmarks.common.pieces`.
+Under torchrun the processes synchronise through torch.distributed, with gloo on CPUs and NCCL on GPUs. If the device is
+one GPU by its number, such as ``cuda:0``, all processes share it and synchronise with gloo. They exchange results
+through files, see :mod:`benchmarks.common.pieces`.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ class Ranks:
         """
         if self.count == 1:
             return
+        has_nccl = dist.is_initialized() and dist.get_backend() == "nccl"
         try:
-            dist.barrier(device_ids=[self.device.index] if self.device.type == "cuda" else None)
+            dist.barrier(device_ids=[self.device.index] if has_nccl else None)
         except RuntimeError as error:
             raise UsageError(
                 f"another process of this run has ended, so process {self.rank} stops too; finished work is kept, and "
@@ -68,14 +70,17 @@ def ranks(device: torch.device) -> Iterator[Ranks]:
     if not dist.is_torchelastic_launched():
         yield Ranks(device=device)
         return
+    backend = "gloo"
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         if device.index >= torch.cuda.device_count():
             raise UsageError(
-                f"--nproc-per-node must be at most {torch.cuda.device_count()} on this machine, one process per GPU"
+                f"--nproc-per-node must be at most {torch.cuda.device_count()} on this machine, one process per GPU; "
+                "--device cuda:0 makes all processes share one"
             )
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+        backend = "nccl"
+    dist.init_process_group(backend, timeout=_TIMEOUT)
     yield Ranks(dist.get_rank(), dist.get_world_size(), device)
     # Not after an error: other processes that wait for this one learn of it from its end.
     dist.destroy_process_group()

