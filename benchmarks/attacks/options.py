@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--measured",
         type=Path,
         metavar="FILE",
-        help=f"for --studies {SCRATCH}: report the points of this scratch.json, which another machine measured",
+        help=f"for one study: a record that another machine wrote. {OWNER} measures what it does not have, {SCRATCH} only "
+        "reports it",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="for --model: a folder of images for each class")

@@ -39,9 +39,9 @@ def run(args: argparse.Namespace) -> None:
     studies = args.studies or ((FRONTIER,) if args.model else STUDIES)
     if args.model and set(studies) != {FRONTIER}:
         raise UsageError(f"--studies {OWNER} and {SCRATCH} have models of their own; use --model with {FRONTIER}")
-    if args.measured:
-        if studies != [SCRATCH]:
-            raise UsageError(f"--measured needs --studies {SCRATCH}, and no other study")
+    if args.measured and (len(studies) > 1 or studies[0] == FRONTIER):
+        raise UsageError(f"--measured needs one study, --studies {OWNER} or --studies {SCRATCH}")
+    if args.measured and studies[0] == SCRATCH:
         scratch.report_measured(args)
         return
     stored = Stored(args.models)
@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> None:
         if SCRATCH in studies:
             scratch.run(args, work, fashion_folder, stored, seeds, until)
         if OWNER in studies:
-            laboratory = owner.Laboratory(fashion_folder, find_material(args.cutouts, args.backgrounds), args.quick)
+            material = find_material(args.cutouts, args.backgrounds)
+            laboratory = owner.Laboratory(fashion_folder, material, stored, args.quick)
             owner.run(args, work, laboratory, seeds, until)
 
 

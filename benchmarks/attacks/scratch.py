@@ -13,7 +13,6 @@ network trained from scratch could keep at best.
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,30 +21,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
+from benchmarks.attacks import defences
+from benchmarks.attacks.defences import CALIBRATED, DIFF, GRAD_CAM, OCCLUSION, WINDOWS
 from benchmarks.attacks.frontier import best_within_budget, interval, over_seeds
+from benchmarks.attacks.measured import made_by, read_measured
 from benchmarks.attacks.measures import mean
+from benchmarks.attacks.options import SCRATCH as SCRATCH_STUDY
 from benchmarks.common.canvas import Canvas
 from benchmarks.common.fashion import fashion_scenes, labels_of
 from benchmarks.common.glyphs import draw_scenes
 from benchmarks.common.localization import upsample
 from benchmarks.common.names import CLOTHES, GLYPHS
 from benchmarks.common.occlusion import occlusion_maps
-from benchmarks.common.options import UsageError
 from benchmarks.common.pieces import Work
 from benchmarks.common.reporting import conclude, environment, rounded, table, write_csv, write_json
 from benchmarks.common.small_nets import Classifier, build
 from benchmarks.common.stored import Stored
-from captum_diffcam import (
-    CamMethod,
-    EquivariantPart,
-    LayerDiffGradCam,
-    LayerDiffGradCamPlusPlus,
-    LayerDiffHiResCam,
-    top_rivals,
-)
 from captum_diffcam.attacks import ManipulatedModel, fool, hoax_like
 from captum_diffcam.metrics import pearson
 
@@ -56,18 +49,7 @@ BUDGETS = (1, 2, 5)
 """Percentage points of accuracy that an attacker may lose."""
 ARCHITECTURES, DATA, CLASSES = ("resnet", "densenet"), (CLOTHES, GLYPHS), 10
 
-GRAD_CAM, DIFF, MEAN, RIVAL = "Grad-CAM", "DiffGradCAM", "DiffGradCAM, mean", "DiffGradCAM, one rival"
-PLUS_PLUS, HIRES, EQUIVARIANT = "DiffGradCAM++", "contrastive HiResCAM", "equivariant part"
-OCCLUSION = "occlusion, 9 windows"
-METHODS = {
-    GRAD_CAM: CamMethod(LayerGradCam),
-    DIFF: CamMethod(LayerDiffGradCam),
-    MEAN: CamMethod(LayerDiffGradCam, reduction="mean"),
-    RIVAL: CamMethod(LayerDiffGradCam, contrast=top_rivals(1)),
-    PLUS_PLUS: CamMethod(LayerDiffGradCamPlusPlus),
-    HIRES: CamMethod(LayerDiffHiResCam),
-    EQUIVARIANT: CamMethod(lambda model, layer: EquivariantPart(LayerDiffGradCam(model, layer), 1), shifts_per_eval=9),
-}
+METHODS = {name: method for name, method in defences.METHODS.items() if name not in (CALIBRATED, WINDOWS)}
 _COARSE = (4, 4)
 """A grid of 4 x 4 cells has 9 windows of 2 x 2 cells."""
 _OTHER_START = 1000
@@ -297,18 +279,9 @@ def run(
 
 def report_measured(args: argparse.Namespace) -> None:
     """Report the points of a record that was measured on another machine, which the new record names."""
-    try:
-        measured = json.loads(args.measured.read_text(encoding="utf-8"))
-        made = {
-            key: measured[key]
-            for key in ("note", "command", "commit", "seed", "versions", "machine")
-            if key in measured
-        }
-        points, seeds, left = measured["points"], measured["seeds"], measured["left_out"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(f"--measured must be the scratch.json of a run, got {str(args.measured)!r}") from error
+    measured = read_measured(args.measured, SCRATCH_STUDY)
     args.quick = "note" in measured
-    report(args, made, seeds, points, left)
+    report(args, made_by(measured), measured["seeds"], measured["points"], measured["left_out"])
 
 
 def report(
@@ -325,6 +298,7 @@ def report(
     record = rounded(
         {
             "benchmark": "attacks",
+            "study": SCRATCH_STUDY,
             "complete": not (args.quick or left),
             **made,
             "seeds": seeds,

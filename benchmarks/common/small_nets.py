@@ -200,15 +200,22 @@ LAYOUTS = {"vit": "vit"}
 """The keyword ``layout`` of the attribution classes, if it is not the convolutional one."""
 
 
-def build(architecture: str, classes: int, seed: int, width: int = 16, *, one_logit: bool = False) -> Classifier:
-    """Return an untrained classifier. With ``one_logit`` its two logits come from one."""
+def build(
+    architecture: str, classes: int, seed: int, width: int = 16, *, one_logit: bool = False, flat: bool = False
+) -> Classifier:
+    """Return an untrained classifier.
+
+    With ``one_logit`` its two logits come from one. With ``flat`` its head sees all 7 x 7 positions instead of their
+    mean.
+    """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         tokens = architecture == "vit"
-        head: nn.Module = nn.Linear(4 * width, 1 if one_logit else classes)
+        inputs = 4 * width * (49 if flat else 1)
+        head: nn.Module = nn.Linear(inputs, 1 if one_logit else classes)
         if one_logit:
             head = nn.Sequential(head, TwoSided())
-        pooling = _MeanToken() if tokens else nn.AdaptiveAvgPool2d(1)
+        pooling = nn.Identity() if flat else _MeanToken() if tokens else nn.AdaptiveAvgPool2d(1)
         return Classifier({**ARCHITECTURES, **RECEPTIVE_FIELDS}[architecture](width), pooling, head).eval()
 
 
@@ -221,10 +228,12 @@ def trained(
     *,
     width: int = 16,
     one_logit: bool = False,
+    flat: bool = False,
+    epochs: int = _EPOCHS,
 ) -> Classifier:
     """Return a classifier trained on these images. Shapes: images (N, 3, 56, 56), labels (N,)."""
-    model = build(architecture, classes, seed, width, one_logit=one_logit)
-    fit(model.train(), images, labels, seed, classes=classes)
+    model = build(architecture, classes, seed, width, one_logit=one_logit, flat=flat)
+    fit(model.train(), images, labels, seed, classes=classes, epochs=epochs)
     return model.eval()
 
 
@@ -262,18 +271,27 @@ def train_classifier(classes: int, seed: int, images: int | None = None, *, quie
     return fit(model, scenes.images, scenes.labels[:, 0], seed, quiet=quiet, classes=classes)
 
 
-def fit(model: _Model, images: Tensor, labels: Tensor, seed: int, *, quiet: bool = False, classes: int) -> _Model:
+def fit(
+    model: _Model,
+    images: Tensor,
+    labels: Tensor,
+    seed: int,
+    *,
+    quiet: bool = False,
+    classes: int,
+    epochs: int = _EPOCHS,
+) -> _Model:
     """Train a model in place. Shapes: images (N, 3, 56, 56), labels (N,)."""
     order = torch.Generator().manual_seed(seed)
     data = TensorDataset(images, labels)
     loader = DataLoader(data, batch_size=_BATCH, shuffle=True, drop_last=True, generator=order)
-    steps = _EPOCHS * len(loader)
+    steps = epochs * len(loader)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     # Without this keyword the environment variable TQDM_DISABLE still works.
     silence = {"disable": True} if quiet else {}
     with tqdm(total=steps, desc=f"train, {classes} classes", leave=False, **silence) as bar:
-        for _ in range(_EPOCHS):
+        for _ in range(epochs):
             for batch, truth in loader:
                 loss = cross_entropy(model(batch), truth)
                 optimizer.zero_grad()

@@ -1,0 +1,196 @@
+"""From points to the record of the owner's attacks: rows, the summary, tables and the figure."""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.attacks.defences import DIFF, EQUIVARIANT, GRAD_CAM, OCCLUSION, PLUS_PLUS
+from benchmarks.attacks.frontier import interval
+from benchmarks.attacks.measured import made_by
+from benchmarks.attacks.options import OWNER
+from benchmarks.common.canvas import Canvas
+from benchmarks.common.reporting import conclude, environment, rounded, table, write_csv, write_json
+
+BUDGET = 2
+"""Percentage points of accuracy that an attacker of the summary may lose, on average over the seeds."""
+
+
+def rows_of(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each setting, attack and weight: means over seeds, and the map that keeps most of its clean map.
+
+    ``attacked`` is the map that the attack is aimed at.
+    """
+    groups: dict[tuple[str, str, float | None], list[Mapping[str, Any]]] = defaultdict(list)
+    for result in results:
+        groups[result["setting"], result["attack"], result["weight"]].append(result)
+    rows = []
+    for (setting, attack, weight), group in groups.items():
+        methods = {
+            name: {
+                **{
+                    key: interval([seed["methods"][name][key] for seed in group])
+                    for key, value in numbers.items()
+                    if not isinstance(value, bool)
+                },
+                "invariant": numbers["invariant"],
+            }
+            for name, numbers in group[0]["methods"].items()
+        }
+        best = max(methods, key=lambda name: methods[name]["clean"]["mean"])
+        fields = [key for key, value in group[0].items() if isinstance(value, float) and key != "weight"]
+        row: dict[str, Any] = {
+            "setting": setting,
+            "attack": attack,
+            "weight": weight,
+            "seeds": len(group),
+            "exact": group[0]["exact"],
+            "attacked": group[0]["attacked"],
+            **{key: interval([seed[key] for seed in group]) for key in fields},
+            "methods": methods,
+            "best": {"name": best, **methods[best]},
+        }
+        if "accuracy" in row:
+            row["cost"] = interval([100 * (seed["accuracy"] - seed["accuracy_after"]) for seed in group])
+        rows.append(row)
+    return rows
+
+
+def summary_of(rows: Sequence[Mapping[str, Any]], setting: str, attacks: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Return a row for each attack, with the weight that an attacker would choose.
+
+    Of the weights that cost at most :data:`BUDGET` points of accuracy, it is the one under which the attacked map keeps
+    least of its clean map. If all cost more, it is the cheapest.
+    """
+    chosen = []
+    for attack in attacks:
+        own = [row for row in rows if (row["setting"], row["attack"]) == (setting, attack)]
+        if within := [row for row in own if row["cost"]["mean"] <= BUDGET]:
+            chosen.append(min(within, key=lambda row: row["methods"][row["attacked"]]["clean"]["mean"]))
+        elif own:
+            chosen.append(min(own, key=lambda row: row["cost"]["mean"]))
+    return chosen
+
+
+def report(
+    args: argparse.Namespace,
+    seeds: Sequence[int],
+    results: list[dict[str, Any]],
+    left: list[str],
+    recipe: Mapping[str, Any],
+    summarised: tuple[str, Sequence[str]],
+    elsewhere: Mapping[str, Any] | None,
+) -> None:
+    """Write the record, a table of every number and the figure, and print the summary.
+
+    Args:
+        args: the options.
+        seeds: the seeds of the run.
+        results: the points.
+        left: what was not measured.
+        recipe: how the attacks were made.
+        summarised: the setting and the attacks of the summary.
+        elsewhere: the record of another machine that some of the points are from.
+    """
+    results = rounded(results)
+    rows = rows_of(results)
+    record = rounded(
+        {
+            "benchmark": "attacks",
+            "study": OWNER,
+            "complete": not (args.quick or left),
+            **environment(args),
+            **({"measured_elsewhere": made_by(elsewhere)} if elsewhere else {}),
+            "seeds": list(seeds),
+            "left_out": left,
+            "recipe": recipe,
+            "budget": BUDGET,
+            "summary": summary_of(rows, *summarised),
+            "rows": rows,
+            "points": results,
+        }
+    )
+    write_json(args.output / "owner.json", record)
+    lines = []
+    for point in record["points"]:
+        for name, numbers in point["methods"].items():
+            lines.append(
+                [
+                    *(point[key] for key in ("setting", "attack", "weight", "seed")),
+                    *(point.get(key, "") for key in ("accuracy", "accuracy_after")),
+                    *(point["kept"], name, numbers["clean"], numbers.get("wanted", ""), numbers["occlusion"]),
+                    numbers["invariant"],
+                ]
+            )
+    header = ["setting", "attack", "weight", "seed", "accuracy", "accuracy after", "predictions kept", "map"]
+    header += ["with clean map", "with what is wanted", "with own occlusion map", "invariant"]
+    write_csv(args.output / "owner.csv", header, lines, quick=args.quick)
+    draw(args.output / "owner.png", record["rows"])
+    cells: list[list[str | float]] = [
+        [
+            *(row["setting"], row["attack"], "" if row["weight"] is None else f"{row['weight']:g}"),
+            row["kept"]["mean"],
+            *(row["methods"][name]["clean"]["mean"] for name in _COLOURS),
+        ]
+        for row in record["rows"]
+    ]
+    print("\nCorrelation with the clean model's map")
+    limits = (34, 27, 6, 0, *[0] * len(_COLOURS))
+    print(table(["setting", "attack", "weight", "kept", *_COLOURS], cells, limits=limits))
+    conclude(args, verdict(record), ["owner.json", "owner.csv", "owner.png"], complete=bool(record["complete"]))
+
+
+def verdict(record: Mapping[str, Any]) -> list[str]:
+    """Return the summary in sentences."""
+    return [
+        f"{row['attack']}: Grad-CAM keeps {row['methods'][GRAD_CAM]['clean']['mean']:.2f} of its clean map, "
+        f"DiffGradCAM {row['methods'][DIFF]['clean']['mean']:.2f}, {row['best']['name']} "
+        f"{row['best']['clean']['mean']:.2f}."
+        for row in record["summary"]
+    ]
+
+
+_COLOURS = {GRAD_CAM: "#b2182b", DIFF: "#2166ac", PLUS_PLUS: "#e08214", EQUIVARIANT: "#762a83", OCCLUSION: "#666666"}
+_PANELS = 4
+
+
+def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw a panel for each of the first settings and a line for each attack, with a dot for each map.
+
+    Of several weights, the middle one is drawn.
+    """
+    settings = list(dict.fromkeys(row["setting"] for row in rows))[:_PANELS]
+    drawn: dict[str, dict[str, list[Mapping[str, Any]]]] = {setting: defaultdict(list) for setting in settings}
+    for row in rows:
+        if row["setting"] in drawn:
+            drawn[row["setting"]][row["attack"]].append(row)
+    wide, left, top, line, between = 3.4, 2.3, 1.35, 0.27, 0.8
+    heights = [line * len(drawn[setting]) + 0.2 for setting in settings]
+    # Two panels side by side share the height of the taller one.
+    high = [max(heights[i : i + 2]) for i in range(0, len(heights), 2)]
+    canvas = Canvas(2 * (wide + left) + 0.2, top + sum(high) + between * len(high))
+    canvas.heading(
+        "What maps keep under attack",
+        "Correlation of each map with the same method's map of the clean model; means over images and seeds.",
+    )
+    place = 0.3
+    for name, colour in _COLOURS.items():
+        canvas.text(place, 0.85, f"● {name}", color=colour, fontweight="bold", fontsize=11)
+        place += 0.55 + 0.1 * len(name)
+    for number, setting in enumerate(settings):
+        above = top + sum(high[: number // 2]) + between * (number // 2)
+        axes = canvas.axes(left + number % 2 * (wide + left), above, wide, heights[number])
+        axes.spines["bottom"].set_visible(True)
+        for height, of_weights in enumerate(drawn[setting].values()):
+            row = of_weights[len(of_weights) // 2]
+            axes.axhline(height, color="0.9", linewidth=0.8)
+            for name, colour in _COLOURS.items():
+                axes.plot(row["methods"][name]["clean"]["mean"], height, "o", color=colour, markersize=7, alpha=0.85)
+        axes.set(xlim=(-1.05, 1.05), xticks=[-1, -0.5, 0, 0.5, 1], ylim=(len(drawn[setting]) - 0.5, -0.5))
+        axes.set_yticks(range(len(drawn[setting])), list(drawn[setting]), fontsize=11)
+        axes.tick_params(labelsize=11, length=0)
+        axes.set_title(setting, fontsize=12)
+    canvas.save(path)
