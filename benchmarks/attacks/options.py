@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--measured",
         type=Path,
         metavar="FILE",
-        help=f"for one study: a record that another machine wrote. {OWNER} measures what it does not have, {SCRATCH} only "
+        help=f"for one study: a record that another machine wrote. {OWNER} measures what it lacks, {SCRATCH} only "
         "reports it",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="for --model: a folder of images for each class")

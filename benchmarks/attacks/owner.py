@@ -77,7 +77,7 @@ _CLASS = 0
 """The class whose maps show the hoax, where only one does."""
 _STEPS, _LEARNING_RATE, _BATCH = 120, 3e-3, 16
 _SCRATCH_BATCH, _EPOCHS = 64, 4
-_WIDTH, _TRAINING, _TEXTILE_TRAINING, _ATTACKED, _TEST, _SHOWN = 12, 2400, 1400, 1600, 600, 24
+_WIDTH, _TRAINING, _TEXTILE_TRAINING, _ATTACKED, _TEST, _SHOWN = 12, 6000, 1400, 1600, 2000, 24
 _TEXTILE_EPOCHS = 12
 _LAST = ("features.4", "head")
 """What the attacker trains: the last convolution and the head."""

@@ -189,9 +189,8 @@ class Laboratory:
 
     def _make_subject(self, data: str, architecture: str, seed: int) -> Subject:
         sizes = self.sizes
-        (images, labels), test = (
-            tuple(part.to(self.device) for part in self._images(data, seed, train)) for train in (True, False)
-        )
+        images, labels = self._images(data, seed, train=True)
+        test = self._images(data, seed, train=False)
         batches = list(zip(torch.split(images, sizes.batch), torch.split(labels, sizes.batch), strict=True))
         model = build(architecture, CLASSES, seed, sizes.width).to(self.device)
 
@@ -220,7 +219,7 @@ class Laboratory:
             assert self.fashion is not None
             count = sizes.training if train else sizes.test
             scenes = fashion_scenes(self.fashion, train=train, count=count, seed=seed)
-        return scenes.images, labels_of(scenes)
+        return scenes.images.to(self.device), labels_of(scenes).to(self.device)
 
 
 def _predict(model: nn.Module, images: Tensor) -> Tensor:

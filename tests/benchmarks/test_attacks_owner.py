@@ -9,12 +9,20 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.attacks import owner
+from benchmarks.attacks import defences, owner, owner_report
 from benchmarks.common import textile
 
 
-def test_a_quick_run(tmp_path, capsys):
-    assert main(["attacks", "--studies", "owner", "--quick", "--output", str(tmp_path)]) == 0
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("owner")
+    where = ["--output", str(folder), "--models", str(folder / "models")]
+    assert main(["attacks", "--studies", "owner", "--quick", *where]) == 0
+    return folder
+
+
+def test_a_quick_run(finished):
+    tmp_path = finished
     record = json.loads((tmp_path / "owner.json").read_text())
     assert not record["complete"]
     assert not (tmp_path / "attacks.json").exists()
@@ -22,13 +30,30 @@ def test_a_quick_run(tmp_path, capsys):
     shifted, destroyed = points[owner.SHIFTED], points[owner.DESTROYED]
     assert shifted["exact"]
     assert shifted["largest_change"] < 1e-6
-    assert shifted["methods"][owner.OCCLUSION]["clean"] == pytest.approx(1, abs=1e-4)
-    assert shifted["methods"][owner.DIFF]["clean"] < 0.9
+    assert shifted["methods"][defences.OCCLUSION]["clean"] == pytest.approx(1, abs=1e-4)
+    assert shifted["methods"][defences.DIFF]["clean"] < 0.9
     assert not destroyed["exact"]
     with (tmp_path / "owner.csv").open() as file:
         assert len(list(csv.reader(file))) == 1 + sum(len(point["methods"]) for point in points.values())
     assert (tmp_path / "owner.png").exists()
-    assert owner.OCCLUSION in capsys.readouterr().out
+
+
+def test_what_another_machine_has_measured_is_not_measured_again(finished, tmp_path, monkeypatch):
+    measured = json.loads((finished / "owner.json").read_text())
+    here = measured["points"].pop(0)
+    measured["machine"]["device"] = "another"
+    file = tmp_path / "measured.json"
+    file.write_text(json.dumps(measured))
+    cases = []
+    monkeypatch.setattr(owner.Laboratory, "measure", lambda self, case: cases.append(case) or here)
+    out = tmp_path / "out"
+    command = ["attacks", "--studies", "owner", "--quick", "--measured", str(file), "--output", str(out)]
+    assert main(command) == 0
+    assert [case.attack for case in cases] == [here["attack"]]
+    record = json.loads((out / "owner.json").read_text())
+    assert record["points"] == [here, *measured["points"]]
+    assert record["measured_elsewhere"]["machine"]["device"] == "another"
+    assert record["machine"]["device"] != "another"
 
 
 def test_own_models_have_no_such_study(tmp_path):
@@ -38,10 +63,10 @@ def test_own_models_have_no_such_study(tmp_path):
 def test_a_row_is_the_mean_over_seeds_and_names_the_best_map():
     def point(seed, grad_cam, diff, after):
         numbers = {name: {"clean": value, "invariant": False} for name, value in (("a", grad_cam), ("b", diff))}
-        fields = {"setting": "s", "attack": "x", "exact": False, "accuracy": 0.9, "accuracy_after": after}
-        return {**fields, "seed": seed, "methods": numbers}
+        fields = {"setting": "s", "attack": "x", "weight": 1.0, "exact": False, "attacked": "a"}
+        return {**fields, "accuracy": 0.9, "accuracy_after": after, "seed": seed, "methods": numbers}
 
-    (row,) = owner.rows_of([point(0, 0.1, 0.5, 0.8), point(1, 0.3, 0.7, 0.7)])
+    (row,) = owner_report.rows_of([point(0, 0.1, 0.5, 0.8), point(1, 0.3, 0.7, 0.7)])
     assert row["seeds"] == 2
     assert row["methods"]["a"]["clean"]["mean"] == pytest.approx(0.2)
     assert row["best"]["name"] == "b"
@@ -61,3 +86,83 @@ def test_textile_images_are_split_without_overlap(tmp_path):
     assert others.shape == (4, 3, 112, 112)
     assert torch.bincount(torch.cat([labels, other_labels])).tolist() == [4, 4, 4]
     assert len(torch.cat([images, others])[:, :, 50, 50].unique(dim=0)) == 12
+
+
+def test_the_summary_has_the_weight_that_an_attacker_would_choose():
+    def row(attack, weight, cost, attacked):
+        methods = {"a": {"clean": {"mean": attacked}}, "b": {"clean": {"mean": -1.0}}}
+        fields = {"setting": "s", "attack": attack, "weight": weight, "attacked": "a"}
+        return {**fields, "cost": {"mean": cost}, "methods": methods}
+
+    rows = [
+        *(row("x", 1.0, 0.5, 0.6), row("x", 3.0, 1.9, 0.2), row("x", 10.0, 2.1, -0.5)),
+        *(row("y", 1.0, 9.0, 0.1), row("y", 3.0, 4.0, 0.3)),
+    ]
+    chosen = owner_report.summary_of(rows, "s", ["y", "x", "not measured"])
+    assert [(choice["attack"], choice["weight"]) for choice in chosen] == [("y", 3.0), ("x", 3.0)]
+
+
+def test_every_trained_attack_has_all_seeds_and_exact_ones_have_no_weight():
+    cases = owner.planned([4, 5, 6], list(owner.ATTACKS), quick=False)
+    assert len({case.key for case in cases}) == len(cases)
+    for setting, attacks in owner.ATTACKS.items():
+        for attack in attacks:
+            own = [case for case in cases if (case.setting, case.attack) == (setting, attack)]
+            seeds = {case.seed for case in own}
+            assert seeds == ({4} if setting == owner.CUTOUTS_MOBILENET else {4, 5, 6})
+            assert all((case.weight is None) == (attack in owner.EXACT) for case in own)
+
+
+def small_net():
+    torch.manual_seed(0)
+    features = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=2), torch.nn.BatchNorm2d(4), torch.nn.ReLU())
+    pool = torch.nn.AdaptiveAvgPool2d(1)
+    return torch.nn.Sequential(features, pool, torch.nn.Flatten(), torch.nn.Linear(4, 5)).eval()
+
+
+def test_a_tangent_space_of_all_directions_leaves_grad_cam_as_it_is():
+    """Of 4 x 3 x 3 features, many random images span everything as soon as no dimension is cut off."""
+    net, images = small_net(), torch.rand(2, 3, 8, 8)
+    target, neighbours = torch.tensor([1, 2]), torch.rand(2, 200, 3, 8, 8)
+    expected = defences.METHODS[defences.GRAD_CAM].maps(net, net[0], images, target)
+
+    def maps(dimensions):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(defences, "_DIMENSIONS", dimensions)
+            return defences.tangent_space_maps(net, net[0], images, target, neighbours)
+
+    torch.testing.assert_close(maps(36), expected, rtol=1e-3, atol=1e-5)
+    assert not torch.allclose(maps(1), expected, atol=1e-3)
+
+
+def test_a_tangent_space_by_hand():
+    """With one neighbour, the gradient is projected onto its difference from the image."""
+    net = small_net()
+    images, neighbour = torch.rand(1, 3, 8, 8), torch.rand(1, 1, 3, 8, 8)
+    (actual,) = defences.tangent_space_maps(net, net[0], images, torch.tensor([3]), neighbour)
+    with torch.no_grad():
+        own, other = net[0](images)[0], net[0](neighbour[0])[0]
+        gradient = (net[3].weight[3] / 9)[:, None, None].expand(4, 3, 3)
+        difference = (other - own) / (other - own).norm()
+        projected = (gradient * difference).sum() * difference
+        torch.testing.assert_close(actual, (projected.mean(dim=(1, 2), keepdim=True) * own).sum(dim=0))
+
+
+def test_nearest_images():
+    others = torch.arange(5.0)[:, None, None, None].expand(5, 3, 2, 2)
+    found = defences.nearest(torch.full((1, 3, 2, 2), 3.2), others, 2)
+    assert found[0, :, 0, 0, 0].tolist() == [3, 4]
+
+
+def test_all_maps_are_maps_of_the_layer_and_leave_the_model_as_it_was():
+    net, images = small_net(), torch.rand(3, 3, 8, 8)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    maps = defences.all_maps(net, net[0], images, torch.tensor([0, 1, 2]), torch.rand(20, 3, 8, 8), images)
+    assert {tuple(method_maps.shape) for method_maps in maps.values()} == {(3, 3, 3)}
+    assert set(defences.UNCHANGED_BY_OFFSETS) | set(defences.UNCHANGED_BY_LAYERS) <= set(maps)
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    assert not torch.equal(maps[defences.GRAD_CAM], maps[defences.GRAD_CAM_NORM])
+    # A contrast against all others explains the log-odds: up to a factor it is Grad-CAM of the probability.
+    cosine = torch.nn.functional.cosine_similarity
+    diff, probability = (maps[name].flatten(1) for name in (defences.DIFF, "Grad-CAM of the probability"))
+    torch.testing.assert_close(cosine(diff, probability), torch.ones(3), rtol=0, atol=1e-3)
