@@ -11,7 +11,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from benchmarks import attacks, audit, calibrated, compare, cost, faithfulness, zoo
+from benchmarks import attacks, audit, calibrated, compare, cost, faithfulness, gpu, zoo
 from benchmarks.common.options import Parser, UsageError, add_common_arguments
 from benchmarks.common.result_folders import add_output_arguments, settle_output, without_output
 
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "compare": compare,
     "cost": cost,
     "faithfulness": faithfulness,
+    "gpu": gpu,
     "zoo": zoo,
 }
 """Each package has ``options.add_arguments`` and ``run.run``, and its docstring is its help.

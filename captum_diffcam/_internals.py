@@ -147,6 +147,9 @@ _no_fast_path = _SharedContext(_without_fast_path)
 # a gradient with respect to the other.
 _run_eagerly = _SharedContext(lambda: torch.compiler.set_stance("force_eager"))
 
+# PyTorch's own recurrent layers have a backward pass in eval mode, too. There is no switch for recurrent layers alone.
+recurrent_layers_without_cudnn = _SharedContext(lambda: torch.backends.cudnn.flags(enabled=False))
+
 
 @contextmanager
 def differentiable_operations() -> Iterator[None]:

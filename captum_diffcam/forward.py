@@ -33,6 +33,7 @@ from captum_diffcam._internals import (
     modules_of,
     preserve_model_state,
     preserve_random_state,
+    recurrent_layers_without_cudnn,
     train_mode_warning,
     version_of,
     without_inference,
@@ -46,13 +47,8 @@ _Result = TypeVar("_Result")
 _FLOAT16_SCALES = (2.0**15, 2.0**10, 2.0**5, 1.0)
 
 
-_NO_BACKWARD = {
-    "cudnn RNN backward": "`forward_func` has a recurrent layer behind `layer`, and cuDNN has no backward pass for it "
-    "in eval mode. Take the map within torch.backends.cudnn.flags(enabled=False).",
-    "use_reentrant=True": "`forward_func` must have no reentrant checkpoint behind `layer`, because PyTorch has no "
-    "gradient of a tensor before one. Build the model with checkpoint(..., use_reentrant=False) or without them.",
-}
-"""Words of PyTorch's errors in a backward pass, each with what to do."""
+_CUDNN_RNN = "cudnn RNN backward"
+"""Words of PyTorch's error for a recurrent layer in eval mode, for which cuDNN keeps nothing for a backward pass."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +117,12 @@ class LayerRun:
             try:
                 gradients = torch.autograd.grad(outputs, points, **{"allow_unused": True, **options})
             except RuntimeError as error:
-                remedy = next((text for words, text in _NO_BACKWARD.items() if words in str(error)), None)
-                if remedy is None:
+                if "use_reentrant=True" not in str(error):
                     raise
-                raise ValueError(remedy) from error
+                raise ValueError(
+                    "`forward_func` must have no reentrant checkpoint behind `layer`, because PyTorch has no gradient "
+                    "of a tensor before one. Build the model with checkpoint(..., use_reentrant=False) or without them."
+                ) from error
         remaining = iter(gradients)
         by_layer = [[[next(remaining) for _ in part] for part in parts] for parts in self.tensors]
         if not (grad_kwargs.get("allow_unused") or grad_kwargs.get("materialize_grads")):
@@ -183,8 +181,9 @@ def explain_run(
 ) -> tuple[LayerRun, _Result]:
     """Run the model once and return the run with what ``explain`` makes of it, gradients included.
 
-    If the gradients need a tensor that was dropped, because it lies before the layer, the model runs a second time and
-    ``explain`` is called again. The model, its inputs and PyTorch's random numbers are as before afterwards.
+    The model runs a second time, and ``explain`` is called again, if the gradients need a tensor that was dropped,
+    because it lies before the layer, or if cuDNN has no backward pass for a recurrent layer. The model, its inputs and
+    PyTorch's random numbers are as before afterwards.
 
     Args:
         forward_func: the model, or a function around it.
@@ -253,14 +252,17 @@ def explain_run(
             layer_run = attempt(None if create_graph else _LateGraph())
             result = explain(layer_run)
         except (DroppedTensorError, RuntimeError) as error:
+            without_cudnn = _CUDNN_RNN in str(error)
             # Within torch.func PyTorch has no hooks for saved tensors, and says so.
-            if not isinstance(error, DroppedTensorError) and "saved tensor hooks" not in str(error):
+            without_hooks = "saved tensor hooks" in str(error)
+            if not (isinstance(error, DroppedTensorError) or without_cudnn or without_hooks):
                 raise
             first_output = None if layer_run is None else map_tensors(Tensor.detach, layer_run.output)
             layer_run = None  # with its graph
             put_back_random_state()
-            layer_run = attempt(_keep_copies() if isinstance(error, DroppedTensorError) else None)
-            result = explain(layer_run)
+            with recurrent_layers_without_cudnn() if without_cudnn else nullcontext():
+                layer_run = attempt(None if without_hooks else _keep_copies())
+                result = explain(layer_run)
             if first_output is not None and not _are_close(first_output, layer_run.output):
                 layer_run.notes.append(
                     "`forward_func` returned other numbers when it ran a second time, as the map of this layer needs: "

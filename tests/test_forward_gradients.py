@@ -141,3 +141,32 @@ def test_grad_outputs_are_one_for_each_example(net, x):
     factors = torch.linspace(-1, 2, len(x))
     maps = reference(net, x, grad_kwargs={"grad_outputs": tuple(factors)})
     torch.testing.assert_close(maps, factors.view(-1, 1, 1, 1) * reference(net, x))
+
+
+class CudnnRecurrence(torch.autograd.Function):
+    """Has no backward pass while cuDNN is on, like a recurrent layer in eval mode on a GPU."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.on_cudnn = torch.backends.cudnn.enabled
+        return 3 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        if ctx.on_cudnn:
+            raise RuntimeError("cudnn RNN backward can only be called in training mode")
+        return 3 * gradient
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_recurrent_layer_without_a_backward_pass_of_cudnn(net, x, enabled):
+    """The model runs once more without cuDNN, and the switch is as before afterwards."""
+
+    def through_cudnn(x):
+        return CudnnRecurrence.apply(net(x))
+
+    expected = LayerDiffGradCam(lambda x: 3 * net(x), net.features).attribute(x, 1)
+    with torch.backends.cudnn.flags(enabled=enabled):
+        maps = LayerDiffGradCam(through_cudnn, net.features).attribute(x, 1)
+        assert torch.backends.cudnn.enabled is enabled
+    torch.testing.assert_close(maps, expected)
