@@ -321,7 +321,7 @@ def test_slope_and_correlation_of_totals():
 def tiny_subject() -> plan.Subject:
     """Pictures of colours for the convolutions, whose classes differ."""
     images = smooth_images(60, 28)
-    shown = pictures.Pictures("colours", 60, images.__getitem__, lambda index: images[index][:, :14, :14])
+    shown = pictures.Pictures("colours", 60, images.__getitem__, lambda index: images[index][:, :14, :14], 60)
     return plan.Subject("convolutions", conv_network, (shown,), (2, 3))
 
 
@@ -395,7 +395,7 @@ def test_the_users_model_takes_part_in_the_comparison_alone(tmp_path, capsys):
 
 def test_what_is_confident_is_shown_in_mosaics_and_photographs_always():
     recognised = {"classes": torch.arange(8) % 5, "confidence": torch.tensor([0.9] * 6 + [0.1] * 2)}
-    blank = pictures.Pictures(pictures.PHOTOGRAPHS, 8, lambda index: None, lambda index: None)
+    blank = pictures.Pictures(pictures.PHOTOGRAPHS, 8, lambda index: None, lambda index: None, 8)
     subject = plan.Subject("x", conv_network, (blank,), (2,))
     sizes = plan.Sizes({2: 4}, dict.fromkeys(STUDIES, 8), dict.fromkeys(STUDIES, 2))
     pieces = list(plan.pieces(subject, recognised, ("gridpg", "classes"), sizes, 0))

@@ -22,6 +22,8 @@ REGIONS = 3
 OWN, LOG_ODDS = "own score", "log-odds"
 CEILING = "true effect on the region's own positions"
 """What hiding a region changes at the layer's positions in the region, while all others keep their features."""
+HALVES = "falls of the region's two halves"
+"""Their sum, measured for the largest regions. It is what a map says that is exactly right about the halves."""
 _BATCH = 27
 
 
@@ -77,7 +79,10 @@ def hidden_regions(network: Network, methods: Sequence[Method], question: Questi
         before = network.tail(question.features)
     for size, fill in ((size, fill) for size in SIZES for fill in FILLS):
         regions = torch.stack(list(_regions(question.features.shape[2], size))).to(before.device)
-        after, own = _hidden(network, question, regions, FILLS[fill])
+        pixels = _resized(regions, question.images[:, 0]) > 0
+        changed = _changed(network, question, pixels, FILLS[fill])
+        mixed = torch.where(regions[:, None] > 0, changed, question.features[:, None])
+        after, own = (_logits_of(network, features) for features in (changed, mixed))
 
         def fall(score: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
             classes = targets[:, None].expand(-1, logits.shape[1], -1)
@@ -85,6 +90,12 @@ def hidden_regions(network: Network, methods: Sequence[Method], question: Questi
             return score(before).gather(1, targets) - values.gather(2, classes)[:, :, 0]
 
         pairs = {CEILING: {OWN: (fall(odds, own), fall(odds, after))}}
+        if size == max(SIZES):
+            falls = [
+                fall(odds, _logits_of(network, _changed(network, question, half, FILLS[fill])))
+                for half in _halves(pixels)
+            ]
+            pairs[HALVES] = {OWN: (falls[0] + falls[1], fall(odds, after))}
         for method in scored:
             assert method.score is not None
             x = torch.einsum("nhw,rhw->nr", maps[method.name], _resized(regions, maps[method.name]))
@@ -113,18 +124,26 @@ def _resized(regions: Tensor, like: Tensor) -> Tensor:
     return interpolate(regions[:, None], like.shape[1:], mode="nearest")[:, 0]
 
 
+def _halves(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the upper and the lower half of each region. Shapes: (R, H, W) boolean -> two of (R, H, W)."""
+    rows = pixels.any(dim=2).cumsum(dim=1)
+    upper = pixels & (2 * rows <= rows[:, -1:])[:, :, None]
+    return upper, pixels & ~upper
+
+
 @torch.no_grad()
-def _hidden(
-    network: Network, question: Question, regions: Tensor, fill: Callable[[Tensor, Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Return logits with each region hidden, and with only the features inside it changed. Shapes: (N, R, C) each."""
-    after, own = [], []
-    for image, features in zip(question.images, question.features, strict=True):
-        images = image.expand(len(regions), -1, -1, -1)
-        hidden = _resized(regions, image) > 0
+def _changed(network: Network, question: Question, hidden: Tensor, fill: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Return the features of every image with each region hidden. Shapes: (R, H, W) boolean -> (N, R, K, h, w)."""
+    changed = []
+    for image in question.images:
+        images = image.expand(len(hidden), -1, -1, -1)
         filled = torch.where(hidden[:, None], fill(images, hidden), images)
-        changed = torch.cat([network.features(batch) for batch in torch.split(filled, _BATCH)])
-        mixed = torch.where(regions[:, None] > 0, changed, features)
-        after.append(network.tail(changed))
-        own.append(network.tail(mixed))
-    return torch.stack(after), torch.stack(own)
+        changed.append(torch.cat([network.features(batch) for batch in torch.split(filled, _BATCH)]))
+    return torch.stack(changed)
+
+
+@torch.no_grad()
+def _logits_of(network: Network, features: Tensor) -> Tensor:
+    """Return the logits of features. Shapes: (N, R, K, h, w) -> (N, R, C)."""
+    logits: Tensor = network.tail(features.flatten(0, 1))
+    return logits.reshape(*features.shape[:2], -1)

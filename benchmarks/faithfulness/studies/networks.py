@@ -41,6 +41,11 @@ class Network:
         """The classifier from images to logits."""
         return nn.Sequential(self.stem, self.tail)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.whole.parameters()).device
+
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """Return the explained feature maps. Shapes: (N, 3, H, W) -> (N, K, h, w)."""

@@ -18,6 +18,8 @@ from benchmarks.common.glyphs import SIZE as SMALL_SIZE
 from benchmarks.common.images import load_image, packaged_photographs
 
 PHOTOGRAPHS, CUTOUTS, CLOTHES = "photographs", "cut-outs", "clothes"
+_VIEWS = 2
+"""How many backgrounds each cut-out gets."""
 _SIDE = (0.6, 0.9)
 """The range of the longer side of a cut-out, as a share of the image's."""
 
@@ -32,13 +34,15 @@ class Pictures:
     """From an index to (3, H, W)."""
     tile: Callable[[int], Tensor]
     """From an index to (3, h, w)."""
+    different: int
+    """How many are of different things. Picture ``i`` shows the thing ``i % different``."""
 
 
 def photographs(material: Material) -> Pictures:
     """Return the packaged photographs and the backgrounds, cropped to a square in the middle."""
     files = [*packaged_photographs(), *material.backgrounds]
     image = cache(lambda index: _cropped(files[index]))
-    return Pictures(PHOTOGRAPHS, len(files), image, image)
+    return Pictures(PHOTOGRAPHS, len(files), image, image, len(files))
 
 
 def _cropped(file: Path) -> Tensor:
@@ -49,20 +53,22 @@ def _cropped(file: Path) -> Tensor:
 
 
 def cutouts(material: Material, seed: int) -> Pictures:
-    """Return every cut-out once, over a part of a background."""
+    """Return every cut-out over parts of several backgrounds, so that more of them are recognised at least once."""
+    different = len(material.cutouts)
 
     @cache
     def image(index: int) -> Tensor:
-        own = Material((material.cutouts[index],), material.backgrounds)
+        own = Material((material.cutouts[index % different],), material.backgrounds)
         return compose(own, 1, 1_000_000 * seed + index, objects=(1, 1), side=_SIDE).images[0]
 
-    return Pictures(CUTOUTS, len(material.cutouts), image, image)
+    return Pictures(CUTOUTS, _VIEWS * different, image, image, different)
 
 
 def clothes(folder: Path, count: int, seed: int) -> Pictures:
     """Return test images of Fashion-MNIST. The image of each has it at a random position of a black square."""
     items = _items(folder, train=False, count=count, seed=seed)[0]
-    return Pictures(CLOTHES, len(items), lambda index: placed(items[index], [seed, index]), lambda index: items[index])
+    image = cache(lambda index: placed(items[index], [seed, index]))
+    return Pictures(CLOTHES, len(items), image, items.__getitem__, len(items))
 
 
 def training_clothes(folder: Path, count: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -36,11 +36,11 @@ class Sizes:
 
 
 FULL = Sizes(
-    {2: 50, 3: 10},
-    {CLASSES: 40, PARAMETERS: 16, REMOVAL: 8, NATS: 24},
-    {GRIDPG: 4, CLASSES: 2, PARAMETERS: 2, REMOVAL: 2, NATS: 4},
+    {2: 50, 3: 23},
+    {CLASSES: 100, PARAMETERS: 40, REMOVAL: 40, NATS: 40},
+    {GRIDPG: 12, CLASSES: 12, PARAMETERS: 8, REMOVAL: 12, NATS: 12},
 )
-QUICK = Sizes({2: 4}, {CLASSES: 6, PARAMETERS: 6, REMOVAL: 2, NATS: 3}, dict.fromkeys(STUDIES, 1))
+QUICK = Sizes({2: 2}, {CLASSES: 4, PARAMETERS: 2, REMOVAL: 2, NATS: 2}, dict.fromkeys(STUDIES, 1))
 _BATCH, _RECOGNISED = 4, 16
 
 
@@ -81,7 +81,7 @@ def recognise(subject: Subject) -> dict[str, Tensor]:
     images = [pictures.image(index) for pictures in subject.pictures for index in range(pictures.count)]
     with torch.no_grad():
         for start in range(0, len(images), _RECOGNISED):
-            logits = network.whole(torch.stack(images[start : start + _RECOGNISED]))
+            logits = network.whole(torch.stack(images[start : start + _RECOGNISED]).to(network.device))
             parts.append(logits.softmax(dim=1).max(dim=1))
     return {
         "classes": torch.cat([part.indices for part in parts]),
@@ -92,12 +92,13 @@ def recognise(subject: Subject) -> dict[str, Tensor]:
 def pieces(
     subject: Subject, recognised: Recognised, studies: tuple[str, ...], sizes: Sizes, seed: int
 ) -> Iterator[Piece]:
-    """Return every piece of a subject, in a fixed order."""
+    """Return every piece of a subject, in a fixed order. Mosaics need as many recognised classes as tiles."""
     confident = recognised["confidence"] >= CONFIDENT
     for study in studies:
         if study == GRIDPG:
             known = confident.nonzero()[:, 0]
-            for side in (side for side in subject.sides if side in sizes.mosaics):
+            classes = len(set(recognised["classes"][known].tolist()))
+            for side in (side for side in subject.sides if side in sizes.mosaics and classes >= side**2):
                 drawn = draw_mosaics(recognised["classes"][known], sizes.mosaics[side], side**2, seed)
                 shown: list[tuple[int, ...]] = [tuple(known[tiles].tolist()) for tiles in drawn]
                 slow = sizes.slow[study] if side == 2 else 0
@@ -132,20 +133,22 @@ def measure(piece: Piece, recognised: Recognised, seed: int, *, peers: bool = Tr
     if piece.study == GRIDPG:
         (tiles,) = piece.pictures
         side = round(len(tiles) ** 0.5)
-        image = mosaic([_picture(piece.subject, index)[1] for index in tiles])[None]
-        targets = recognised["classes"][list(tiles)]
+        shown = [_picture(piece.subject, index) for index in tiles]
+        image = mosaic([tile for _, tile, _ in shown])[None].to(network.device)
+        targets = recognised["classes"][list(tiles)].to(network.device)
         others = torch.stack([targets[targets != target] for target in targets])
         count, cells = len(tiles), 4 * side
         features = network.features(image).expand(count, -1, -1, -1).contiguous()
         question = Question(image.expand(count, -1, -1, -1), features, targets, others, (cells, cells))
-        return {"cluster": torch.tensor(tiles), **grid_pointing(methods, question, side)}
-    images = torch.stack([_picture(piece.subject, index)[0] for (index,) in piece.pictures])
+        return {"cluster": _clusters(shown), **grid_pointing(methods, question, side)}
+    shown = [_picture(piece.subject, index) for (index,) in piece.pictures]
+    images = torch.stack([image for image, _, _ in shown]).to(network.device)
     features = network.features(images)
     with torch.no_grad():
         logits = network.tail(features)
     question = Question(images, features, logits.argmax(dim=1))
     alone = [method for method in methods if method.name != OTHERS_SHOWN]
-    numbers = {"cluster": torch.tensor([index for (index,) in piece.pictures])}
+    numbers = {"cluster": _clusters(shown)}
     if piece.study == CLASSES:
         return numbers | class_sensitivity(alone, question, logits, seed)
     if piece.study == PARAMETERS:
@@ -155,14 +158,21 @@ def measure(piece: Piece, recognised: Recognised, seed: int, *, peers: bool = Tr
     return numbers | hidden_regions(network, alone, question)
 
 
+def _clusters(shown: list[tuple[Tensor, Tensor, int]]) -> Tensor:
+    """Return which images are resampled together: those of one thing. Shape: (N,)."""
+    return torch.tensor([thing for _, _, thing in shown])
+
+
 def _methods(network: Network, seed: int, peers: bool) -> list[Method]:
     return all_methods(network, seed, peers=peers)
 
 
-def _picture(subject: Subject, index: int) -> tuple[Tensor, Tensor]:
-    """Return the image and the tile of a picture by its number among all of the subject."""
+def _picture(subject: Subject, index: int) -> tuple[Tensor, Tensor, int]:
+    """Return the image, the tile and the number of the thing of a picture, by its number among all of the subject."""
+    things = 0
     for pictures in subject.pictures:
         if index < pictures.count:
-            return pictures.image(index), pictures.tile(index)
+            return pictures.image(index), pictures.tile(index), things + index % pictures.different
         index -= pictures.count
+        things += pictures.different
     raise IndexError(f"`index` must be below the number of pictures, got {index} too many.")

@@ -18,6 +18,7 @@ from benchmarks.common.names import LITE0, MOBILENET
 from benchmarks.common.options import warn
 from benchmarks.common.pieces import Work
 from benchmarks.common.reporting import environment, rounded, write_csv, write_json
+from benchmarks.common.result_folders import refuse_to_publish
 from benchmarks.faithfulness.options import NATS
 from benchmarks.faithfulness.sample import Sample
 from benchmarks.faithfulness.studies import pictures
@@ -68,6 +69,9 @@ def run_studies(args: argparse.Namespace, work: Work, studies: tuple[str, ...]) 
         return None
     records, files = {}, []
     for study in studies:
+        if not any(piece.study == study for piece in planned):
+            warn(f"{study} is left out, because no classifier recognises enough pictures")
+            continue
         samples = _samples([piece for piece in planned if piece.study == study], results, args.seed)
         record = _record(args, study, samples)
         write_json(args.output / f"{study}.json", record)
@@ -108,6 +112,7 @@ def _subjects(args: argparse.Namespace, work: Work) -> list[Subject]:
             for name in (MOBILENET, LITE0):
                 if name == LITE0 or mobilenet_weights() is not None:
                     subjects.append(Subject(name, cache(partial(real_network, name, args.device)), both, (2, 3)))
+    refuse_to_publish(args, missing)
     if work.reports:
         for line in missing:
             warn(line)
