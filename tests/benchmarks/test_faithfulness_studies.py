@@ -19,7 +19,7 @@ from benchmarks.common.probability import PROBABILITY
 from benchmarks.common.staged import Tail
 from benchmarks.faithfulness.options import NATS, STUDIES
 from benchmarks.faithfulness.sample import Sample
-from benchmarks.faithfulness.studies import networks, pictures, plan, removal, report, run
+from benchmarks.faithfulness.studies import nats, networks, pictures, plan, removal, report, run
 from benchmarks.faithfulness.studies.methods import (
     DEFAULT,
     HIRES,
@@ -31,7 +31,7 @@ from benchmarks.faithfulness.studies.methods import (
     Question,
     all_methods,
 )
-from benchmarks.faithfulness.studies.nats import CEILING, hidden_regions
+from benchmarks.faithfulness.studies.nats import CEILING, LINEAR, RELATIVE, hidden_regions
 from benchmarks.faithfulness.studies.networks import Network
 from benchmarks.faithfulness.studies.sanity import class_sensitivity, grid_pointing, randomisation
 
@@ -299,6 +299,9 @@ def test_a_classifier_that_is_linear_keeps_what_the_map_promises(flattened):
     # Hidden features are other features, not zeros, so the slope is 1 for what changes and less for what stays.
     assert rows["correlation", CEILING] == pytest.approx(1, abs=0.02)
     assert rows["slope", CEILING] == pytest.approx(1, abs=0.02)
+    assert rows["correlation", LINEAR] > 0.95
+    # Without biases behind it, a blank image is where the features of hidden pixels are.
+    assert rows["correlation", RELATIVE] >= rows["correlation", f"{HIRES} logsumexp, every other class"]
     assert -1 <= rows["correlation", mean] <= 1
 
 
@@ -316,6 +319,16 @@ def test_slope_and_correlation_of_totals():
     assert estimate.upper - estimate.lower == pytest.approx(2 * 1.96 * 0.2 / np.sqrt(450), rel=0.3)
     sums[0] = np.nan
     assert sample.bootstrap.of_totals(sums, report.slope).value == pytest.approx(report.slope(sums[1:].sum(axis=0)))
+
+
+def test_the_halves_of_a_hidden_region():
+    pixels = torch.zeros(2, 8, 8, dtype=torch.bool)
+    pixels[0, 2:6, 1:3] = pixels[1, 4:8, 4:8] = True
+    upper, lower = nats._halves(pixels)
+    assert upper[0].nonzero().tolist() == [[2, 1], [2, 2], [3, 1], [3, 2]]
+    assert not (upper & lower).any()
+    assert torch.equal(upper | lower, pixels)
+    assert lower[1].sum() == 8
 
 
 def tiny_subject() -> plan.Subject:
@@ -362,8 +375,8 @@ def test_each_study_has_a_record_a_table_and_a_figure(tiny, tmp_path, capsys):
             difference = rows[measure, DEFAULT]["minus"][GRAD_CAM]["value"]
             expected = rows[measure, DEFAULT]["value"] - rows[measure, GRAD_CAM]["value"]
             assert difference == pytest.approx(expected, abs=1e-5)
-        for suffix in ("csv", "png"):
-            assert (tmp_path / f"{study}.{suffix}").stat().st_size > 0
+        assert (tmp_path / f"{study}.csv").stat().st_size > 0
+    assert (tmp_path / run.FIGURE).stat().st_size > 0
     assert {row["figure"] for row in records[NATS]["targets"]} >= {"slope of the default", "largest completeness error"}
     assert "quick run" in capsys.readouterr().out
 
@@ -406,6 +419,20 @@ def test_what_is_confident_is_shown_in_mosaics_and_photographs_always():
     )
     assert [piece.slow for piece in pieces if piece.study == "gridpg"] == [True, True, False, False]
     assert len({piece.key for piece in pieces}) == len(pieces)
+
+
+def test_too_few_recognised_classes_for_a_mosaic():
+    recognised = {"classes": torch.arange(8) % 3, "confidence": torch.full((8,), 0.9)}
+    blank = pictures.Pictures("blank", 8, lambda index: None, lambda index: None, 8)
+    subject = plan.Subject("x", conv_network, (blank,), (2,))
+    assert not list(plan.pieces(subject, recognised, ("gridpg",), plan.QUICK, 0))
+    assert list(plan.pieces(subject, recognised | {"classes": torch.arange(8)}, ("gridpg",), plan.QUICK, 0))
+
+
+def test_pictures_of_one_thing_are_resampled_together():
+    shown = pictures.Pictures("blank", 6, lambda index: None, lambda index: None, 3)
+    subject = plan.Subject("x", conv_network, (shown, shown), (2,))
+    assert [plan._picture(subject, index)[2] for index in (0, 3, 5, 6, 9, 11)] == [0, 0, 2, 3, 3, 5]
 
 
 def test_the_vit_is_cut_after_its_tokens():

@@ -22,7 +22,7 @@ from benchmarks.common.result_folders import refuse_to_publish
 from benchmarks.faithfulness.options import NATS
 from benchmarks.faithfulness.sample import Sample
 from benchmarks.faithfulness.studies import pictures
-from benchmarks.faithfulness.studies.figure import draw_study
+from benchmarks.faithfulness.studies.figure import draw_studies
 from benchmarks.faithfulness.studies.networks import (
     FLATTENED,
     SMALL,
@@ -34,10 +34,11 @@ from benchmarks.faithfulness.studies.networks import (
 from benchmarks.faithfulness.studies.plan import FULL, QUICK, Piece, Subject, measure, pieces, recognise
 from benchmarks.faithfulness.studies.report import Row, csv_rows, estimates, headline_table, targets, verdict
 
-TRAINING, QUICK_TRAINING = 8000, 2000
+TRAINING, QUICK_TRAINING = 4000, 1500
 """Training images of a small classifier."""
 TEST, QUICK_TEST = 400, 60
 """Pictures that a small classifier is shown."""
+FIGURE = "studies.png"
 
 
 class Report(NamedTuple):
@@ -76,9 +77,10 @@ def run_studies(args: argparse.Namespace, work: Work, studies: tuple[str, ...]) 
         record = _record(args, study, samples)
         write_json(args.output / f"{study}.json", record)
         write_csv(args.output / f"{study}.csv", *csv_rows(study, record["estimates"]), quick=args.quick)
-        draw_study(args.output / f"{study}.png", study, record["estimates"], record.get("note"))
-        files += [f"{study}.{suffix}" for suffix in ("json", "csv", "png")]
+        files += [f"{study}.{suffix}" for suffix in ("json", "csv")]
         records[study] = record["estimates"]
+    if draw_studies(args.output / FIGURE, records):
+        files.append(FIGURE)
     return Report(headline_table(records), verdict(records), files)
 
 
@@ -94,7 +96,7 @@ def _subjects(args: argparse.Namespace, work: Work) -> list[Subject]:
 
         def train(name: str) -> dict[str, Tensor]:
             images, labels = pictures.training_clothes(folder, count, args.seed)
-            return train_small(name, images, labels, args.seed, quiet=not work.reports)
+            return train_small(name, images, labels, args.seed, quiet=not work.reports, device=args.device)
 
         weights = work.run_pieces({f"train, {name}": name for name in names}, train, unit="classifier")
         shown = (pictures.clothes(folder, QUICK_TEST if args.quick else TEST, args.seed),)
