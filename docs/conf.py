@@ -130,6 +130,7 @@ sphinx_gallery_conf = {
     "doc_module": ("captum_diffcam",),
     "reference_url": {"captum_diffcam": None},
     "backreferences_dir": "generated",
+    "default_thumb_file": str(Path(__file__).parent / "_static" / "thumbnail.png"),  # of pages without a figure
     "image_scrapers": ("shown_figures.scrape",),
     "image_srcset": ["2x"],
     "ignore_repr_types": r"matplotlib\.figure",

@@ -27,6 +27,10 @@ _WIDTH, _GAP = 2.1, 0.1
 """The width of an image and the gap beside it, in inches."""
 _LETTERS = 24
 """The number of letters that fit above an image."""
+_BAR_LETTERS = 52
+"""The number of letters that fit below the colour bar in one line."""
+_END_LETTERS = 20
+"""The number of letters that fit below an end of the colour bar, whatever is below its other parts."""
 _BAR = 0.45
 """The height of the colour bar with the space around it, in inches."""
 _STYLE: dict[str, Any] = {"fontsize": _POINTS, "parse_math": False}
@@ -77,7 +81,8 @@ def draw_rows(
     columns = len(rows[0])
     texts = [[_wrapped(cell.text) for cell in row] for row in rows]
     heads = [_wrapped(heading) for heading in headings]
-    labels = [[_wrapped(word, _LETTERS + 1) for word in words]]
+    in_one_line = sum(map(len, words)) <= _BAR_LETTERS
+    labels = [list(words) if in_one_line else [_wrapped(word, _END_LETTERS, lines=3) for word in words]]
     if numbers is not None:
         labels.insert(0, list(numbers))
     # A row is as high as its image; a very tall image is drawn smaller.
@@ -150,10 +155,10 @@ def _legible_colours(figure: Figure) -> dict[str, str]:
     return {colour: on_dark if is_dark else colour for colour, on_dark in _ON_DARK.items()}
 
 
-def _wrapped(text: str, letters: int = _LETTERS) -> str:
-    """Return a text whose lines fit above an image. Each of its lines becomes at most two."""
+def _wrapped(text: str, letters: int = _LETTERS, lines: int = 2) -> str:
+    """Return a text each of whose lines becomes at most so many lines, which fit above an image."""
     return "\n".join(
-        part for line in text.split("\n") for part in textwrap.wrap(line, letters, max_lines=2, placeholder="…")
+        part for line in text.split("\n") for part in textwrap.wrap(line, letters, max_lines=lines, placeholder="…")
     )
 
 

@@ -5,7 +5,13 @@ from sphinx_gallery.sorting import FileNameSortKey
 ORDER = (
     *("first_map.py", "first_hoax.py"),
     *("checkpoint_to_report.py", "coming_from.py", "swap.py", "contrast_set.py", "rather_than.py", "layers.py"),
-    *("hugging_face_and_timm.py", "clip.py", "binary_and_multi_label.py", "segmentation_and_detection.py"),
+    *(
+        "hugging_face_and_timm.py",
+        "clip.py",
+        "binary_and_multi_label.py",
+        "segmentation_and_detection.py",
+        "volumes_and_text.py",
+    ),
     *("captum_tools.py", "contrast_score.py", "probability.py", "differentiate.py", "weighting_rule.py"),
     *("audit.py", "equivariant_part.py", "many_gpus.py"),
 )
