@@ -102,7 +102,7 @@ class ResolvedCall:
 
     def _output(self, inputs: tuple[Tensor, ...], additional: tuple[object, ...]) -> Any:
         modules = modules_of(self.attribution.forward_func)
-        # As the maps, scores have a graph if that is asked for, whatever the caller's grad mode.
+        # With create_graph, the gradient of what is made from scores leads through the model.
         with torch.set_grad_enabled(self.keeps_graph), preserve_random_state(inputs), preserve_model_state(modules):
             return self.attribution.forward_func(*inputs, *additional)
 

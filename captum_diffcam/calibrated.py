@@ -50,11 +50,10 @@ class CalibratedMap(LayerAttribution):
     difference: it is the variance of a measured fall over the variance of a correction. With one fill by generalised
     cross-validation.
 
-    Sources: M. Zeiler and R. Fergus, arXiv:1311.2901, for occlusion; V. Petsiuk et al., "RISE", arXiv:1806.07421, and
-    S. Lundberg and S.-I. Lee, "KernelSHAP", arXiv:1705.07874, reconstruct a map from masked images alone;
-    H. Ramaswamy et al., "Ablation-CAM" (WACV 2020), H. Wang et al., "Score-CAM", arXiv:1910.01279, and H. Jung and
-    Y. Oh, "LIFT-CAM", arXiv:2102.05228, measure weights of channels; G. Golub et al., Technometrics 21 (1979), for
-    cross-validation. The correction of a map by occlusions is ours, as far as we know.
+    Sources: X. Zhao et al., "BayLIME", arXiv:2012.03058, for the formula, as the posterior mean of a linear model of
+    masked images with another explanation as its prior; M. Zeiler and R. Fergus, arXiv:1311.2901, for occlusion;
+    G. Golub et al., Technometrics 21 (1979), for cross-validation. The fixed windows, the map in units of the score and
+    the choice of the ridge from several fills are ours, as far as we know.
 
     Args:
         attribution: a layer attribution with maps ``(N, 1, *positions)`` in units of the score, such as
@@ -65,8 +64,8 @@ class CalibratedMap(LayerAttribution):
         sizes: the sides of the windows, as shares of the image's side. The default of 9 windows, each as wide as 3 of 7
             positions, was chosen on the photographs of scikit-image and scikit-learn with EfficientNet-Lite0, where 18
             windows of 1/2 and 1/3 predict held-out windows no better.
-        fill: what hides a window: ``"blur"``, ``"mean"``, a tensor such as another image, or a function of the images;
-            or a list of several, over which the measured falls are averaged. Each takes K forward passes.
+        fill: what hides a window: ``"blur"``, ``"mean"``, a number, a tensor such as another image, or a function of
+            the images; or a list of several, over which the measured falls are averaged. Each takes K forward passes.
         ridge: the ridge, 0 or more. None: chosen as described above.
         use_map: False leaves the map out and reconstructs from occlusion alone.
         channel_dim: the dimension of the inputs that holds their channels, as in :class:`InputAttribution`.
@@ -99,7 +98,8 @@ class CalibratedMap(LayerAttribution):
             windows = _as_windows(as_tensor("windows", windows))
         else:
             grid_windows(1, windows, sizes)  # checks both
-        if ridge is not None and not (isinstance(ridge, (int, float)) and 0 <= ridge < float("inf")):
+        is_number = isinstance(ridge, (int, float)) and not isinstance(ridge, bool)
+        if ridge is not None and not (is_number and 0 <= ridge < float("inf")):
             raise ValueError(f"`ridge` must be None or a number >= 0, got {ridge!r}.")
         fills: list[Any] = list(fill) if isinstance(fill, (list, tuple)) else [fill]
         if not fills:

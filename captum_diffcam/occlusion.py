@@ -13,9 +13,9 @@ from torch.nn.functional import interpolate
 from captum_diffcam._checks import as_count, as_tensor
 from captum_diffcam.evidence import share_of_cells
 
-Fill: TypeAlias = Union[Literal["blur", "mean"], Tensor, Callable[[Tensor], Tensor]]
-"""What hides a window: a blurred copy of the image, its mean colour, a tensor that can be broadcast to the images, such
-as another image or a colour, or a function of the images ``(N, channels, *size)``."""
+Fill: TypeAlias = Union[Literal["blur", "mean"], float, Tensor, Callable[[Tensor], Tensor]]
+"""What hides a window: a blurred copy of the image, its mean colour, a number, a tensor that can be broadcast to the
+images, such as another image or a colour, or a function of the images ``(N, channels, *size)``."""
 
 _BLURRED_SIDE = 4
 """A blurred image is reduced to this many pixels along each dimension and enlarged again."""
@@ -94,19 +94,25 @@ def fill_of(images: Tensor, fill: Fill) -> Tensor:
     elif isinstance(fill, str) and fill in ("blur", "mean"):
         if not images.is_floating_point():
             raise ValueError(
-                f"`fill` must be a tensor or a function for inputs of {images.dtype}, such as the index of a mask "
-                f"token, got {fill!r}."
+                f"`fill` must be a number, a tensor or a function for inputs of {images.dtype}, such as the index of a "
+                f"mask token, got {fill!r}."
             )
         filled = _blurred(images) if fill == "blur" else images.mean(dim=tuple(range(2, images.ndim)), keepdim=True)
     elif isinstance(fill, Tensor) or hasattr(fill, "dtype"):
         filled = as_tensor("fill", fill).to(images.device)
+    elif isinstance(fill, (int, float)) and not isinstance(fill, bool):
+        filled = torch.tensor(fill, device=images.device)
     else:
-        raise ValueError(f"`fill` must be 'blur', 'mean', a tensor or a function of the images, got {fill!r}.")
+        raise ValueError(
+            f"`fill` must be 'blur', 'mean', a number, a tensor or a function of the images, got {fill!r}."
+        )
     try:
         return filled.to(images.dtype).expand_as(images)
     except (RuntimeError, AttributeError) as error:
         got = f"shape {tuple(filled.shape)}" if isinstance(filled, Tensor) else type(filled).__name__
-        raise ValueError(f"`fill` must fit images of shape {tuple(images.shape)}, got {got}.") from error
+        raise ValueError(
+            f"`fill` must fit images of shape {tuple(images.shape)}, got {got}. Give several fills as a list."
+        ) from error
 
 
 def _blurred(images: Tensor) -> Tensor:

@@ -208,3 +208,27 @@ def calibrated(maps: np.ndarray, covers: np.ndarray, falls: np.ndarray, ridge: f
     """M' = M + W^T (W W^T + ridge I)^-1 (f - W M), one map at a time."""
     inverse = np.linalg.inv(covers @ covers.T + ridge * np.eye(len(covers)))
     return np.stack([m + covers.T @ inverse @ (f - covers @ m) for m, f in zip(maps, falls, strict=True)])
+
+
+def left_over(covers: np.ndarray, ridge: float) -> np.ndarray:
+    """I - H: what penalised least squares leave of the residual f - W M, (K, K)."""
+    gram = covers @ covers.T
+    return np.eye(len(covers)) - gram @ np.linalg.inv(gram + ridge * np.eye(len(covers)))
+
+
+def cross_validated_ridge(residual: np.ndarray, covers: np.ndarray) -> float:
+    """The ridge with the least |(I - H) r|^2 / trace(I - H)^2, of 21 from 0.001 to 100 mean eigenvalues of W W^T."""
+    mean = np.trace(covers @ covers.T) / len(covers)
+    ridges = [mean * 10 ** (step / 4) for step in range(-12, 9)]
+
+    def error(ridge: float) -> float:
+        left = left_over(covers, ridge)
+        return float(np.square(left @ residual).sum() / np.trace(left) ** 2)
+
+    return min(ridges, key=error)
+
+
+def standard_error(covers: np.ndarray, ridge: float, noise: float) -> np.ndarray:
+    """Of each position, if every fall has this variance: sqrt(noise diag(A A^T)), A = W^T (W W^T + ridge I)^-1."""
+    a = covers.T @ np.linalg.inv(covers @ covers.T + ridge * np.eye(len(covers)))
+    return np.sqrt(noise * np.diag(a @ a.T))

@@ -7,11 +7,12 @@ import pytest
 import torch
 from captum.attr import InputXGradient, LayerGradCam
 from nets import conv_net, images
-from replicas import calibrated, occlusion_falls
+from replicas import calibrated, cross_validated_ridge, left_over, occlusion_falls, standard_error
 from torch import nn
 
 from captum_diffcam import (
     CalibratedMap,
+    CamMethod,
     EquivariantPart,
     InputAttribution,
     LayerDiffGradCam,
@@ -19,6 +20,7 @@ from captum_diffcam import (
     predicted,
     top_rivals,
 )
+from captum_diffcam.attacks import fool
 from captum_diffcam.calibrated import calibrate_map
 from captum_diffcam.occlusion import cover, fill_of, grid_windows, hide, in_pixels
 
@@ -147,6 +149,67 @@ def test_the_standard_error_is_that_of_repeated_measurements():
     torch.testing.assert_close(error.square().mean(dim=0).sqrt(), corrected.std(dim=0), rtol=0.1, atol=1e-3)
 
 
+def test_cross_validation_written_out():
+    maps, covers, falls = (values.numpy() for values in _random(count=20, windows=7))
+    found = calibrate_map(*map(torch.from_numpy, (maps, covers, falls)))
+    ridges = set()
+    for i in range(20):
+        residual = falls[i] - covers @ maps[i]
+        ridge = cross_validated_ridge(residual, covers)
+        ridges.add(ridge)
+        np.testing.assert_allclose(found[0][i], calibrated(maps[i : i + 1], covers, falls[i : i + 1], ridge)[0])
+        left = left_over(covers, ridge)
+        noise = np.square(left @ residual).sum() / np.trace(left)
+        np.testing.assert_allclose(found[1][i], standard_error(covers, ridge, noise))
+    assert len(ridges) > 3
+
+
+def test_the_ridge_from_several_fills_written_out():
+    """It is the variance of a mean fall over that of a correction, each estimated from the measurements."""
+    maps, covers, _ = (values.numpy() for values in _random(count=4, windows=7))
+    falls = (maps @ covers.T)[:, :, None] + np.random.default_rng(0).normal(size=(4, 7, 3)) + 2
+    found = calibrate_map(*map(torch.from_numpy, (maps, covers, falls)))
+    for i in range(4):
+        residual = falls[i].mean(axis=1) - covers @ maps[i]
+        noise = falls[i].var(axis=1, ddof=1).mean() / 3
+        signal = (np.square(residual).sum() - 7 * noise) / np.trace(covers @ covers.T)
+        mean_falls = falls[i : i + 1].mean(axis=2)
+        expected = calibrated(maps[i : i + 1], covers, mean_falls, noise / signal)[0]
+        np.testing.assert_allclose(found[0][i], expected)
+        np.testing.assert_allclose(found[1][i], standard_error(covers, noise / signal, noise))
+
+
+def test_fills_that_differ_by_more_than_the_correction_leave_the_map():
+    """Then the measurements say nothing."""
+    maps, covers, _ = _random()
+    falls = (maps @ covers.T)[:, :, None] + torch.tensor([1.0, -1.0], dtype=torch.float64)
+    torch.testing.assert_close(calibrate_map(maps, covers, falls)[0], maps)
+
+
+def test_windows_that_are_sums_of_others_add_nothing():
+    maps, covers, _ = _random()
+    falls = torch.randn(2, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) @ covers.T
+    more = torch.cat([covers, covers[:1] + covers[1:2]])
+    sums = torch.cat([falls, falls[:, :1] + falls[:, 1:2]], dim=1)
+    expected = calibrate_map(maps, covers, falls, ridge=0)
+    found = calibrate_map(maps, more, sums, ridge=0)
+    torch.testing.assert_close(found[0], expected[0])
+    for ridge in (0.0, None):
+        corrected, error, _ = calibrate_map(maps, more, sums, ridge=ridge)
+        assert corrected.isfinite().all()
+        assert error.isfinite().all()
+
+
+def test_without_the_map_it_is_the_reconstruction_from_zero(net, x):
+    cam = LayerDiffGradCam(net, net.features)
+    alone = CalibratedMap(cam, use_map=False).calibrate(x, TARGETS)
+    size, grid = x.shape[2:], alone.maps.shape[2:]
+    covers = cover(in_pixels(alone.windows, size), size, grid)
+    falls = CalibratedMap(cam).calibrate(x, TARGETS).falls
+    torch.testing.assert_close(alone.maps.flatten(1), calibrate_map(torch.zeros(3, grid.numel()), covers, falls)[0])
+    torch.testing.assert_close(alone.residual, alone.falls)
+
+
 def test_windows_per_forward_pass_do_not_matter(net, x):
     cam = CalibratedMap(LayerDiffGradCam(net, net.features), fill=["blur", "mean"])
     one, many = (cam.attribute(x, predicted, contrast=top_rivals(2), windows_per_eval=n) for n in (1, 18))
@@ -265,6 +328,31 @@ def test_rectified_at_the_end_and_differentiable(net, x):
     assert torch.autograd.grad(maps.square().sum(), net.head[-1].weight)[0].any()
 
 
+@pytest.mark.parametrize("use_map", [True, False])
+@pytest.mark.parametrize("fill", ["mean", ["mean", "blur"]])
+def test_the_gradient_leads_through_the_measured_falls(net, x, use_map, fill):
+    net, x = net.double(), x.double()
+    cam = CalibratedMap(LayerDiffGradCam(net, net.features), fill=fill, ridge=0.5, use_map=use_map)
+    weight = net.head[-1].weight
+    maps = cam.attribute(x, 1, grad_kwargs={"create_graph": True})
+    (gradient,) = torch.autograd.grad(maps.square().sum(), weight)
+    step = 1e-4 * torch.randn(weight.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    changed = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            weight += sign * step
+            changed.append(cam.attribute(x, 1).square().sum().item())
+            weight -= sign * step
+    assert (gradient * step).sum().item() == pytest.approx((changed[0] - changed[1]) / 2, rel=1e-4)
+
+
+def test_it_can_be_attacked(net, x):
+    method = CamMethod(lambda model, layer: CalibratedMap(LayerDiffGradCam(model, layer), use_map=False))
+    hoax = torch.eye(method.maps(net, net.features, x, torch.tensor(TARGETS)).shape[1])
+    manipulated = fool(net, net.features, [x], hoax, methods=method, steps=20, learning_rate=1e-2)
+    assert manipulated.history[-1][1] < 0.9 * manipulated.history[0][1]
+
+
 def test_windows_and_covers():
     windows = grid_windows(2, 3, [0.5, 1 / 3])
     assert windows.shape == (18, 2, 2)
@@ -292,6 +380,7 @@ def test_fills_and_hiding():
     assert blurred.var(dim=(2, 3)).lt(images.var(dim=(2, 3))).all()
     torch.testing.assert_close(blurred.mean(dim=(2, 3)), images.mean(dim=(2, 3)), atol=0.05, rtol=0)
     assert fill_of(images, lambda given: given.flip(0))[0].equal(images[1])
+    assert fill_of(images, 0.25).eq(0.25).all()
 
 
 @pytest.mark.parametrize(
@@ -307,6 +396,7 @@ def test_fills_and_hiding():
         ({"sizes": [0]}, ValueError, "sizes"),
         ({"ridge": -1}, ValueError, "ridge"),
         ({"ridge": "auto"}, ValueError, "ridge"),
+        ({"ridge": True}, ValueError, "ridge"),
         ({"fill": []}, ValueError, "fill"),
         ({"channel_dim": "last"}, ValueError, "channel_dim"),
     ],
@@ -320,7 +410,7 @@ def test_calls_that_are_refused(net, x):
     with pytest.raises(TypeError, match="`attribution`"):
         CalibratedMap(InputXGradient(net))
     cam = LayerDiffGradCam(net, net.features)
-    for fill in ("noise", torch.zeros(5, 5), lambda images: None):
+    for fill in ("noise", True, torch.zeros(5, 5), lambda images: None):
         with pytest.raises(ValueError, match="`fill`"):
             CalibratedMap(cam, fill=fill).attribute(x, 1)
     with pytest.raises(ValueError, match="`windows`"):

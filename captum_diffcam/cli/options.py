@@ -132,7 +132,7 @@ def _add_question_options(group: Any) -> None:
         "--calibrate",
         action="store_true",
         help="also show each map corrected by 9 measured occlusions; this takes 11 further forward passes an image "
-        "for each --contrast: 18, one of the whole image, and one for the map",
+        "for each --contrast: 9, one of the whole image, and one for the map",
     )
 
 

@@ -13,7 +13,7 @@ ORDER = (
         "volumes_and_text.py",
     ),
     *("captum_tools.py", "contrast_score.py", "probability.py", "differentiate.py", "weighting_rule.py"),
-    *("audit.py", "equivariant_part.py", "many_gpus.py"),
+    *("audit.py", "calibrated_map.py", "equivariant_part.py", "many_gpus.py"),
 )
 
 

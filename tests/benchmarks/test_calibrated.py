@@ -5,9 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.calibrated.measures import ALONE, CALIBRATED, PLANS, RISE, SIDES, held_out_windows
+from benchmarks.calibrated import attacked, tests
+from benchmarks.calibrated.measures import (
+    ALONE,
+    CALIBRATED,
+    DEFAULT,
+    OCCLUSION,
+    PLANS,
+    RISE,
+    SIDES,
+    held_out_windows,
+    with_and_without_map,
+)
 from benchmarks.calibrated.run import CUTOUTS, SET, rows_of, verdict
-from benchmarks.common.names import LITE0, MOBILENET
+from benchmarks.common.names import CLOTHES, GLYPHS, LITE0, MOBILENET
+from captum_diffcam import CalibratedMap, LayerDiffGradCam
 from captum_diffcam.occlusion import cover, grid_windows, in_pixels
 
 
@@ -51,3 +63,86 @@ def test_rows_pool_all_windows_of_all_images():
 def test_the_verdict_leaves_out_what_set_the_windows():
     rows = rows_of([_piece((MOBILENET, SET), -1.0), _piece((LITE0, CUTOUTS), 1.0)])
     assert all("r 1.00 to 1.00" in sentence and "+2.00" in sentence for sentence in verdict(rows))
+
+
+def test_both_maps_come_from_the_same_falls():
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(3, 4, 4, stride=4)
+    model = torch.nn.Sequential(layer, torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    cam, images, target = LayerDiffGradCam(model, layer), torch.rand(2, 3, 28, 28), torch.tensor([0, 3])
+    windows = grid_windows(2, *PLANS[9])
+    calibrated, alone, falls = with_and_without_map(cam, windows, images, target)
+    torch.testing.assert_close(calibrated, CalibratedMap(cam, windows).attribute(images, target))
+    expected = CalibratedMap(cam, windows, use_map=False).calibrate(images, target)
+    torch.testing.assert_close(alone, expected.maps)
+    torch.testing.assert_close(falls, expected.falls)
+
+
+def test_every_attack_is_planned_for_each_seed():
+    cases = attacked.planned(dict.fromkeys((CLOTHES, GLYPHS)), [0, 1], quick=False)
+    assert len({case.key for case in cases}) == len(cases)
+    for seed in (0, 1):
+        assert {case.attack for case in cases if (case.setting, case.seed) == (CLOTHES, seed)} == {
+            *attacked.LAYER_ATTACKS,
+            *attacked.OWN_ATTACKS,
+        }
+        assert {case.attack for case in cases if (case.setting, case.seed) == (GLYPHS, seed)} == {
+            *attacked.LAYER_ATTACKS
+        }
+
+
+def test_the_attacker_who_knows_the_method_guesses_other_windows():
+    layer = torch.nn.Conv2d(3, 4, 4)
+    cam = LayerDiffGradCam(torch.nn.Sequential(layer), layer)
+    known, guessed = CalibratedMap(cam), attacked.OWN_ATTACKS[attacked.KNOWS_METHOD](cam)
+    assert (known.sizes, known.fills) != (guessed.sizes, guessed.fills)
+    assert known.sizes != guessed.sizes
+    assert known.fills != guessed.fills
+
+
+def _attacked(attack, seed, clean, ceiling):
+    names = (DEFAULT, f"{CALIBRATED}, 9", f"{ALONE}, 9", attacked.HIDDEN_WINDOWS)
+    methods = {name: {"clean": clean, "hoax": -clean} for name in names} | {OCCLUSION: {"clean": ceiling, "hoax": 0.0}}
+    return {"setting": CLOTHES, "attack": attack, "seed": seed, "predictions": 0.9, "methods": methods}
+
+
+def test_only_attacks_that_leave_occlusion_count():
+    first, second, third = attacked.LAYER_ATTACKS[:3]
+    rows = attacked.rows_of(
+        [
+            _attacked(first, 0, 0.7, 0.9),
+            _attacked(first, 1, 0.95, 0.9),
+            _attacked(second, 0, 0.5, 0.85),
+            _attacked(third, 0, 0.9, 0.5),
+            _attacked(attacked.KNOWS_WINDOWS, 0, 0.99, 0.99),
+        ]
+    )
+    assert rows[0]["methods"][DEFAULT]["clean"] == pytest.approx({"mean": 0.825, "low": 0.7, "high": 0.95})
+    for found in attacked.reached(rows):
+        assert (found["reached"], found["rows"], found["lowest"]) == (1, 2, 0.5)
+    assert OCCLUSION not in {found["method"] for found in attacked.reached(rows)}
+
+
+def _of_a_test(study, measure, differences):
+    generator = torch.Generator().manual_seed(0)
+    default = torch.rand(12, generator=generator, dtype=torch.float64)
+    numbers = {"cluster": torch.arange(12), f"{measure}|{tests.DEFAULT}": default}
+    noise = 0.01 * torch.rand(12, generator=generator, dtype=torch.float64)
+    for name, difference in zip(list(tests.METHODS)[1:], differences, strict=True):
+        numbers[f"{measure}|{name}"] = default + difference + noise
+    return {"subject": "net, photographs", "study": study, "numbers": numbers}
+
+
+def test_higher_is_better_or_worse():
+    results = [
+        _of_a_test(tests.GRIDPG, "GridPG", (0.1, -0.2)),
+        _of_a_test(tests.CLASSES, "second class", (0.1, -0.2)),
+    ]
+    rows = tests.rows_of(results, seed=0)
+    assert [row["images"] for row in rows] == [12] * 6
+    calibrated, alone = (tests.better_and_worse(rows, name) for name in list(tests.METHODS.values())[1:])
+    assert calibrated == (1, 1, 2)
+    assert alone == (1, 1, 2)
+    mosaics = [row for row in rows if row["measure"] == "GridPG"]
+    assert tests.better_and_worse(mosaics, f"{CALIBRATED}, 9") == (1, 0, 1)
+    assert tests.better_and_worse(mosaics, f"{ALONE}, 9") == (0, 1, 1)

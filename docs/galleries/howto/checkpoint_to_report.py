@@ -135,7 +135,7 @@ print("exit code", finished.returncode)
 
 # %%
 # ``report/index.html`` is the page to look at. With ``--calibrate`` it also shows
-# each map corrected by 18 measured occlusions, and how far the map was from them
+# each map corrected by 9 measured occlusions, and how far the map was from them
 # (:class:`~captum_diffcam.CalibratedMap`). This takes 11 further forward passes an
 # image for each ``--contrast``. Beside the page are the overlays, the maps as NumPy
 # files, and a manifest:
