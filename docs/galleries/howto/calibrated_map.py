@@ -2,7 +2,7 @@
 Correct a map by a few measured occlusions
 ==========================================
 
-You get a map that agrees with nine measured occlusions, how far the map was from them
+You get a map that agrees with 9 measured occlusions, how far the map was from them
 before, and a map that stands when somebody has manipulated the layer.
 ``CalibratedMap`` wraps any layer map. :doc:`/explanation/calibrated` has the formula.
 """
@@ -45,7 +45,7 @@ print(tuple(maps.shape))
 # What was measured
 # -----------------
 #
-# ``calibrate`` returns more: by how much the score fell behind each of the nine
+# ``calibrate`` returns more: by how much the score fell behind each of the 9
 # windows, and the residual, which is the measured falls minus what the map had said.
 # The residual is a number for how wrong the map was.
 
@@ -115,7 +115,7 @@ for column, (name, pair) in zip(axes.T, shown.items(), strict=True):
 # - Fill: ``"blur"``, ``"mean"``, another image, a function, or a list of several. With
 #   several fills, their difference says how far a measurement can be trusted. That sets
 #   the ridge.
-# - Nine windows cost eleven forward passes with the map. ``windows_per_eval`` says how
+# - 9 windows cost 11 forward passes with the map. ``windows_per_eval`` says how
 #   many windows one forward pass holds.
 # - Against an auditor's opponent, draw windows and fill anew:
 #   :doc:`/explanation/calibrated` says why.
