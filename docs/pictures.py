@@ -101,7 +101,7 @@ def thumbnail(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    palace().savefig(STATIC / "palace.jpg", dpi=150)
+    palace().savefig(STATIC / "palace.jpg", dpi=120)
     hoax().savefig(STATIC / "hoax.jpg", dpi=110)
     report(STATIC / "report.jpg")
     thumbnail(STATIC / "thumbnail.png")

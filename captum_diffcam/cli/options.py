@@ -43,9 +43,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, metavar="command", title="commands", parser_class=_Parser)
     explain = commands.add_parser(
         "explain",
-        help="explain a folder of images and write one page to look at",
-        description="Explain what a classifier sees in each image: a page to look at, overlays and maps.\n"
-        "Without any option: a small ImageNet model and six photographs that can be installed with pip.",
+        help="show why a model predicts a class, for a folder of images",
+        description="Show why a classifier predicts a class in each image: writes a page, overlays and maps.\n"
+        "Without options, it explains six photographs with a small ImageNet model, which can be installed with pip.",
         epilog=EXIT_CODES,
         usage=f"{PROGRAM} explain [options]",
         **layout,  # type: ignore[arg-type]
@@ -74,25 +74,33 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _add_model_options(group: Any) -> None:
-    group.add_argument("--images", nargs="+", type=Path, metavar="PATH", help="image files, and folders of them")
+    group.add_argument(
+        "--images", nargs="+", type=Path, metavar="PATH", help="image files, and folders that are searched for images"
+    )
     group.add_argument(
         "--model",
         metavar="NAME",
-        help="resnet50 (torchvision), timm/NAME, hf/FOLDER or hf/ID, or package.module:function that returns the model",
+        help="resnet50 (torchvision), timm/NAME, hf/FOLDER or hf/ID (Hugging Face), or package.module:function, a "
+        "function that returns the model",
     )
     group.add_argument(
         "--weights",
         type=Path,
         metavar="FILE",
-        help="state dict, Lightning checkpoint or safetensors; without it the library's own weights are downloaded",
+        help="your checkpoint: a state dict, a Lightning checkpoint or safetensors; without it the published weights "
+        "of the model are downloaded",
     )
     group.add_argument("--classes", type=Path, metavar="FILE", help="the names of the classes, one a line")
     group.add_argument(
         "--size", type=_size, metavar="N|HxW", help="resize the shorter side to N, then cut out the centre"
     )
-    group.add_argument("--mean", type=_numbers, metavar="R,G,B", help="mean that the model's images are normalised by")
-    group.add_argument("--std", type=_numbers, metavar="R,G,B", help="standard deviation, likewise")
-    group.add_argument("--layer", metavar="NAME", help="layer of the maps (default: the last one with positions)")
+    group.add_argument("--mean", type=_numbers, metavar="R,G,B", help="mean that is subtracted from the images")
+    group.add_argument(
+        "--std", type=_numbers, metavar="R,G,B", help="standard deviation that the images are divided by"
+    )
+    group.add_argument(
+        "--layer", metavar="NAME", help="layer to explain (default: the last one that still has positions)"
+    )
 
 
 def _add_regions_option(group: Any) -> None:
@@ -100,32 +108,36 @@ def _add_regions_option(group: Any) -> None:
         "--regions",
         type=Path,
         metavar="FILE",
-        help="regions whose evidence is printed: a CSV with the columns file,name,x0,y0,x1,y1, in pixels of the image "
-        "file, or file,name,mask",
+        help="regions of the images: also print how much of each map lies in them. A CSV with the columns "
+        "file,name,x0,y0,x1,y1 in pixels of the image file, or file,name,mask",
     )
 
 
 def _add_question_options(group: Any) -> None:
-    group.add_argument("--target", metavar="CLASS", help="number or name of a class (default: what the model predicts)")
+    group.add_argument(
+        "--target", metavar="CLASS", help="the class to explain, its number or name (default: what the model predicts)"
+    )
     group.add_argument(
         "--contrast",
         action="append",
         metavar="CLASSES",
-        help='explain against 285, "Egyptian cat", 281,285 together, top5, all (default) or none (plain Grad-CAM); '
-        "each further --contrast adds a map",
+        help='the classes to compare it with: one class (285 or "Egyptian cat"), several together (281,285), the '
+        "strongest rivals (top5), all (default) or none (plain Grad-CAM). Each further --contrast adds a map",
     )
     group.add_argument(
         "--reduction",
         choices=("logsumexp", "mean", "max"),
         default="logsumexp",
-        help="how several rivals count: logsumexp (default), mean or max",
+        help="how several rivals become one score: logsumexp (default: by their probabilities), mean (all alike) or "
+        "max (the strongest alone)",
         metavar="NAME",
     )
     group.add_argument(
         "--method",
         choices=("diffgradcam", "plusplus", "hirescam"),
         default="diffgradcam",
-        help="diffgradcam (default), plusplus, or hirescam",
+        help="the weights of the map: diffgradcam (default, as Grad-CAM), plusplus (as Grad-CAM++) or hirescam (the "
+        "gradient at each position)",
         metavar="NAME",
     )
     group.add_argument(
@@ -150,9 +162,13 @@ def _add_test_options(group: Any) -> None:
 
 
 def _add_run_options(group: Any, out: str) -> None:
-    group.add_argument("--out", type=Path, default=Path(out), metavar="FOLDER", help=f"default: {out}")
+    group.add_argument(
+        "--out", type=Path, default=Path(out), metavar="FOLDER", help=f"folder to write to (default: {out})"
+    )
     group.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
-    group.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="images at a time (default: 16)")
+    group.add_argument(
+        "--batch-size", type=_positive, default=16, metavar="N", help="images processed at a time (default: 16)"
+    )
     group.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: a GPU if there is one)")
     group.add_argument(
         "--workers", type=_natural, metavar="N", help="processes that read images (default: 2; 0: none)", default=2

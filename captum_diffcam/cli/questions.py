@@ -234,9 +234,8 @@ class Explainer:
     def _score_columns(self, images: Tensor) -> Tensor:
         """Return the contrast score of each question and rival, with their signs changed, behind a column of zeros.
 
-        The map of column 0 against one of the others is then the map of that column's score, and the method that gives
-        a map against each of several rivals gives them all from one forward pass. The logits come along as the last C
-        columns.
+        The map of column 0 against another column is then the map of that column's score. So ``attribute_rivals``
+        returns all these maps from one forward pass. The logits come along as the last C columns.
         """
         logits = self.model(images)
         target = self._targets(logits)
