@@ -474,22 +474,12 @@ class LayerDiffGradCamPlusPlus(LayerDiffGradCam[MapsT]):
 
         @overload
         def __init__(
-            self: LayerDiffGradCamPlusPlus[Tensor],
-            forward_func: Callable[..., Any],
-            layer: Layer,
-            *args: Any,
-            **kw: Any,
+            self: LayerDiffGradCamPlusPlus[Tensor], forward_func: Any, layer: Layer, *args: Any, **kw: Any
         ) -> None: ...
-
         @overload
         def __init__(
-            self: LayerDiffGradCamPlusPlus[list[Tensor]],
-            forward_func: Callable[..., Any],
-            layer: list[Any],
-            *args: Any,
-            **kw: Any,
+            self: LayerDiffGradCamPlusPlus[list[Tensor]], forward_func: Any, layer: list[Any], *args: Any, **kw: Any
         ) -> None: ...
-
         def __init__(self, *args: Any, **kw: Any) -> None: ...
 
 
@@ -537,22 +527,12 @@ class LayerDiffHiResCam(LayerDiffGradCam[MapsT]):
 
         @overload
         def __init__(
-            self: LayerDiffHiResCam[Tensor],
-            forward_func: Callable[..., Any],
-            layer: Layer,
-            *args: Any,
-            **kw: Any,
+            self: LayerDiffHiResCam[Tensor], forward_func: Any, layer: Layer, *args: Any, **kw: Any
         ) -> None: ...
-
         @overload
         def __init__(
-            self: LayerDiffHiResCam[list[Tensor]],
-            forward_func: Callable[..., Any],
-            layer: list[Any],
-            *args: Any,
-            **kw: Any,
+            self: LayerDiffHiResCam[list[Tensor]], forward_func: Any, layer: list[Any], *args: Any, **kw: Any
         ) -> None: ...
-
         def __init__(self, *args: Any, **kw: Any) -> None: ...
 
 

@@ -111,9 +111,6 @@ class EquivariantPart(LayerAttribution):
         inputs: Tensor | tuple[Tensor, ...],
         target: Target = None,
         additional_forward_args: object = None,
-        *,
-        shifts_per_eval: int = 1,
-        show_progress: bool = False,
         **kwargs: Any,
     ) -> Tensor:
         r"""Return the equivariant part of the map of the wrapped attribution.
@@ -124,11 +121,7 @@ class EquivariantPart(LayerAttribution):
             target: the class to explain, in any form of :meth:`LayerDiffGradCam.attribute`. A callable such as
                 :func:`predicted` is called once, with the logits of the inputs that are not shifted.
             additional_forward_args: further arguments of the model. They are not shifted.
-            shifts_per_eval: the number of shifts in one forward pass. Tensors among the additional arguments, and
-                targets per example, are then repeated in place, as Captum's tools do.
-            show_progress: show a progress bar.
-            **kwargs: further arguments of the wrapped attribution's ``attribute``. With ``relu_attributions=True`` the
-                equivariant part is rectified, not the maps that it is made from.
+            **kwargs: further arguments of :meth:`decompose`.
 
         Returns:
             ``(N, 1, *positions)``, without a graph unless ``grad_kwargs={"create_graph": True}`` is given.
@@ -136,14 +129,7 @@ class EquivariantPart(LayerAttribution):
         Raises:
             TypeError, ValueError, IndexError: an argument is invalid. The message names it.
         """
-        return self.decompose(
-            inputs,
-            target,
-            additional_forward_args,
-            shifts_per_eval=shifts_per_eval,
-            show_progress=show_progress,
-            **kwargs,
-        ).equivariant
+        return self.decompose(inputs, target, additional_forward_args, **kwargs).equivariant
 
     def decompose(
         self,
@@ -156,15 +142,17 @@ class EquivariantPart(LayerAttribution):
         relu_attributions: bool = False,
         **kwargs: Any,
     ) -> EquivariantSplit:
-        """Return both parts of the map, and the share of the static one. The arguments are those of :meth:`attribute`.
+        """Return both parts of the map, and the share of the static one.
 
         Args:
-            inputs: the model's input, or a tuple of inputs.
-            target: the class to explain.
-            additional_forward_args: further arguments of the model.
-            shifts_per_eval: the number of shifts in one forward pass.
+            inputs: as in :meth:`attribute`.
+            target: the class to explain, as in :meth:`attribute`.
+            additional_forward_args: further arguments of the model, as in :meth:`attribute`.
+            shifts_per_eval: the number of shifts in one forward pass. Tensors among the additional arguments, and
+                targets per example, are then repeated in place, as Captum's tools do.
             show_progress: show a progress bar.
-            relu_attributions: keep the positive values of the equivariant part only.
+            relu_attributions: keep only the positive values of the equivariant part. The maps that it is made from are
+                not rectified.
             **kwargs: further arguments of the wrapped attribution's ``attribute``.
 
         Returns:

@@ -29,8 +29,8 @@ _FORMS = (
 
 _FEWEST_IN_RANGE = 10
 
-_DETECTION_WORDS = ("box", "label", "mask", "keypoint")
-_LOGIT_NAMES = ("out", "output", "outputs", "scores", "class_scores", "cls_scores", "predictions")
+_MOST_NAMED = 6
+"""The number of parts of an output that an error names."""
 
 
 def predicted(logits: Tensor) -> Tensor:
@@ -157,46 +157,34 @@ def _parts_and_remedy(output: Any) -> str:
     got = type(output).__name__
     if isinstance(output, np.ndarray):
         return f"{got}. NumPy has no gradients: pass a function that returns the model's own tensor"
-    parts, names = _parts(output), list(dict.fromkeys(_names(output)))
-    if names:
-        got += f" of {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
+    parts = _parts(output)
+    names = [name.strip(".[]") for name, part in parts.items() if part is not None]
+    if names and not _is_sequence(output):
+        got += f" of {', '.join(names[:_MOST_NAMED])}{', ...' if len(names) > _MOST_NAMED else ''}"
     tensors = [name for name, part in parts.items() if isinstance(part, Tensor) and part.is_floating_point()]
-    likely = [name for name in tensors if "logit" in name.lower()]
-    is_detection = any(word in name.lower() for name in names for word in _DETECTION_WORDS)
-    if not likely and not is_detection:
-        likely = [name for name in tensors if name.strip("[].'\"").lower() in _LOGIT_NAMES]
+    likely = [name for name in tensors if "logit" in name.lower() or name == "['out']"]
+    if _is_sequence(output):
+        likely = tensors
     if likely:
-        return f"{got}. Pass a function that returns the logits: lambda x: model(x){likely[0]}"
-    if _is_positional(output) and tensors:
-        return f"{got}. Pass a function that returns the logits, such as lambda x: model(x){tensors[0]}"
-    if is_detection:
-        return (
-            f"{got}. Detections are what remains after softmax and selection: pass a function that returns the class "
-            "logits from which they are made, (N, C) or (N, boxes, C) with `class_dim=2`"
-        )
-    return f"{got}. Pass a function that returns one number per example and class, from before any softmax"
+        return f"{got}. Pass a function that returns the logits, such as lambda x: model(x){likely[0]}"
+    return (
+        f"{got}. Pass a function that returns one number per example and class, from before any softmax or selection: "
+        "(N, C), or for detectors (N, boxes, C) with `class_dim=2`"
+    )
 
 
-def _is_positional(output: Any) -> bool:
+def _is_sequence(output: Any) -> bool:
     return isinstance(output, (list, tuple)) and not hasattr(output, "_asdict")
 
 
-def _names(output: Any) -> list[str]:
-    """The names of the parts, also of those in lists: a detector of torchvision returns a list of dictionaries."""
-    parts = _parts(output)
-    if _is_positional(output):
-        return [name for part in parts.values() for name in _names(part)]
-    return [name.strip(".[]") for name, part in parts.items() if part is not None]
-
-
 def _parts(output: Any) -> dict[str, Any]:
-    """The parts of a container, by the expression that reads each of them."""
+    """Return the parts of a container, by the expression that reads each of them."""
     if isinstance(output, (str, bytes, Tensor, type)):
         return {}
     # A ModelOutput of transformers is a mapping too, but its users write attributes.
     if isinstance(output, Mapping) and not is_dataclass(output):
         return {f"[{key!r}]": part for key, part in output.items()}
-    if _is_positional(output):
+    if _is_sequence(output):
         return {f"[{i}]": part for i, part in enumerate(output)}
     if hasattr(output, "_asdict"):
         return {f".{name}": part for name, part in output._asdict().items()}

@@ -67,7 +67,7 @@ def pearson(maps: Tensor, others: Tensor) -> Tensor:
             f"{tuple(others.shape)}."
         )
     # The maps are first brought to a common scale, because very small maps would underflow.
-    a, b = (_centred(_flat(name, each)) for name, each in (("maps", maps), ("others", others)))
+    a, b = (_centred(_flat(name, values)) for name, values in (("maps", maps), ("others", others)))
     return (normalize(a, dim=1, eps=_CONSTANT) * normalize(b, dim=1, eps=_CONSTANT)).sum(dim=1).clamp(-1, 1)
 
 

@@ -39,11 +39,13 @@ def decided(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
 def test_the_decision_is_that_of_a_bare_forward(net, x, cam):
     logits, classes = decided(net, x)
     assert len(classes.unique()) > 1
-    found = cam.explain(x, contrast=top_rivals(2), reduction="mean", relu_attributions=True)
-    assert found.logits.equal(logits)
-    assert not found.logits.requires_grad
-    assert found.target.equal(classes)
-    assert found.maps.equal(cam.attribute(x, classes, contrast=top_rivals(2), reduction="mean", relu_attributions=True))
+    explanation = cam.explain(x, contrast=top_rivals(2), reduction="mean", relu_attributions=True)
+    assert explanation.logits.equal(logits)
+    assert not explanation.logits.requires_grad
+    assert explanation.target.equal(classes)
+    assert explanation.maps.equal(
+        cam.attribute(x, classes, contrast=top_rivals(2), reduction="mean", relu_attributions=True)
+    )
     assert cam.explain(x, 2).target.tolist() == [2] * 8
 
 
@@ -73,14 +75,14 @@ def test_several_layers_are_one_forward_in_the_order_that_was_asked_for(net, x):
     layers = [net.head[1], net.features[0], net.features]
     forwards = []
     with net.register_forward_hook(lambda *_: forwards.append(1)):
-        found = LayerDiffGradCam(net, layers).explain(x)
+        explanation = LayerDiffGradCam(net, layers).explain(x)
     assert len(forwards) == 1
     rivals = LayerDiffGradCam(net, layers).attribute_rivals(x, predicted, top_rivals(2))
     for i, layer in enumerate(layers):
         alone = LayerDiffGradCam(net, layer)
-        torch.testing.assert_close(found.maps[i], alone.attribute(x, predicted))
+        torch.testing.assert_close(explanation.maps[i], alone.attribute(x, predicted))
         torch.testing.assert_close(rivals.maps[i], alone.attribute_rivals(x, predicted, top_rivals(2)).maps)
-    assert found.logits.equal(decided(net, x)[0])
+    assert explanation.logits.equal(decided(net, x)[0])
 
 
 def test_a_layout_for_all_or_for_each(net, x):
@@ -98,7 +100,7 @@ def test_a_layout_for_all_or_for_each(net, x):
 
 
 @pytest.mark.parametrize(
-    ("answer", "error", "said"),
+    ("answer", "error", "message"),
     [
         (lambda logits: logits, TypeError, "`target`"),
         (lambda logits: 3, TypeError, "`target`"),
@@ -106,7 +108,7 @@ def test_a_layout_for_all_or_for_each(net, x):
         (lambda logits: torch.full((8,), 6), IndexError, "`target`"),
     ],
 )
-def test_answers_that_are_no_classes(x, answer, error, said):
+def test_answers_that_are_no_classes(x, answer, error, message):
     net = conv_net()
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         LayerDiffGradCam(net, net.features).explain(x, answer)

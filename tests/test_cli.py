@@ -115,13 +115,13 @@ def inputs(folder, name="b.png"):
 
 def test_a_folder_becomes_a_page_overlays_and_maps(folder, capsys):
     assert explain("--classes", "names.txt") == 0
-    found = manifest(folder)
-    assert [image["file"] for image in found["images"]] == ["a.jpg", "b.png", "more/a.png"]
-    assert (found["explained"], found["skipped"], found["unfinished"]) == (3, 0, 0)
-    assert (found["model"], found["layer"], found["classes"][2]) == ("usermodels:small", "1", "cow")
-    assert found["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert found["arguments"]["classes"] == "names.txt"
-    for image in found["images"]:
+    record = manifest(folder)
+    assert [image["file"] for image in record["images"]] == ["a.jpg", "b.png", "more/a.png"]
+    assert (record["explained"], record["skipped"], record["unfinished"]) == (3, 0, 0)
+    assert (record["model"], record["layer"], record["classes"][2]) == ("usermodels:small", "1", "cow")
+    assert record["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert record["arguments"]["classes"] == "names.txt"
+    for image in record["images"]:
         (overlay,) = image["overlays"]
         with Image.open(folder / "report" / overlay) as picture, Image.open(folder / "images" / image["file"]) as own:
             assert picture.size == tuple(image["size"]) == own.size
@@ -177,19 +177,19 @@ def test_maps_and_scores_are_those_of_the_library(folder, method, reduction):
 @pytest.mark.parametrize("target", [None, "1"])
 def test_calibrated_maps_are_those_of_the_library(folder, method, target):
     option, kind, network = method
-    asked = ("--contrast", "2", "--contrast", "top2", "--reduction", "mean", "--method", option, "--layer", "1")
-    asked += ("--target", target) if target else ()
-    assert explain("--calibrate", *asked, model=f"usermodels:{network}") == 0
+    extra = ("--contrast", "2", "--contrast", "top2", "--reduction", "mean", "--method", option, "--layer", "1")
+    extra += ("--target", target) if target else ()
+    assert explain("--calibrate", *extra, model=f"usermodels:{network}") == 0
     import usermodels
 
     model = getattr(usermodels, network)().eval()
-    found = manifest(folder)
-    assert found["calibrated"] is True
+    record = manifest(folder)
+    assert record["calibrated"] is True
     page = Page((folder / "report" / "index.html").read_text())
     assert len(page.all("img")) == 3 * (2 * 2 + 3)
     labels = [tag["aria-label"] for tag in page.all("div") if "aria-label" in tag]
     assert [label.startswith("calibrated") for label in labels[1:5]] == [False, True, False, True]
-    for entry in found["images"]:
+    for entry in record["images"]:
         x, stored = inputs(folder, entry["file"]), np.load(folder / "report" / entry["maps"])
         predicted = int(model(x).argmax()) if target is None else int(target)
         assert stored["target"] == predicted
@@ -360,10 +360,10 @@ def test_unreadable_images_are_named_and_left_out(folder, capsys):
     data = (folder / "images" / "a.jpg").read_bytes()
     (folder / "images" / "cut.jpg").write_bytes(data[: len(data) // 2])
     assert explain("--batch-size", "2") == 3
-    found = manifest(folder)
-    assert [item["file"] for item in found["skipped_images"]] == ["broken.jpg", "cut.jpg"]
-    assert all(item["reason"] for item in found["skipped_images"])
-    assert (found["explained"], found["skipped"]) == (3, 2)
+    record = manifest(folder)
+    assert [item["file"] for item in record["skipped_images"]] == ["broken.jpg", "cut.jpg"]
+    assert all(item["reason"] for item in record["skipped_images"])
+    assert (record["explained"], record["skipped"]) == (3, 2)
     assert "broken.jpg" in capsys.readouterr().err
     assert "cut.jpg" in Page((folder / "report" / "index.html").read_text()).text
 
@@ -424,9 +424,9 @@ def test_ctrl_c_keeps_what_is_finished(folder, monkeypatch, at, capsys):
 
     monkeypatch.setattr(np, "savez", interrupted)
     assert explain("--batch-size", "1") == 130
-    found = manifest(folder)
-    assert (found["explained"], found["unfinished"]) == (at, 3 - at)
-    assert len(found["images"]) == at
+    record = manifest(folder)
+    assert (record["explained"], record["unfinished"]) == (at, 3 - at)
+    assert len(record["images"]) == at
     page = Page((folder / "report" / "index.html").read_text())
     assert len(page.all("article")) == at
     assert "interrupted" in page.text
@@ -461,9 +461,9 @@ def test_signals_end_a_run_in_order(folder, kind):
         process.send_signal(kind)
         process.communicate(timeout=60)
     assert process.returncode == 130
-    found = manifest(folder)
-    assert 0 < found["explained"] == len(found["images"]) < 303
-    assert found["explained"] + found["unfinished"] == 303
+    record = manifest(folder)
+    assert 0 < record["explained"] == len(record["images"]) < 303
+    assert record["explained"] + record["unfinished"] == 303
 
 
 def test_an_error_in_mid_run_keeps_what_is_finished(folder, monkeypatch, capsys):

@@ -61,19 +61,19 @@ def library_report(folder, **options):
 
 def test_the_report_is_that_of_the_library(folder, capsys):
     code = run("--classes", "names.txt", "--seed", 7, "--alpha", 0.2, "--layer", "0", "--batch-size", 5)
-    found = saved(folder)
+    record = saved(folder)
     names = ["ant", "bee", "cow", "dog", "elk"]
     expected = library_report(folder, layer="0", seed=7, alpha=0.2, class_names=names).as_dict()
-    assert (found["verdict"], found["seed"], found["alpha"], found["images"]) == (expected["verdict"], 7, 0.2, 16)
+    assert (record["verdict"], record["seed"], record["alpha"], record["images"]) == (expected["verdict"], 7, 0.2, 16)
     assert code == {"supported": 0, "contradicted": 1, "undecided": 3, "mixed": 4}[expected["verdict"]]
-    assert found["scope"] == expected["scope"]
+    assert record["scope"] == expected["scope"]
     for name, result in expected["methods"].items():
         for measure, estimate in result["estimates"].items():
-            value = found["methods"][name]["estimates"][measure]["value"]
+            value = record["methods"][name]["estimates"][measure]["value"]
             assert value == pytest.approx(estimate["value"], abs=1e-3, nan_ok=True)
-    said = capsys.readouterr().out
-    assert found["verdict"] in said
-    assert all(name in said for name in found["methods"])
+    printed = capsys.readouterr().out
+    assert record["verdict"] in printed
+    assert all(name in printed for name in record["methods"])
     assert {path.name for path in (folder / "audit").iterdir()} == {"audit.json", "audit.html"}
 
 
@@ -134,5 +134,5 @@ def test_help_names_the_exit_codes(capsys):
     with pytest.raises(SystemExit) as end:
         main(["audit", "--help"])
     assert end.value.code == 0
-    said = capsys.readouterr().out
-    assert all(word in said for word in ("supported", "contradicted", "undecided", "mixed", "--seed", "--alpha"))
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("supported", "contradicted", "undecided", "mixed", "--seed", "--alpha"))

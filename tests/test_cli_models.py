@@ -103,9 +103,9 @@ def refused(capsys, *arguments):
 def test_weights_that_do_not_fit_are_refused_by_the_names_of_their_keys(folder, capsys):
     state = trained().state_dict()
     torch.save({**{k: v for k, v in state.items() if k != "0.bias"}, "extra.weight": torch.ones(2)}, "other.pt")
-    said = refused(capsys, "--model", "theirs:small", "--weights", "other.pt")
-    assert "0.bias" in said
-    assert "extra.weight" in said
+    message = refused(capsys, "--model", "theirs:small", "--weights", "other.pt")
+    assert "0.bias" in message
+    assert "extra.weight" in message
     torch.save({**state, "0.weight": torch.ones(9, 3, 3, 3)}, "other.pt")
     assert "0.weight (9, 3, 3, 3)" in refused(capsys, "--model", "theirs:small", "--weights", "other.pt")
     # This function takes no number of classes.
@@ -125,8 +125,8 @@ def test_files_of_anything_but_tensors_are_refused(folder, capsys):
 def test_two_models_in_one_file_are_refused(folder, capsys):
     state = trained().state_dict()
     torch.save({"state_dict": prefixed(state, "student.") | prefixed(state, "teacher.")}, "two.pt")
-    said = refused(capsys, "--model", "theirs:small", "--weights", "two.pt")
-    assert "student." in said
+    message = refused(capsys, "--model", "theirs:small", "--weights", "two.pt")
+    assert "student." in message
     # Of which the one that Lightning calls the model is meant.
     torch.save({"state_dict": prefixed(state, "model.") | prefixed(state, "teacher.")}, "two.pt")
     assert same(load_classifier("theirs:small", folder / "two.pt", NOTHING).model, trained())

@@ -112,10 +112,10 @@ def test_other_inputs_are_not_shifted(x):
 
     table, larger, scale = torch.rand(3, 6), torch.rand(3, 1, 18, 18), torch.tensor([1.0, 2.0, 3.0])
     cam = EquivariantPart(LayerDiffGradCam(forward, net.features), shifts=1)
-    given = (x, table, larger)
-    one_by_one = cam.attribute(given, TARGETS, (scale, 2))
+    three = (x, table, larger)
+    one_by_one = cam.attribute(three, TARGETS, (scale, 2))
     assert one_by_one.shape == (3, 1, 7, 7)
-    torch.testing.assert_close(cam.attribute(given, TARGETS, (scale, 2), shifts_per_eval=4), one_by_one)
+    torch.testing.assert_close(cam.attribute(three, TARGETS, (scale, 2), shifts_per_eval=4), one_by_one)
     flat = LayerDiffGradCam(lambda x: net(x.reshape(-1, 3, 9, 9)), net.features)
     with pytest.raises(ValueError, match="`inputs`"):
         EquivariantPart(flat).attribute(x.flatten(1), 1)
@@ -131,7 +131,7 @@ def test_a_table_beside_audio_is_not_shifted():
 
     EquivariantPart(LayerDiffGradCam(forward, net.features), shifts=1).attribute((audio, table), 1)
     assert len(seen) == 3
-    assert all(torch.equal(each, table) for each in seen)
+    assert all(torch.equal(other, table) for other in seen)
 
 
 @pytest.mark.parametrize("channel_dim", ["auto", -1])
@@ -193,10 +193,10 @@ def test_layers_by_name_and_as_found(net, x):
     torch.testing.assert_close(by_name.attribute(x, TARGETS), expected)
     layer = last_spatial_layer(net, x)
     at_input = layer._replace(layer=net.head[1], attribute_to_layer_input=True, layout=None)
-    for found in (layer, at_input):
-        cam = LayerDiffGradCam(net, found)
-        plain = LayerDiffGradCam(net, found.layer, layout=found.layout)
-        side = {"attribute_to_layer_input": found.attribute_to_layer_input}
+    for chosen in (layer, at_input):
+        cam = LayerDiffGradCam(net, chosen)
+        plain = LayerDiffGradCam(net, chosen.layer, layout=chosen.layout)
+        side = {"attribute_to_layer_input": chosen.attribute_to_layer_input}
         expected = EquivariantPart(plain, 1).attribute(x, TARGETS, **side)
         torch.testing.assert_close(EquivariantPart(cam, 1).attribute(x, TARGETS), expected)
         upsampled = InputAttribution(EquivariantPart(cam, 1)).attribute(x, TARGETS)

@@ -19,8 +19,8 @@ class KeepsItsOutput(nn.Module):
         self.convolution, self.view = nn.Conv2d(4, 8 if view else 4, 1), view
 
     def forward(self, x):
-        self.whole = self.convolution(x)
-        self.kept = self.whole[:, :4] if self.view else self.whole
+        self.full = self.convolution(x)
+        self.kept = self.full[:, :4] if self.view else self.full
         return self.kept
 
 
@@ -86,11 +86,11 @@ def test_a_map_of_what_is_changed_later_is_differentiable():
         return cam.attribute(x, target=1, grad_kwargs={"create_graph": True}).sum()
 
     (slope,) = torch.autograd.grad(total(0.0), weight)
-    found = (total(1e-6) - total(-2e-6)) / 2e-6
-    torch.testing.assert_close(slope[0, 0].sum(), found.detach(), rtol=1e-4, atol=1e-6)
+    difference = (total(1e-6) - total(-2e-6)) / 2e-6
+    torch.testing.assert_close(slope[0, 0].sum(), difference.detach(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("aside", [lambda layer, e: layer.kept, lambda layer, e: layer.whole[:, :4]])
+@pytest.mark.parametrize("aside", [lambda layer, e: layer.kept, lambda layer, e: layer.full[:, :4]])
 def test_a_view_that_is_changed_in_place(aside):
     x, cut = torch.rand(2, 3, 6, 6), LayerDiffGradCam
     model = Model(KeepsItsOutput(view=True), aside)

@@ -73,22 +73,22 @@ class SharedReLU(nn.Module):
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else None,
 )
 def test_the_last_layer_is_ready_to_be_explained(model, name, layout):
-    found = last_spatial_layer(model, X)
-    assert (found.name, found.layout, found.attribute_to_layer_input) == (name, layout, name.endswith(":input"))
-    assert found.layer is model.get_submodule(name.removesuffix(":input"))
-    assert found in spatial_layers(model, X)
+    chosen = last_spatial_layer(model, X)
+    assert (chosen.name, chosen.layout, chosen.attribute_to_layer_input) == (name, layout, name.endswith(":input"))
+    assert chosen.layer is model.get_submodule(name.removesuffix(":input"))
+    assert chosen in spatial_layers(model, X)
     for head in model.modules():
         if isinstance(head, nn.Linear) and not head.weight.any():
             nn.init.eye_(head.weight)
-    cam = LayerDiffGradCam(model, found.layer, layout=found.layout)
-    maps = cam.attribute(X, 1, contrast=[2], attribute_to_layer_input=found.attribute_to_layer_input)
+    cam = LayerDiffGradCam(model, chosen.layer, layout=chosen.layout)
+    maps = cam.attribute(X, 1, contrast=[2], attribute_to_layer_input=chosen.attribute_to_layer_input)
     assert maps.shape[:2] == (2, 1)
     assert maps.shape[2:].numel() > 1
     assert maps.any()
 
 
 def test_all_layers_in_the_order_of_the_forward(net, x):
-    names = [found.name for found in spatial_layers(net, x)]
+    names = [chosen.name for chosen in spatial_layers(net, x)]
     # The pooling leaves 2 x 2 positions; what a module puts out is not named again as what the next one takes in.
     assert names == ["features.0", "features.1", "features", "head.0", "head.1", "head.2"]
 
@@ -97,14 +97,14 @@ def test_one_dimension_three_and_tokens_of_a_sequence():
     for dims in (1, 3):
         assert last_spatial_layer(conv_net(dims), images(2, dims)).name == "head.2"
     text = nn.Sequential(nn.Embedding(9, 16), nn.LayerNorm(16), nn.Flatten(), nn.Linear(12 * 16, 5))
-    found = last_spatial_layer(text, torch.arange(12)[None] % 9)
-    assert (found.name, found.layout) == ("1", "swin")
+    chosen = last_spatial_layer(text, torch.arange(12)[None] % 9)
+    assert (chosen.name, chosen.layout) == ("1", "swin")
 
 
 def test_a_function_around_the_model_and_further_arguments():
     net = SharedReLU()
-    found = last_spatial_layer(lambda x, factor: {"logits": factor * net(x)}["logits"], X, 2.0)
-    assert found.layer is net.pool
+    chosen = last_spatial_layer(lambda x, factor: {"logits": factor * net(x)}["logits"], X, 2.0)
+    assert chosen.layer is net.pool
 
 
 def test_one_example_will_do(net, x):
@@ -177,7 +177,7 @@ def test_hooks_are_gone_after_an_error(net, x):
 
 
 @pytest.mark.parametrize(
-    ("model", "inputs", "error", "said"),
+    ("model", "inputs", "error", "message"),
     [
         ("resnet50", X, TypeError, "`forward_func`"),
         (linear_net(), X[:, 0, 0, :4], ValueError, "`forward_func`.*none"),
@@ -191,6 +191,6 @@ def test_hooks_are_gone_after_an_error(net, x):
         ),
     ],
 )
-def test_errors_name_what_there_is(model, inputs, error, said):
-    with pytest.raises(error, match=said):
+def test_errors_name_what_there_is(model, inputs, error, message):
+    with pytest.raises(error, match=message):
         last_spatial_layer(model, inputs)

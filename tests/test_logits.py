@@ -154,12 +154,6 @@ class Output(OrderedDict):
         self.update(vars(self))
 
 
-@dataclasses.dataclass
-class Scores:
-    ids: Tensor
-    scores: Tensor
-
-
 @dataclasses.dataclass(slots=True)
 class Slots:
     """Without a ``__dict__``."""
@@ -193,11 +187,9 @@ class TestOutputsOfSeveralParts:
             ({"loss": Z.sum(), "logits": Z}, "['logits']"),
             ({"aux": Z, "out": Z}, "['out']"),
             ({"boxes": Z, "class_logits": Z}, "['class_logits']"),
-            ({"scores": Z}, "['scores']"),
             (UserDict({"aux": Z, "logits": Z}), "['logits']"),
-            (Bag(aux=Z, output=Z), "['output']"),
+            (Bag(aux=Z, logits=Z), "['logits']"),
             (Output(Z.sum(), Z), ".logits"),
-            (Scores(IDS, Z), ".scores"),
             (Slots(Z - 1, Z), ".class_logits"),
             (SimpleNamespace(features=Z - 1, logits=Z), ".logits"),
             (namedtuple("InceptionOutputs", ["logits", "aux_logits"])(Z, Z), ".logits"),
@@ -236,8 +228,8 @@ class TestOutputsOfSeveralParts:
         assert "Pass a function that returns" in str(error.value) or "pass a function that returns" in str(error.value)
 
     @pytest.mark.parametrize("output", [BOXES, [BOXES], ({}, [BOXES]), SimpleNamespace(**BOXES)])
-    def test_detections_are_called_detections(self, output):
-        with pytest.raises(TypeError, match=r"boxes.*labels.*Detections"):
+    def test_the_output_of_a_detector_is_told_how_to_explain_one(self, output):
+        with pytest.raises(TypeError, match=r"`forward_func` must return.*detectors.*`class_dim=2`"):
             ContrastScore(lambda x: output)(Z)
 
 

@@ -38,9 +38,9 @@ READ = [
 @pytest.mark.parametrize("file", READ, ids=lambda file: str(file.relative_to(ROOT)))
 def test_words(file):
     text = file.read_text(encoding="utf-8")
-    found = [
+    banned = [
         f"{text.count(chr(10), 0, match.start()) + 1}: {match[0]!r}; write: {instead}"
         for word, instead in INSTEAD.items()
         for match in re.finditer(word, text, flags=re.IGNORECASE)
     ]
-    assert found == [], f"{file}: {found}"
+    assert banned == [], f"{file}: {banned}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, softmax
@@ -23,16 +24,6 @@ class Transformed(nn.Module):
         return self.function(self.model(inputs))
 
 
-def probability(logits: Tensor) -> Tensor:
-    """Return the softmax probabilities. Shapes: (N, C) -> (N, C)."""
-    return softmax(logits, dim=1)
-
-
-def log_probability(logits: Tensor) -> Tensor:
-    """Return the logarithms of the probabilities. Shapes: (N, C) -> (N, C)."""
-    return log_softmax(logits, dim=1)
-
-
 def rest(logits: Tensor) -> Tensor:
     """Return logits plus log probabilities. Shapes: (N, C) -> (N, C).
 
@@ -42,8 +33,8 @@ def rest(logits: Tensor) -> Tensor:
 
 
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {
-    PROBABILITY: probability,
-    LOG_PROBABILITY: log_probability,
+    PROBABILITY: partial(softmax, dim=1),
+    LOG_PROBABILITY: partial(log_softmax, dim=1),
     REST: rest,
 }
 """What each method explains, as a function of the logits."""

@@ -26,9 +26,9 @@ def table_rows(models: list[dict[str, Any]]) -> list[list[str]]:
 def furthest_table(models: list[dict[str, Any]]) -> str:
     """The models whose maps are furthest from those of the reference implementation."""
     furthest = sorted(models, key=difference, reverse=True)[:SHOWN]
-    said = "Largest difference from the reference implementation, as a share of the map's largest value"
+    explanation = "Largest difference from the reference implementation, as a share of the map's largest value"
     few = f"; the {SHOWN} largest of {len(models)}" if len(models) > SHOWN else ""
-    return f"{table(HEADER, table_rows(furthest), limits=(18, 43, 5, 11, 13))}\n{said}{few}"
+    return f"{table(HEADER, table_rows(furthest), limits=(18, 43, 5, 11, 13))}\n{explanation}{few}"
 
 
 def difference(row: dict[str, Any]) -> float:

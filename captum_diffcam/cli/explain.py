@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         return 1
     device, classifier, model, images, example, classes, layer = setting
     with library_errors(), notes():
-        target, questions = _asked(options, classes)
+        target, questions = _parse_questions(options, classes)
         explainer = Explainer(
             model, len(classes), layer, questions, target, options.reduction, options.method, options.calibrate
         )
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     return 3 if counts is not None and counts["skipped"] else 0
 
 
-def _asked(options: argparse.Namespace, classes: Sequence[str]) -> tuple[int | None, list[Question]]:
+def _parse_questions(options: argparse.Namespace, classes: Sequence[str]) -> tuple[int | None, list[Question]]:
     target = None if options.target is None else parse_class("--target", options.target, classes)
     questions = [parse_question(text, classes) for text in options.contrast or []] or [ALL]
     for question in questions:

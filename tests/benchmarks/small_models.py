@@ -21,9 +21,9 @@ def tiny_model(seed: int, trained_part: TrainedPart = "last", quick: bool = True
         first = nn.Conv2d(3, 4, 8, stride=8)
         rest = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU())
         head = nn.Linear(6, 12)
-    whole = trained_part == "all"
-    stem = Memoized(nn.Sequential() if whole else first)
-    tail = Tail(nn.Sequential(first, rest) if whole else rest, nn.AdaptiveAvgPool2d(1), head)
+    is_whole = trained_part == "all"
+    stem = Memoized(nn.Sequential() if is_whole else first)
+    tail = Tail(nn.Sequential(first, rest) if is_whole else rest, nn.AdaptiveAvgPool2d(1), head)
     scenes = draw_scenes(12, 6, seed)
     with torch.no_grad():
         attacker = [stem(batch) for batch in torch.split(draw_scenes(12, 8, seed + 1).images, 4)]

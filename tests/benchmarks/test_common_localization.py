@@ -31,8 +31,8 @@ def test_without_distance_the_regions_are_the_masks():
 def test_energy_by_hand():
     parts = torch.stack([mask("#..."), mask(".#.."), mask("..#.")])[None]
     # The last pixel is in no region, so it is not in the total either; what is negative counts nowhere.
-    found = energy(torch.tensor([[[3.0, 1.0, 4.0, 100.0]], [[2.0, -5.0, 0.0, 0.0]], [[-1.0, -1.0, -1.0, 7.0]]]), parts)
-    torch.testing.assert_close(found, torch.tensor([[3 / 8, 1 / 8, 4 / 8], [1, 0, 0], [0, 0, 0]]))
+    result = energy(torch.tensor([[[3.0, 1.0, 4.0, 100.0]], [[2.0, -5.0, 0.0, 0.0]], [[-1.0, -1.0, -1.0, 7.0]]]), parts)
+    torch.testing.assert_close(result, torch.tensor([[3 / 8, 1 / 8, 4 / 8], [1, 0, 0], [0, 0, 0]]))
 
 
 def test_pointing_by_hand():
@@ -48,11 +48,11 @@ def test_auroc_is_the_share_of_pairs():
     maps = torch.randint(0, 6, (5, 8, 9)).float()
     positive = torch.rand(5, 8, 9) < 0.3
     negative = ~positive & (torch.rand(5, 8, 9) < 0.5)
-    found = auroc(maps, positive, negative)
-    for map_, p, n, value in zip(maps, positive, negative, found.tolist(), strict=True):
+    result = auroc(maps, positive, negative)
+    for map_, p, n, value in zip(maps, positive, negative, result.tolist(), strict=True):
         statistic = mannwhitneyu(map_[p].numpy(), map_[n].numpy()).statistic
         assert value == pytest.approx(statistic / (p.sum() * n.sum()))
-    torch.testing.assert_close(auroc(-maps, positive, negative), 1 - found)
+    torch.testing.assert_close(auroc(-maps, positive, negative), 1 - result)
     assert auroc(torch.zeros(5, 8, 9), positive, negative).tolist() == [0.5] * 5
 
 

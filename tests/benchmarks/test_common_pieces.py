@@ -38,19 +38,19 @@ def draw(index):
     return {"index": index, "drawn": [torch.rand(index).double() / 3], "nothing": math.nan, "third": 1 / 3, "text": "é"}
 
 
-def plain(found):
+def plain(results):
     return {
         key: (value["index"], value["third"], value["text"], math.isnan(value["nothing"]), value["drawn"][0].tolist())
-        for key, value in found.items()
+        for key, value in results.items()
     }
 
 
 @pytest.fixture
 def expected(tmp_path):
     with in_pieces(arguments(tmp_path / "expected")) as work:
-        found = plain(work.run_pieces(KEYS, draw))
-    assert list(found) == list(KEYS)
-    return found
+        results = plain(work.run_pieces(KEYS, draw))
+    assert list(results) == list(KEYS)
+    return results
 
 
 DYING = """
@@ -94,8 +94,8 @@ def test_a_process_that_dies_ends_the_run_and_the_rest_is_resumed(tmp_path, expe
 def test_the_same_digits_from_many_processes(tmp_path, expected, count, monkeypatch):
     monkeypatch.setattr(Ranks, "synchronize", lambda self: None)
     for rank in reversed(range(count)):
-        found = Work(tmp_path, 3, Ranks(rank, count)).run_pieces(KEYS, draw)
-    assert plain(found) == expected
+        results = Work(tmp_path, 3, Ranks(rank, count)).run_pieces(KEYS, draw)
+    assert plain(results) == expected
 
 
 def test_resumed_is_as_uninterrupted(tmp_path, expected):
@@ -165,7 +165,7 @@ def test_a_result_that_cannot_be_kept(tmp_path):
 
 
 def test_a_file_is_there_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
-    def half(found, path):
+    def half(results, path):
         path.write_text("half")
         raise OSError("no room")
 
@@ -187,8 +187,8 @@ def test_what_there_is_no_time_for_is_left(tmp_path, monkeypatch):
     now = iter([0.0, 1.0, 2.0, 3.0])
     monkeypatch.setattr(pieces.time, "monotonic", lambda: next(now))
     with in_pieces(arguments(tmp_path)) as work:
-        found = work.run_pieces({"a": 1, "b": 2, "c": 3}, lambda piece: piece, until=1.5)
-        assert dict(found) == {"a": 1, "b": 2}
+        results = work.run_pieces({"a": 1, "b": 2, "c": 3}, lambda piece: piece, until=1.5)
+        assert dict(results) == {"a": 1, "b": 2}
         assert work.left == ["c"]
     monkeypatch.undo()
     with in_pieces(arguments(tmp_path, resume=True)) as work:

@@ -53,10 +53,10 @@ def test_a_wrong_choice_fails_the_run(tmp_path, monkeypatch, capsys):
 
 
 def test_the_verdict_and_the_table():
-    found = {"input": [3, 8, 8], "layer": "a", "layout": "vit", "grid": [2, 2], "expected": "a 2x2"}
+    fields = {"input": [3, 8, 8], "layer": "a", "layout": "vit", "grid": [2, 2], "expected": "a 2x2"}
 
     def row(model, result):
-        return {"model": model, **found, "result": result}
+        return {"model": model, **fields, "result": result}
 
     rows = [row("one", "right"), row("one", "right"), row("two", "refused")]
     first, second = verdict({"models": [], "choosing": rows})

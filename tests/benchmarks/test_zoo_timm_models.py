@@ -55,6 +55,6 @@ def test_a_model_without_a_layer_is_refused_with_a_reason():
     assert "`forward_func`" in row["refused"]
     (cells,) = table_rows([row])
     assert cells == ["timm/no_positions", "", "", "refused", "refused"]
-    said = verdict({"models": [row, check("timm/small")]})
-    assert said[0].startswith("On 1 of 2 classifiers both maps are those")
-    assert said[-1] == "Refused with a reason, which stands in zoo.json: timm/no_positions."
+    sentences = verdict({"models": [row, check("timm/small")]})
+    assert sentences[0].startswith("On 1 of 2 classifiers both maps are those")
+    assert sentences[-1] == "Refused with a reason, which stands in zoo.json: timm/no_positions."

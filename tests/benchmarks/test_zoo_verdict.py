@@ -7,9 +7,9 @@ from benchmarks.zoo.verdict import verdict
 
 
 def test_a_few_sentences_of_the_published_record(published):
-    said = verdict(published("zoo"))
-    assert 1 <= len(said) <= 4
-    assert all(sentence.endswith(".") and "nan" not in sentence for sentence in said)
+    sentences = verdict(published("zoo"))
+    assert 1 <= len(sentences) <= 4
+    assert all(sentence.endswith(".") and "nan" not in sentence for sentence in sentences)
 
 
 def test_what_is_wrong_is_said(published):

@@ -41,9 +41,9 @@ def test_integers_are_drawn_as_they_are():
     x = (images(1, size=4) * 255).round()
     expected = (x[0] / 255).permute(1, 2, 0).numpy()
     eight = x.to(torch.uint8)
-    for given in (eight, eight.numpy(), eight.int(), [eight[0]], (x.numpy() * 257).astype(np.uint16)):
-        np.testing.assert_allclose(shown(given)[0], expected, atol=1e-6)
-        np.testing.assert_allclose(shown(given, mean=0.5, std=0.1)[0], expected, atol=1e-6)
+    for as_given in (eight, eight.numpy(), eight.int(), [eight[0]], (x.numpy() * 257).astype(np.uint16)):
+        np.testing.assert_allclose(shown(as_given)[0], expected, atol=1e-6)
+        np.testing.assert_allclose(shown(as_given, mean=0.5, std=0.1)[0], expected, atol=1e-6)
     assert shown(x > 300)[0].max() == 0
     assert shown(x > -1)[0].min() == 1
 
@@ -51,13 +51,13 @@ def test_integers_are_drawn_as_they_are():
 def test_single_images_and_channels_last():
     x = images(2, size=5)
     last = x.permute(0, 2, 3, 1)
-    for given in (x[0], x[0].numpy(), last[0], last[0].numpy(), [x[0]], (last[0].numpy(),), [x[:1]]):
-        np.testing.assert_array_equal(shown(given)[0], last[0])
-    for given in (last, last.numpy(), [x[0], last[1].numpy()], [x[:1], x[1:]], last.flip(2).flip(2)):
-        np.testing.assert_array_equal(shown(given, count=2), last)
+    for as_given in (x[0], x[0].numpy(), last[0], last[0].numpy(), [x[0]], (last[0].numpy(),), [x[:1]]):
+        np.testing.assert_array_equal(shown(as_given)[0], last[0])
+    for as_given in (last, last.numpy(), [x[0], last[1].numpy()], [x[:1], x[1:]], last.flip(2).flip(2)):
+        np.testing.assert_array_equal(shown(as_given, count=2), last)
     grey = x[0, 0]
-    for given in (grey, grey.numpy(), grey[None], grey[..., None].numpy(), grey[None, None]):
-        np.testing.assert_array_equal(shown(given)[0], np.repeat(grey[..., None].numpy(), 3, axis=2))
+    for as_given in (grey, grey.numpy(), grey[None], grey[..., None].numpy(), grey[None, None]):
+        np.testing.assert_array_equal(shown(as_given)[0], np.repeat(grey[..., None].numpy(), 3, axis=2))
 
 
 def test_pil_images():
@@ -160,8 +160,8 @@ STATED = {
 @pytest.mark.parametrize("kind", STATED)
 def test_mean_and_std_are_read_from_the_preprocessing(kind):
     x = images(1, size=8)
-    found = shown(normalised(x), preprocess=STATED[kind])[0]
-    np.testing.assert_allclose(found, x[0].permute(1, 2, 0), atol=1e-6)
+    result = shown(normalised(x), preprocess=STATED[kind])[0]
+    np.testing.assert_allclose(result, x[0].permute(1, 2, 0), atol=1e-6)
 
 
 def test_a_processor_that_does_not_normalise():

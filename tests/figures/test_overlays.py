@@ -107,13 +107,13 @@ def test_the_scale_is_what_lies_over_grey():
 def test_heatmap_is_rectified_and_divided_by_its_maximum():
     maps = torch.tensor([[[1.0, -2.0], [4.0, 2.0]], [[-1.0, -3.0], [0.0, -1.0]], [[3.0, 2.0], [1.0, 1.0]]])[:, None]
     expected = [[[0.25, 0], [1, 0.5]], [[0, 0], [0, 0]], [[1, 2 / 3], [1 / 3, 1 / 3]]]
-    found = heatmap(maps)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-7)
-    np.testing.assert_array_equal(heatmap(maps[:, 0].numpy()), found)
-    np.testing.assert_array_equal(heatmap([maps, -maps])[:, 0], found)
-    np.testing.assert_array_equal(heatmap(maps[:, None])[:, 0], found)
-    np.testing.assert_array_equal(heatmap(maps.double().requires_grad_()), found)
+    result = heatmap(maps)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, expected, atol=1e-7)
+    np.testing.assert_array_equal(heatmap(maps[:, 0].numpy()), result)
+    np.testing.assert_array_equal(heatmap([maps, -maps])[:, 0], result)
+    np.testing.assert_array_equal(heatmap(maps[:, None])[:, 0], result)
+    np.testing.assert_array_equal(heatmap(maps.double().requires_grad_()), result)
 
 
 def test_heatmap_is_resized_bilinearly():
@@ -128,9 +128,9 @@ def test_heatmap_is_resized_bilinearly():
 def test_heatmap_of_a_map_that_is_not_finite():
     maps = torch.ones(2, 1, 3, 3)
     maps[1, 0, 1, 1] = torch.inf
-    found = heatmap(maps, 9)
-    assert (found[0] == 1).all()
-    assert np.isnan(found[1]).all()
+    result = heatmap(maps, 9)
+    assert (result[0] == 1).all()
+    assert np.isnan(result[1]).all()
 
 
 @pytest.mark.parametrize(

@@ -120,11 +120,11 @@ def test_a_whole_region_through_a_reduction_of_ones_own():
 
     cells = [(int(i), int(j)) for i, j in mask.nonzero()]
     maps = LayerDiffGradCam(region, net.conv).attribute(x, target=2, contrast=[0, 1], reduction="mean")
-    each = [
+    single = [
         LayerDiffGradCam(net, net.conv).attribute(x, target=(2, *cell), contrast=[0, 1], reduction="mean")
         for cell in cells
     ]
-    torch.testing.assert_close(maps, torch.stack(each).mean(0))
+    torch.testing.assert_close(maps, torch.stack(single).mean(0))
 
 
 def test_trailing_dimensions_of_one_need_no_position():
