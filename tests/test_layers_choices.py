@@ -515,3 +515,30 @@ def test_inputs_by_name_are_answered_with_the_remedy():
         with pytest.raises(TypeError, match=r"`inputs`.*lambda"):
             call(model, {"pixel_values": x})
     assert last_spatial_layer(lambda x: model(pixel_values=x), x).name == "conv"
+
+
+def test_a_module_that_returns_a_pooled_vector_does_not_hide_what_is_unknown_inside_of_it():
+    class Turned(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flip(3)
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.turned, self.pool = nn.Conv2d(3, D, 3), Turned(), nn.AdaptiveAvgPool2d(1)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            x = self.conv(x)
+            return self.pool(x), self.turned(x).mean((2, 3))
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block, self.head = Block(), nn.Linear(D, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            pooled, turned = self.block(x)
+            return self.head(pooled.flatten(1) + turned)
+
+    with pytest.raises(ValueError, match=r"block\.turned"):
+        last_spatial_layer(seeded(Model), torch.rand(2, 3, 8, 9))
