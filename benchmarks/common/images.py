@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from benchmarks.common.options import SkippedError, UsageError
+from captum_diffcam.cli.images import PHOTOGRAPHS as PHOTOGRAPHS_OF_SKIMAGE
+from captum_diffcam.cli.images import read_image
 
-# Photographs of objects that ImageNet has. The other files are textures, diagrams and microscopy.
 PHOTOGRAPHS = {
-    "skimage": [f"data/{name}" for name in ("chelsea.png", "coffee.png", "rocket.jpg", "camera.png")]
-    + [f"data/{name}" for name in ("motorcycle_left.png", "astronaut.png")],
+    "skimage": [f"data/{name}" for name in PHOTOGRAPHS_OF_SKIMAGE],
     "sklearn": ["datasets/images/china.jpg", "datasets/images/flower.jpg"],
 }
 
@@ -58,8 +58,7 @@ def load_image(path: Path) -> Image.Image:
         SkippedError: Pillow cannot read the file.
     """
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+        return read_image(path)
     # Pillow's readers raise all of these for broken files.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SkippedError("no readable image") from error

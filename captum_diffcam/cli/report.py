@@ -13,7 +13,6 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -211,100 +210,63 @@ class ImageWriter:
         """
         file = self.files[sample.index]
         image = read_image(file.path)
-        target, rivals = int(answers.target), answers.rivals.tolist()
-        predicted = int(answers.probabilities.argmax())
-        texts = [question.text_for(target) for question in self.questions]
+        target, predicted = int(answers.target), int(answers.probabilities.argmax())
         regions = self.regions.get(file.name, [])
-        evidence, of_rivals, of_calibrated = (
+        evidence, rival_evidence, calibrated_evidence = (
             evidence_of(maps, regions, sample.size, sample.region)
             for maps in (answers.maps, answers.rival_maps, answers.calibrated_maps)
         )
-        overlays = []
-        for number, (single_map, text) in enumerate(zip(answers.maps, texts, strict=True)):
-            name = f"overlays/{file.output}{f'.{number + 1}' if number else ''}.png"
+        overlays, contrasts, calibrated, views = [], [], [], []
+        for i, question in enumerate(self.questions):
+            text, score = question.text_for(target), answers.scores[i]
+            overlays.append(f"overlays/{file.output}{f'.{i + 1}' if i else ''}.png")
             caption = f"{self._named(answers, target)} against {text}"
-            picture = draw_overlay(image, single_map, sample.region, caption)
-            self._path(name)
+            picture = draw_overlay(image, answers.maps[i], sample.region, caption)
             # The strongest compression takes ten times as long for a few percent.
-            picture.save(self.folder / name, compress_level=1)
-            overlays.append(name)
+            picture.save(self._path(overlays[i]), compress_level=1)
+            contrasts.append({"against": text, "score": _number(score), **_by_region(regions, evidence[i])})
+            views.append(View(tile(answers.maps[i]), text, _in_words(regions, evidence[i], score), overlays[i]))
+            if len(answers.calibrated_maps):
+                residual, fall = (_root_mean_square(values[i]) for values in (answers.residuals, answers.falls))
+                in_regions = _by_region(regions, calibrated_evidence[i])
+                calibrated.append({"against": text, "residual": _number(residual), "fall": _number(fall), **in_regions})
+                words = f"falls {float(fall):.2g}, the map was off by {float(residual):.2g} nats"
+                if regions:
+                    words = f"{_in_words(regions, calibrated_evidence[i], score)}. {words}"
+                views.append(View(tile(answers.calibrated_maps[i]), text, words, calibrated=True))
+        rivals, rival_views = [], []
+        for i, rival in enumerate(answers.rivals.tolist()):
+            score, in_regions = answers.rival_scores[i], _by_region(regions, rival_evidence[i])
+            rivals.append({**self._described(answers, rival), "score": _number(score), **in_regions})
+            words = _in_words(regions, rival_evidence[i], score)
+            rival_views.append(View(tile(answers.rival_maps[i]), self._named(answers, rival), words))
         maps = f"maps/{file.output}.npz"
-        np.savez(
-            self._path(maps),
-            maps=answers.maps.numpy(),
-            scores=answers.scores.numpy(),
-            target=target,
-            rivals=answers.rivals.numpy(),
-            rival_maps=answers.rival_maps.numpy(),
-            rival_scores=answers.rival_scores.numpy(),
-            probabilities=answers.probabilities.numpy(),
-            region=np.array(sample.region),
-            **_calibration_arrays(answers),
-        )
+        # Without --calibrate, what belongs to calibrated maps is empty.
+        arrays = {name: values.numpy() for name, values in answers._asdict().items() if values.numel()}
+        np.savez(self._path(maps), region=np.array(sample.region), **arrays)
         record = {
             "file": file.name,
             "size": list(sample.size),
             "region": [round(edge, 2) for edge in sample.region],
             "target": self._described(answers, target),
             "prediction": self._described(answers, predicted),
-            "contrasts": [
-                {"against": text, "score": _number(score), **_by_region(regions, values)}
-                for text, score, values in zip(texts, answers.scores, evidence, strict=True)
-            ],
-            "calibrated": [
-                {
-                    "against": text,
-                    "residual": _number(_size(residual)),
-                    "fall": _number(_size(fall)),
-                    **_by_region(regions, values),
-                }
-                # Without --calibrate there are none.
-                for text, residual, fall, values in zip(
-                    texts, answers.residuals, answers.falls, of_calibrated, strict=False
-                )
-            ],
-            "rivals": [
-                {**self._described(answers, rival), "score": _number(score), **_by_region(regions, values)}
-                for rival, score, values in zip(rivals, answers.rival_scores, of_rivals, strict=True)
-            ],
+            "contrasts": contrasts,
+            "calibrated": calibrated,
+            "rivals": rivals,
             "overlays": overlays,
             "maps": maps,
         }
-        views = [
-            View(tile(m), text, _in_words(regions, values, score), name)
-            for m, text, values, score, name in zip(
-                answers.maps, texts, evidence, answers.scores, overlays, strict=True
-            )
-        ]
-        calibrated_views = [
-            View(tile(m), text, _calibration_in_words(fall, residual, regions, values, score), calibrated=True)
-            for m, text, fall, residual, values, score in zip(
-                answers.calibrated_maps,
-                texts,
-                answers.falls,
-                answers.residuals,
-                of_calibrated,
-                answers.scores,
-                strict=False,
-            )
-        ]
-        picture_on_page = Picture(
+        on_page = Picture(
             file.name,
             self._named(answers, target),
             "" if predicted == target else self._named(answers, predicted),
             sample.size,
             sample.region,
             thumbnail(image, self.side),
-            # Each calibrated map follows the map that it corrects.
-            [view for pair in zip_longest(views, calibrated_views) for view in pair if view],
-            [
-                View(tile(m), self._named(answers, rival), _in_words(regions, values, score))
-                for m, rival, values, score in zip(
-                    answers.rival_maps, rivals, of_rivals, answers.rival_scores, strict=True
-                )
-            ],
+            views,
+            rival_views,
         )
-        return {"index": sample.index, "image": record, "card": card(picture_on_page)}
+        return {"index": sample.index, "image": record, "card": card(on_page)}
 
     def _path(self, name: str) -> Path:
         path = self.folder / name
@@ -331,28 +293,7 @@ def _in_words(regions: Sequence[Region], evidence: Tensor, score: Tensor) -> str
     return f"{', '.join(parts)} of {float(score):.2g}" if parts else ""
 
 
-def _calibration_arrays(answers: Answers) -> dict[str, Any]:
-    """Return what is stored of the calibrated maps, if there are any."""
-    if not len(answers.calibrated_maps):
-        return {}
-    return {
-        "calibrated_maps": answers.calibrated_maps.numpy(),
-        "falls": answers.falls.numpy(),
-        "residuals": answers.residuals.numpy(),
-    }
-
-
-def _calibration_in_words(
-    falls: Tensor, residuals: Tensor, regions: Sequence[Region], evidence: Tensor, score: Tensor
-) -> str:
-    """Return how far a map was from the measured falls (K,), and the evidence in each region of the calibrated map."""
-    words = f"falls {float(_size(falls)):.2g}, the map was off by {float(_size(residuals)):.2g} nats"
-    evidence_in_words = _in_words(regions, evidence, score)
-    return f"{evidence_in_words}. {words}" if evidence_in_words else words
-
-
-def _size(values: Tensor) -> Tensor:
-    """Return the root mean square."""
+def _root_mean_square(values: Tensor) -> Tensor:
     return values.square().mean().sqrt()
 
 
