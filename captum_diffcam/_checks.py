@@ -56,12 +56,11 @@ def as_class(argument: str, item: Any, must_be: str) -> int:
     return as_index(argument, item, must_be)
 
 
-def as_count(argument: str, value: Any, minimum: int = 1) -> int:
-    """Return the value as an integer >= ``minimum``, or raise an error that names the argument."""
-    must_be = f"an integer >= {minimum}"
-    count = as_index(argument, value, must_be)
-    if count < minimum:
-        raise ValueError(f"`{argument}` must be {must_be}, got {count}.")
+def as_count(argument: str, value: Any) -> int:
+    """Return the value as an integer >= 1, or raise an error that names the argument."""
+    count = as_index(argument, value, "an integer >= 1")
+    if count < 1:
+        raise ValueError(f"`{argument}` must be an integer >= 1, got {count}.")
     return count
 
 

@@ -158,18 +158,13 @@ def _position_dims(axes: Axes | None, index: int) -> list[int] | None:
 def _fitting_dims(shape: Sequence[int], grid: Sequence[int], same_aspect: bool = False) -> list[int]:
     """Return the dimensions that may hold the channels by the sizes of the others."""
     usual = {dim: tuple(size for d, size in enumerate(shape) if d not in (0, dim)) for dim in _usual_dims(len(shape))}
-    fitting = [dim for dim, sizes in usual.items() if _is_within(grid, sizes)]
+    fitting = [dim for dim, sizes in usual.items() if all(a <= b for a, b in zip(grid, sizes, strict=True))]
     return [dim for dim in fitting if not same_aspect or have_same_aspect(grid, usual[dim])]
 
 
 def _usual_dims(ndim: int) -> list[int]:
     """Return where inputs of that many dimensions have their channels: first, last, or behind the frames of a clip."""
     return [1, *([2] if ndim == 5 else []), ndim - 1]
-
-
-def _is_within(grid: Sequence[int], sizes: Sequence[int]) -> bool:
-    """Tell whether a map has at most as many positions as the input in every dimension."""
-    return all(positions <= size for positions, size in zip(grid, sizes, strict=True))
 
 
 def channels_first(tensor: Tensor, channel_dim: int | None) -> Tensor:

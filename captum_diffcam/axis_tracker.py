@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, Union
+from typing import Any, Literal, NamedTuple, TypeAlias, Union
 
 import torch
 from torch import Tensor
@@ -104,6 +104,25 @@ _MOVE = {
 """Functions that may keep a shape, though not the positions."""
 
 
+class _Call(NamedTuple):
+    """A call that is followed, and the shapes of its results."""
+
+    func: Any
+    args: Any
+    kwargs: dict[str, Any]
+    shapes: list[tuple[int, ...]]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the only result."""
+        (shape,) = self.shapes
+        return shape
+
+    def argument(self, place: int, name: str, default: Any = None) -> Any:
+        """Return an argument that is given by its place or by its name."""
+        return self.kwargs.get(name, self.args[place] if len(self.args) > place else default)
+
+
 class AxisTracker(TorchFunctionMode):
     """Follow the axes of all tensors that are made of the inputs inside the context.
 
@@ -154,19 +173,17 @@ class AxisTracker(TorchFunctionMode):
         if name.startswith("new_") or name.endswith("_like"):
             return
         try:
-            followed = self._axes_of_results(func, name, tensors, args, kwargs, results)
+            call = _Call(func, args, kwargs, [tuple(tensor.shape) for tensor in results])
+            followed = self._axes_of_results(name, tensors, call)
         except Exception:  # a call that was not foreseen must not make the model fail
             followed = [self._unknown(tuple(tensor.shape)) for tensor in results]
         for tensor, axes in zip(results, followed, strict=True):
             if axes is not None:
                 self._axes[tensor] = axes
 
-    def _axes_of_results(
-        self, func: Any, name: str, tensors: list[Tensor], args: Any, kwargs: Any, results: list[Tensor]
-    ) -> Sequence[Axes | None]:
+    def _axes_of_results(self, name: str, tensors: list[Tensor], call: _Call) -> Sequence[Axes | None]:
         """Return the axes of each result; None for one that does not depend on the inputs."""
-        shapes = [tuple(tensor.shape) for tensor in results]
-        first = self.axes_of(tensors[0])
+        first, shapes = self.axes_of(tensors[0]), call.shapes
 
         def unknown() -> list[Axes]:
             return [self._unknown(shape) for shape in shapes]
@@ -174,15 +191,13 @@ class AxisTracker(TorchFunctionMode):
         if name in _MOVE or (name == "setitem" and first is None):
             return unknown()
         if name in ("cat", "concat", "concatenate"):
-            dim = _argument(args, kwargs, 1, "dim", 0)
-            return [_concatenated([(t, self.axes_of(t)) for t in tensors], dim)]
+            return [_concatenated([(t, self.axes_of(t)) for t in tensors], call.argument(1, "dim", 0))]
         if name == "embedding":
             ids = self.axes_of(tensors[0]) or self.axes_of(tensors[-1]) or ()
             return [(*ids, _channels(shapes[0][-1]))] if len(ids) + 1 == len(shapes[0]) else unknown()
         if first is not None:
-            rule = _RULES.get(name)
-            if rule is not None:
-                return rule(first, func, args, kwargs, shapes) or unknown()
+            if rule := _RULES.get(name):
+                return rule(first, call) or unknown()
             if name in _MIX_LAST:
                 mixed = len(first) == len(shapes[0]) and _sizes(first)[:-1] == shapes[0][:-1]
                 return [(*first[:-1], _channels(shapes[0][-1])) if mixed else unknown()[0], *unknown()[1:]]
@@ -190,7 +205,7 @@ class AxisTracker(TorchFunctionMode):
                 spatial = int(match[1] or len(first) - 2)
                 return [_resized(first, shape, spatial) or self._unknown(shape) for shape in shapes]
             if name in _REDUCE and shapes[0] != _sizes(first):
-                return [_reduced(first, args, kwargs, shape) or self._unknown(shape) for shape in shapes]
+                return [_reduced(first, call, shape) or self._unknown(shape) for shape in shapes]
         elif name in _MIX_LAST:
             return [(*unknown()[0][:-1], _channels(shapes[0][-1])), *unknown()[1:]]
         elif name == "stack" or _RESIZE.fullmatch(name):
@@ -276,19 +291,15 @@ def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
             yield from _tensors(value)
 
 
-def _argument(args: Any, kwargs: Any, place: int, name: str, default: Any = None) -> Any:
-    return kwargs.get(name, args[place] if len(args) > place else default)
-
-
-def _permuted(axes: Axes, func: Callable[..., Any], args: Any, kwargs: Any, shapes: Any) -> list[Axes]:
+def _permuted(axes: Axes, call: _Call) -> list[Axes]:
     # The function itself says where each axis goes, on a tensor without memory whose sizes number its axes.
-    numbered = func(torch.empty([i + 1 for i in range(len(axes))], device="meta"), *args[1:], **kwargs)
+    numbered = call.func(torch.empty([i + 1 for i in range(len(axes))], device="meta"), *call.args[1:], **call.kwargs)
     return [tuple(axes[size - 1] for size in numbered.shape)]
 
 
-def _reshaped(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> list[Axes] | None:
+def _reshaped(axes: Axes, call: _Call) -> list[Axes] | None:
     """Return the axes behind a reshape, which neither moves nor loses an entry."""
-    (shape,) = shapes
+    shape = call.shape
     sizes = _sizes(axes)
     if math.prod(sizes) != math.prod(shape) or 0 in sizes:
         return None
@@ -340,9 +351,9 @@ def _divided(axes: Sequence[Axis], sizes: Sequence[int]) -> list[Axis]:
     return divided
 
 
-def _expanded(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> list[Axes]:
+def _expanded(axes: Axes, call: _Call) -> list[Axes]:
     """Copies along an axis have no positions."""
-    (shape,) = shapes
+    shape = call.shape
     aligned = (*[Axis()] * (len(shape) - len(axes)), *axes)[-len(shape) :] if shape else ()
     return [tuple(axis if axis.size == size else _channels(size) for axis, size in zip(aligned, shape, strict=True))]
 
@@ -374,28 +385,27 @@ def _resized(axes: Axes, shape: tuple[int, ...], spatial: int) -> Axes | None:
     return (*axes[: start - 1], _channels(shape[start - 1]), *inner)
 
 
-def _padded(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> list[Axes] | None:
-    (shape,) = shapes
-    pad = _argument(args, kwargs, 1, "pad", ())
+def _padded(axes: Axes, call: _Call) -> list[Axes] | None:
+    pad = call.argument(1, "pad", ())
     result = list(axes)
     for i in range(len(pad) // 2):
         axis, before, after = axes[-1 - i], pad[2 * i], pad[2 * i + 1]
         if len(axis.parts) > 1 and min(before, after) >= 0 and axis.has_positions:
             result[-1 - i] = replace(axis, before=axis.before + before, after=axis.after + after)
         else:
-            result[-1 - i] = _resize(axis, shape[-1 - i])
+            result[-1 - i] = _resize(axis, call.shape[-1 - i])
     return [tuple(result)]
 
 
-def _columns(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> list[Axes] | None:
+def _columns(axes: Axes, call: _Call) -> list[Axes] | None:
     """Return the axes behind the two functions called unfold."""
-    (shape,) = shapes
-    if func is not torch.nn.functional.unfold:  # Tensor.unfold(dimension, size, step)
-        dim = _argument(args, kwargs, 1, "dimension")
+    shape = call.shape
+    if call.func is not torch.nn.functional.unfold:  # Tensor.unfold(dimension, size, step)
+        dim = call.argument(1, "dimension")
         axes = tuple(_resize(axis, shape[i]) if i == dim % len(axes) else axis for i, axis in enumerate(axes))
         return [(*axes, _channels(shape[-1]))]
     defaults = {"kernel_size": 1, "dilation": 1, "padding": 0, "stride": 1}
-    options = [_argument(args, kwargs, i, name, default) for i, (name, default) in enumerate(defaults.items(), 1)]
+    options = [call.argument(i, name, default) for i, (name, default) in enumerate(defaults.items(), 1)]
     pairs = [tuple(option) if isinstance(option, (tuple, list)) else (option, option) for option in options]
     parts: list[Part] = []
     for axis, kernel, dilation, padding, stride in zip(axes[-2:], *pairs, strict=True):
@@ -404,17 +414,16 @@ def _columns(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> list
     return [(*axes[:-3], _channels(shape[-2]), Axis(_parts(*parts)))]
 
 
-def _folded(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> list[Axes] | None:
-    (shape,) = shapes
+def _folded(axes: Axes, call: _Call) -> list[Axes] | None:
     parts = axes[-1].parts
     if len(axes) != 3 or len(parts) != 2 or axes[-1].grid is None:
         return None
-    spatial = [Axis(_parts(Part(part.source, size))) for part, size in zip(parts, shape[2:], strict=True)]
-    return [(axes[0], _channels(shape[1]), *spatial)]
+    spatial = [Axis(_parts(Part(part.source, size))) for part, size in zip(parts, call.shape[2:], strict=True)]
+    return [(axes[0], _channels(call.shape[1]), *spatial)]
 
 
-def _reduced(axes: Axes, args: Any, kwargs: Any, shape: tuple[int, ...]) -> Axes | None:
-    dims = _argument(args, kwargs, 1, "dim")
+def _reduced(axes: Axes, call: _Call, shape: tuple[int, ...]) -> Axes | None:
+    dims = call.argument(1, "dim")
     dims = [dims] if isinstance(dims, int) else dims
     if not isinstance(dims, (tuple, list)):
         return None
@@ -443,10 +452,9 @@ def _concatenated(pieces: list[tuple[Tensor, Axes | None]], dim: int) -> Axes:
     return (*best[:dim], joined, *best[dim + 1 :])
 
 
-def _stacked(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> list[Axes]:
-    (shape,) = shapes
-    dim = _argument(args, kwargs, 1, "dim", 0) % len(shape)
-    return [(*axes[:dim], _unknown(shape[dim]), *axes[dim:])]
+def _stacked(axes: Axes, call: _Call) -> list[Axes]:
+    dim = call.argument(1, "dim", 0) % len(call.shape)
+    return [(*axes[:dim], _unknown(call.shape[dim]), *axes[dim:])]
 
 
 def _sliced(axis: Axis, start: int, stop: int, step: int) -> Axis:
@@ -464,8 +472,8 @@ def _sliced(axis: Axis, start: int, stop: int, step: int) -> Axis:
     return _unknown(size)
 
 
-def _indexed(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> list[Axes] | None:
-    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+def _indexed(axes: Axes, call: _Call) -> list[Axes] | None:
+    index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
     if not all(item is None or item is Ellipsis or isinstance(item, (slice, int)) for item in index):
         return None
     if any(isinstance(item, bool) for item in index):
@@ -488,31 +496,31 @@ def _indexed(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> list
     return [tuple(result)]
 
 
-def _split(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> list[Axes]:
-    dim = _argument(args, kwargs, 2, "dim", 0) % len(axes)
+def _split(axes: Axes, call: _Call) -> list[Axes]:
+    dim = call.argument(2, "dim", 0) % len(axes)
     start, results = 0, []
-    for shape in shapes:
+    for shape in call.shapes:
         stop = start + shape[dim]
         results.append((*axes[:dim], _sliced(axes[dim], start, stop, 1), *axes[dim + 1 :]))
         start = stop
     return results
 
 
-def _unbound(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> list[Axes]:
-    dim = _argument(args, kwargs, 1, "dim", 0) % len(axes)
-    return [(*axes[:dim], *axes[dim + 1 :])] * len(shapes)
+def _unbound(axes: Axes, call: _Call) -> list[Axes]:
+    dim = call.argument(1, "dim", 0) % len(axes)
+    return [(*axes[:dim], *axes[dim + 1 :])] * len(call.shapes)
 
 
-def _narrowed(axes: Axes, func: Any, args: Any, kwargs: Any, shapes: Any) -> list[Axes] | None:
-    dim, start = _argument(args, kwargs, 1, "dim"), _argument(args, kwargs, 2, "start")
+def _narrowed(axes: Axes, call: _Call) -> list[Axes] | None:
+    dim, start = call.argument(1, "dim"), call.argument(2, "start")
     if not isinstance(start, int):
         return None
     dim %= len(axes)
     start %= axes[dim].size
-    return [(*axes[:dim], _sliced(axes[dim], start, start + shapes[0][dim], 1), *axes[dim + 1 :])]
+    return [(*axes[:dim], _sliced(axes[dim], start, start + call.shape[dim], 1), *axes[dim + 1 :])]
 
 
-_RULES: dict[str, Callable[[Axes, Any, Any, Any, Any], list[Axes] | None]] = {
+_RULES: dict[str, Callable[[Axes, _Call], list[Axes] | None]] = {
     **dict.fromkeys(_PERMUTE, _permuted),
     **dict.fromkeys(_RESHAPE, _reshaped),
     **dict.fromkeys(_EXPAND, _expanded),

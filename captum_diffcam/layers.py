@@ -399,9 +399,8 @@ def spatial_layers(
 
 
 def _is_scripted(module: Module) -> bool:
-    jit = getattr(torch, "jit", None)
-    kind = getattr(jit, "ScriptModule", None)
-    return kind is not None and isinstance(module, kind)
+    # PyTorch is going to drop TorchScript.
+    return isinstance(module, getattr(getattr(torch, "jit", None), "ScriptModule", ()))
 
 
 def _start_of_graph(tensor: Tensor) -> Tensor:
@@ -433,8 +432,11 @@ def layer_warning(
     if layout is not convolutional or (isinstance(layer, _CHANNELS_FIRST) and tensor[:1, :1].numel() != 1):
         return None
     if tensor[:1, :1].numel() == 1:
-        better = _better_layer(forward_func, inputs, additional_forward_args)
-        return better and (
+        try:
+            better = last_spatial_layer(forward_func, inputs, additional_forward_args)
+        except (TypeError, ValueError):
+            return None
+        return (
             f"`layer` ({name}) has one position, so its map is one value for each example. Choose a layer with "
             f"positions, such as {better.name!r}, which last_spatial_layer finds."
         )
@@ -477,15 +479,6 @@ def _keeps_channels_first(layer: Module) -> bool:
             for child in layer
         )
     return isinstance(layer, _CHANNELS_FIRST)
-
-
-def _better_layer(
-    forward_func: Callable[..., Any], inputs: tuple[Tensor, ...], additional_forward_args: object
-) -> SpatialLayer | None:
-    try:
-        return last_spatial_layer(forward_func, inputs, additional_forward_args)
-    except (TypeError, ValueError):
-        return None
 
 
 def _listed(texts: Sequence[str]) -> str:

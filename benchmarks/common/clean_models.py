@@ -26,7 +26,7 @@ from benchmarks.common.layers import choose_layer
 from benchmarks.common.models import blank_input, load_classifier
 from benchmarks.common.names import CLOTHES, CUTOUTS, GLYPHS_BY_CLASSES, LITE0, ONE_LOGIT, SHOES
 from benchmarks.common.options import UsageError, warn
-from benchmarks.common.small_nets import LAYOUTS, Classifier, build, trained
+from benchmarks.common.small_nets import Classifier, build, trained
 from benchmarks.common.staged import Memoized, Staged, Tail
 from benchmarks.common.stored import Stored, fingerprint
 
@@ -139,7 +139,7 @@ def settings(
     return {setting.name: setting for setting in available}
 
 
-def glyphs(classes: int, stored: Stored, architecture: str = "plain") -> Setting:
+def glyphs(classes: int, stored: Stored) -> Setting:
     """Return the setting of glyphs on clutter: small objects whose masks are known."""
 
     def scenes(count: int, seed: int) -> Scenes:
@@ -150,23 +150,19 @@ def glyphs(classes: int, stored: Stored, architecture: str = "plain") -> Setting
         return [_LazyScenes(count, partial(scenes, count, seed + 10_000 * i)) for i, count in enumerate(counts)]
 
     name = GLYPHS_BY_CLASSES[classes]
-    return Setting(name, classes, partial(_small, name, classes, data, stored, architecture, False))
+    return Setting(name, classes, partial(_small, name, classes, data, stored, False))
 
 
-def clothes(
-    folder: Path, stored: Stored, *, two: bool = False, one_logit: bool = False, architecture: str = "plain"
-) -> Setting:
+def clothes(folder: Path, stored: Stored, *, two: bool = False, one_logit: bool = False) -> Setting:
     """Return the setting of Fashion-MNIST, whose objects fill the image.
 
     It has 10 classes, or two (sneaker and ankle boot) with two logits or one.
     """
     kept = fashion.TWO if two else None
     classes = 2 if two else 10
-    # The other architectures take two to four times as long.
-    few = None if architecture == "plain" else 3200
 
     def data(seed: int, quick: bool) -> list[_LazyScenes]:
-        training, attacker, held_out = (1280, 320, 160) if quick else (few or 8000, 4000, 1000)
+        training, attacker, held_out = (1280, 320, 160) if quick else (8000, 4000, 1000)
 
         def part(index: int) -> Scenes:
             both = fashion_scenes(folder, train=True, count=training + attacker, seed=seed, classes=kept)
@@ -180,31 +176,31 @@ def clothes(
         ]
 
     name = ONE_LOGIT if one_logit else SHOES if two else CLOTHES
-    return Setting(name, classes, partial(_small, name, classes, data, stored, architecture, one_logit))
+    return Setting(name, classes, partial(_small, name, classes, data, stored, one_logit))
 
 
-def clean_small_net(
-    name: str, classes: int, training: _LazyScenes, stored: Stored, architecture: str, one_logit: bool, seed: int
+def _clean_small_net(
+    name: str, classes: int, training: _LazyScenes, stored: Stored, one_logit: bool, seed: int
 ) -> Classifier:
     """Return a small net trained on these images, from the store if it was trained before."""
 
     def make() -> dict[str, Tensor]:
         scenes = training.scenes
-        return trained(architecture, classes, scenes.images, labels_of(scenes), seed, one_logit=one_logit).state_dict()
+        return trained("plain", classes, scenes.images, labels_of(scenes), seed, one_logit=one_logit).state_dict()
 
     def first_images() -> float:
         return training.scenes.images[:4].sum().item()
 
     # The first images identify the data without drawing all of them again.
     first: float = stored.get(f"{name} first", first_images, seed=seed, count=training.number)
-    weights = stored.get(f"{name} {architecture}", make, seed=seed, count=training.number, first=first)
-    model = build(architecture, classes, seed, one_logit=one_logit)
+    weights = stored.get(f"{name} weights", make, seed=seed, count=training.number, first=first)
+    model = build("plain", classes, seed, one_logit=one_logit)
     model.load_state_dict(weights)
     return model
 
 
-_UNTRAINED_PARTS = {"plain": {"last": 4, "stage": 2, "all": 0}, "resnet": {"last": 3, "stage": 2, "all": 0}}
-"""The number of parts of the features that the attacker leaves unchanged; none for other architectures."""
+_UNTRAINED_PARTS = {"last": 4, "stage": 2, "all": 0}
+"""The number of parts of the features that the attacker leaves unchanged."""
 
 
 def _small(
@@ -212,15 +208,14 @@ def _small(
     classes: int,
     data: Callable[[int, bool], list[_LazyScenes]],
     stored: Stored,
-    architecture: str,
     one_logit: bool,
     seed: int,
     trained_part: TrainedPart,
     quick: bool,
 ) -> CleanModel:
     training, attacker, held_out = data(seed, quick)
-    net = clean_small_net(name, classes, training, stored, architecture, one_logit, seed)
-    unchanged = _UNTRAINED_PARTS.get(architecture, {}).get(trained_part, 0)
+    net = _clean_small_net(name, classes, training, stored, one_logit, seed)
+    unchanged = _UNTRAINED_PARTS[trained_part]
     before = net.features[:unchanged].eval()
     # An empty stem needs no memory.
     stem = Memoized(before) if unchanged else before
@@ -235,7 +230,7 @@ def _small(
 
     def first_batches() -> list[Tensor]:
         batches: list[Tensor] = stored.get(
-            f"{name} {architecture} attacked",
+            f"{name} attacked",
             lambda: all_batches()[:FIRST_BATCHES],
             seed=seed,
             trained=trained_part,
@@ -248,7 +243,6 @@ def _small(
         held_out_batches = [before(batch) for batch in torch.split(images, 256)]
     confident = _confident(tail, held_out_batches).nonzero()[:, 0]
     shown = confident[: 8 if quick else 48]
-    layout = {"layout": LAYOUTS[architecture]} if architecture in LAYOUTS else {}
     batches = LazyBatches(math.ceil(attacker.number / BATCH), first_batches, all_batches)
     return CleanModel(
         model,
@@ -257,7 +251,6 @@ def _small(
         images[shown],
         test.masks[shown, 0],
         held_out_batches,
-        layout,
         pool=images[confident],
     )
 

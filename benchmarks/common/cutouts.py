@@ -138,11 +138,11 @@ def compose(
     return CutoutScenes(scenes, torch.from_numpy(masks), torch.from_numpy(which))
 
 
-def alone(file: Path, size: int = SIZE) -> Tensor:
-    """Return a cut-out in the middle of grey, its longer side 0.7 of the image's. Shape: (3, size, size), in 0 to 1."""
-    cut = _scaled(file, round(0.7 * size))
-    canvas = Image.new("RGB", (size, size), (128, 128, 128))
-    canvas.paste(cut, ((size - cut.width) // 2, (size - cut.height) // 2), cut)
+def alone(file: Path) -> Tensor:
+    """Return a cut-out in the middle of grey, its longer side 0.7 of the image's. Shape: (3, SIZE, SIZE), in 0 to 1."""
+    cut = _scaled(file, round(0.7 * SIZE))
+    canvas = Image.new("RGB", (SIZE, SIZE), (128, 128, 128))
+    canvas.paste(cut, ((SIZE - cut.width) // 2, (SIZE - cut.height) // 2), cut)
     return torch.from_numpy(np.array(canvas).transpose(2, 0, 1)).float() / 255
 
 

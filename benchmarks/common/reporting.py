@@ -129,9 +129,9 @@ def _mapped(value: Any, change: Callable[[float], float | None]) -> Any:
     return change(value) if isinstance(value, float) else value
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str | float]], limits: Sequence[int], digits: int = 2) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str | float]], limits: Sequence[int]) -> str:
     """Return a table as text: texts aligned left and cut to their column's limit, numbers aligned right."""
-    texts = [[_cell(cell, limit, digits) for cell, limit in zip(row, limits, strict=True)] for row in rows]
+    texts = [[_cell(cell, limit) for cell, limit in zip(row, limits, strict=True)] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *texts, strict=True)]
     is_number = [not isinstance(cell, str) for cell in rows[0]]
     lines = []
@@ -141,10 +141,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str | float]], limits: 
     return "\n".join(lines)
 
 
-def _cell(cell: str | float, limit: int, digits: int) -> str:
+def _cell(cell: str | float, limit: int) -> str:
     if isinstance(cell, str):
         return cell if len(cell) <= limit else f"{cell[: limit - 1].rstrip()}…"
-    return f"{cell:.{digits}f}" if math.isfinite(cell) else "-"
+    return f"{cell:.2f}" if math.isfinite(cell) else "-"
 
 
 def show(text: str, *, quick: bool) -> None:

@@ -42,8 +42,8 @@ REFUSED = Expected("refused")
 _VIT_B, _VIT_L = "encoder.layers.encoder_layer_11.ln_1", "encoder.layers.encoder_layer_23.ln_1"
 
 
-def _images(*grids: Grid, sizes: tuple[Grid, Grid] = ((128, 128), (128, 192))) -> dict[Grid, Grid]:
-    return {(3, *size): grid for size, grid in zip(sizes, grids, strict=False)}
+def _images(*grids: Grid) -> dict[Grid, Grid]:
+    return {(3, *size): grid for size, grid in zip(((128, 128), (128, 192)), grids, strict=False)}
 
 
 TORCHVISION = {

@@ -38,11 +38,11 @@ class Architecture:
         model_class: Any = getattr(transformers, self.model)
         return _Logits(model_class(model_class.config_class(**self.config, num_labels=CLASSES)), self).eval()
 
-    def inputs(self, shape: tuple[int, ...], examples: int = 2) -> Tensor:
-        """Return random images, sounds, or ids of words."""
+    def inputs(self, shape: tuple[int, ...]) -> Tensor:
+        """Return two random images, sounds, or ids of words."""
         if self.argument == "input_ids":
-            return torch.randint(3, _VOCABULARY, (examples, *shape))
-        return torch.rand(examples, *shape)
+            return torch.randint(3, _VOCABULARY, (2, *shape))
+        return torch.rand(2, *shape)
 
 
 class _Logits(nn.Module):
