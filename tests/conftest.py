@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 import torch
@@ -26,3 +27,12 @@ def net() -> Net:
 @pytest.fixture
 def x() -> Tensor:
     return images()
+
+
+@pytest.fixture
+def user_folder(tmp_path, monkeypatch):
+    """The current folder of a user, whose module ``usermodels`` can be imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "usermodels", raising=False)
+    return tmp_path

@@ -76,20 +76,17 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(user_folder):
     """The current folder of a user: a module of theirs and a folder of images of several sizes."""
-    (tmp_path / "usermodels.py").write_text(MODULE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "usermodels", raising=False)
+    (user_folder / "usermodels.py").write_text(MODULE)
     rng = np.random.default_rng(0)
     for name, size in {"b.png": (48, 64), "a.jpg": (90, 40), "more/a.png": (64, 64)}.items():
-        path = tmp_path / "images" / name
+        path = user_folder / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
-    (tmp_path / "images" / "notes.txt").write_text("no image")
-    (tmp_path / "names.txt").write_text("ant\nbee\ncow\ndog\nelk\n")
-    return tmp_path
+    (user_folder / "images" / "notes.txt").write_text("no image")
+    (user_folder / "names.txt").write_text("ant\nbee\ncow\ndog\nelk\n")
+    return user_folder
 
 
 def explain(*arguments, model="usermodels:small"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -26,19 +25,16 @@ def small():
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(user_folder):
     """The current folder of a user: a module of theirs and a folder of 16 images."""
-    (tmp_path / "usermodels.py").write_text(MODULE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "usermodels", raising=False)
+    (user_folder / "usermodels.py").write_text(MODULE)
     rng = np.random.default_rng(0)
-    (tmp_path / "images").mkdir()
+    (user_folder / "images").mkdir()
     for number in range(16):
         pixels = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
-        Image.fromarray(pixels).save(tmp_path / "images" / f"{number:02}.png")
-    (tmp_path / "names.txt").write_text("ant\nbee\ncow\ndog\nelk\n")
-    return tmp_path
+        Image.fromarray(pixels).save(user_folder / "images" / f"{number:02}.png")
+    (user_folder / "names.txt").write_text("ant\nbee\ncow\ndog\nelk\n")
+    return user_folder
 
 
 def run(*arguments):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -23,17 +22,14 @@ def small():
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(user_folder):
     """A user's module, and a wide image of which the model sees the square in the middle."""
-    (tmp_path / "usermodels.py").write_text(MODULE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "usermodels", raising=False)
-    (tmp_path / "images").mkdir()
+    (user_folder / "usermodels.py").write_text(MODULE)
+    (user_folder / "images").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (64, 128, 3), dtype=np.uint8)
     for name in ("a.png", "b.png"):
-        Image.fromarray(pixels).save(tmp_path / "images" / name)
-    return tmp_path
+        Image.fromarray(pixels).save(user_folder / "images" / name)
+    return user_folder
 
 
 def explain(table, *more):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from captum_diffcam.cli.images import Box
 from captum_diffcam.figures import AGAINST, FOR, overlay
+from captum_diffcam.figures.overlays import OPACITY
 
 _FOR, _AGAINST = (np.array(to_rgb(colour)) for colour in (FOR, AGAINST))
 _SMALLEST_LETTERS = 10
@@ -48,10 +49,8 @@ def _overlay(grey: Image.Image, single_map: Tensor) -> Image.Image:
     scale = min(1.0, _DRAWN / max(grey.size))
     width, height = (max(1, round(scale * side)) for side in grey.size)
     black = overlay(torch.zeros(1, 3, height, width), single_map[None, None])[0]
-    share = float(overlay(torch.ones(1, 3, 1, 1), torch.zeros(1, 1, 1, 1)).mean())
-    share -= float(overlay(torch.zeros(1, 3, 1, 1), torch.zeros(1, 1, 1, 1)).mean())
     colours = Image.fromarray(np.rint(255 * black).astype(np.uint8)).resize(grey.size, Image.Resampling.BILINEAR)
-    return ImageChops.add(colours, grey.point(lambda value: round(share * value)).convert("RGB"))
+    return ImageChops.add(colours, grey.point(lambda value: round((1 - OPACITY) * value)).convert("RGB"))
 
 
 def _write_caption(picture: Image.Image, caption: str) -> None:

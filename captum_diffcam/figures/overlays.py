@@ -26,7 +26,8 @@ Limits = Literal["batch", "image", "map"]
 """Which maps share a scale: all maps, the maps of each image, or none."""
 
 _SIGNED, _POSITIVE = "RdBu_r", "inferno"
-_OPACITY = 0.6
+OPACITY = 0.6
+"""The opacity of a map's colours over its grey image."""
 _DARK = 0.5
 """The brightness of the border that the model does not see."""
 
@@ -172,7 +173,7 @@ def blended_colours(positive: bool = False) -> ListedColormap:
     """
     from matplotlib.colors import ListedColormap
 
-    return ListedColormap(_OPACITY * _colours(np.linspace(0, 1, 256), positive) + (1 - _OPACITY) * 0.5)
+    return ListedColormap(OPACITY * _colours(np.linspace(0, 1, 256), positive) + (1 - OPACITY) * 0.5)
 
 
 def as_columns(maps: Drawable) -> list[Tensor]:
@@ -264,7 +265,7 @@ def paint(picture: Picture, maps: Sequence[Tensor], scales: Tensor, positive: bo
             coloured = _colours(values if positive else (values + 1) / 2, positive)
         else:
             coloured = _stripes(height, width)
-        canvas[:] = _OPACITY * coloured + (1 - _OPACITY) * canvas
+        canvas[:] = OPACITY * coloured + (1 - OPACITY) * canvas
     return drawn
 
 
