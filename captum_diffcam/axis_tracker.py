@@ -352,7 +352,7 @@ def _divided(axes: Sequence[Axis], sizes: Sequence[int]) -> list[Axis]:
 
 
 def _expanded(axes: Axes, call: _Call) -> list[Axes]:
-    """Copies along an axis have no positions."""
+    """Return the axes behind copies: along an axis of copies there are no positions."""
     shape = call.shape
     aligned = (*[Axis()] * (len(shape) - len(axes)), *axes)[-len(shape) :] if shape else ()
     return [tuple(axis if axis.size == size else _channels(size) for axis, size in zip(aligned, shape, strict=True))]

@@ -126,7 +126,7 @@ def as_one_set(contrast: Contrast) -> Contrast:
 
 
 def _flat_classes(contrast: Contrast) -> list[Any]:
-    """The classes of an ordered flat collection; none if the contrast has any other form."""
+    """Return the classes of an ordered flat collection; none if the contrast has any other form."""
     if not isinstance(contrast, (Sequence, Tensor, np.ndarray)) or not _is_collection(contrast):
         return []
     items = [item.item() if getattr(item, "ndim", None) == 0 else item for item in _items(contrast)]
@@ -134,7 +134,7 @@ def _flat_classes(contrast: Contrast) -> list[Any]:
 
 
 def _per_example(target: object) -> list[Any]:
-    """The targets if there is one per example, else none."""
+    """Return the targets if there is one per example, else none."""
     if isinstance(target, (Tensor, np.ndarray)):
         return list(target.tolist()) if target.ndim == 1 else []
     return target if isinstance(target, list) else []
@@ -177,7 +177,7 @@ def parse_contrast_sets(contrast: Contrast, classes: int, argument: str = "contr
 
 
 def _is_collection(item: Any) -> bool:
-    """Whether the item holds classes rather than being one; a 0-dimensional tensor or array is a class."""
+    """Return whether the item holds classes rather than being one. A 0-dimensional tensor or array is a class."""
     return isinstance(item, Collection) and not isinstance(item, (str, bytes, dict)) and getattr(item, "ndim", 1) > 0
 
 

@@ -220,7 +220,7 @@ def doubt_about_classes(output: Tensor, inputs: Tensor, class_dim: int | None = 
 
 
 def _is_scaled(positions: torch.Size, size: torch.Size) -> bool:
-    """Whether the positions are a grid of the input's proportions; of a single dimension, the input's length."""
+    """Return whether the positions are a grid of the input's proportions; one dimension must have its length."""
     if len(positions) != len(size) or len(size) < 2:
         return positions == size
     return all(p * size[0] == positions[0] * s for p, s in zip(positions, size, strict=True))
@@ -263,7 +263,7 @@ def warn_of_probabilities(output: Tensor, class_dim: int | None = None) -> None:
 
 
 def _made_of_probabilities(last: Node) -> bool:
-    """Whether a graph ends in sigmoids or softmaxes only, which may be picked, reshaped, joined or averaged."""
+    """Return whether a graph ends in sigmoids or softmaxes only. They may be picked, reshaped, joined or averaged."""
     steps, seen = [last], {last}
     while steps:
         step = steps.pop()

@@ -86,7 +86,7 @@ class CamMethod:
         return at_least_float32(maps if create_graph else maps.detach())[:, 0]
 
     def _needs_a_module(self) -> bool:
-        """Whether the attribution is a class that does not know SpatialLayer, such as Captum's."""
+        """Return whether the attribution is a class that does not know SpatialLayer, such as Captum's."""
         return isinstance(self.attribution, type) and not issubclass(self.attribution, LayerDiffGradCam)
 
     def __repr__(self) -> str:

@@ -24,7 +24,7 @@ TOLERANCE = 1e-3
 
 
 def check(name: str, seed: int = 0) -> dict[str, Any]:
-    """Both methods on one model against the reference implementation."""
+    """Compare both methods on one model with the reference implementation."""
     start = perf_counter()
     model, images = prepared_model(name, seed)
     targets = [3, 7]
@@ -64,7 +64,7 @@ def _compare(
 
 
 def prepared_model(name: str, seed: int) -> tuple[nn.Module, Tensor]:
-    """The model with random weights that tell classes and images apart, in eval mode, and two images."""
+    """Return the model with random weights that tell classes and images apart, in eval mode, and two images."""
     torch.manual_seed(seed)
     model, size = _model(name)
     last = [module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))][-1]
@@ -74,7 +74,7 @@ def prepared_model(name: str, seed: int) -> tuple[nn.Module, Tensor]:
 
 
 def _model(name: str) -> tuple[nn.Module, int]:
-    """The model in eval mode, and the side of its images."""
+    """Return the model in eval mode, and the side of its images."""
     if name.startswith(PREFIX):
         model, (size, _) = build(name)
     else:
@@ -93,7 +93,7 @@ def _settle(model: nn.Module, size: int) -> None:
 
 
 def late_layer(model: nn.Module, images: Tensor) -> tuple[SpatialLayer, Preset | None]:
-    """The layer to explain, as the help says, and its layout."""
+    """Return the layer to explain, as the help says, and its layout."""
     if isinstance(model, SwinTransformer):
         # The same map before it is turned to (N, channels, H, W), for the layout.
         return SpatialLayer(

@@ -16,7 +16,7 @@ Preset: TypeAlias = Literal["vit", "swin"]
 def reference_maps(
     model: nn.Module, layer: SpatialLayer, layout: Preset | None, images: Tensor, targets: list[int], *, plus_plus: bool
 ) -> Tensor:
-    """Maps of both images. Shapes: (N, 3, H, W) -> (N, 1, h, w)."""
+    """Return the maps of both images. Shapes: (N, 3, H, W) -> (N, 1, h, w)."""
     kept: list[Tensor] = []
 
     def keep(value: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ SHOWN = 5
 
 
 def table_rows(models: list[dict[str, Any]]) -> list[list[str]]:
-    """A row for each model: its layer, the size of its maps, how far they are from the reference implementation's."""
+    """Return a row for each model: its layer, the size of its maps, how far they are from those of the reference."""
     return [
         [
             row["model"],
@@ -24,7 +24,7 @@ def table_rows(models: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def furthest_table(models: list[dict[str, Any]]) -> str:
-    """The models whose maps are furthest from those of the reference implementation."""
+    """Return the models whose maps are furthest from those of the reference implementation."""
     furthest = sorted(models, key=difference, reverse=True)[:SHOWN]
     explanation = "Largest difference from the reference implementation, as a share of the map's largest value"
     few = f"; the {SHOWN} largest of {len(models)}" if len(models) > SHOWN else ""
@@ -32,7 +32,7 @@ def furthest_table(models: list[dict[str, Any]]) -> str:
 
 
 def difference(row: dict[str, Any]) -> float:
-    """By how much the two ways differ at most; nothing where the map was refused."""
+    """Return the largest difference between the maps of either method; zero if the map was refused."""
     if "refused" in row:
         return 0.0
     return float(max(row[method] for method in HEADER[3:]))

@@ -80,7 +80,7 @@ _SMALL = 128
 
 
 def timm_models() -> list[str]:
-    """Their names, which begin with the prefix; none where timm is not installed."""
+    """Return their names with the prefix, and none if timm is not installed."""
     return [PREFIX + name for name in FAMILIES] if importlib.util.find_spec("timm") else []
 
 

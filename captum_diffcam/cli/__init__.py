@@ -1,4 +1,4 @@
-"""The command line: ``captum-diffcam explain`` explains a folder of images with a classifier."""
+"""The command line: ``captum-diffcam explain`` and ``captum-diffcam audit``, for a classifier and a folder of images."""
 
 from captum_diffcam.cli.main import main
 

@@ -194,7 +194,7 @@ def _at_least(least: int, text: str) -> int:
 
 
 def _size(text: str) -> tuple[int, int]:
-    """``224`` or ``160x240`` as height and width."""
+    """Return ``224`` or ``160x240`` as height and width."""
     numbers = [int(part) for part in text.lower().split("x") if part.isascii() and part.isdigit()]
     if len(numbers) != text.lower().count("x") + 1 or len(numbers) > 2 or not all(numbers):
         raise argparse.ArgumentTypeError(f"must be a number of pixels such as 224 or 160x240, got {text!r}")
@@ -202,7 +202,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    """``0.5`` or ``0.485,0.456,0.406``, one for each channel."""
+    """Return ``0.5`` or ``0.485,0.456,0.406`` as numbers, one for each channel."""
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
