@@ -1,4 +1,4 @@
-"""The command line: ``captum-diffcam explain`` and ``captum-diffcam audit``, for a classifier and a folder of images."""
+"""The command line: ``captum-diffcam explain`` and ``captum-diffcam audit``, for a model and a folder of images."""
 
 from captum_diffcam.cli.main import main
 
