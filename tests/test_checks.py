@@ -12,7 +12,7 @@ from nets import reference
 from torch import nn
 
 from captum_diffcam import GuidedDiffGradCam, LayerDiffGradCam, top_rivals
-from captum_diffcam._checks import as_count, as_index, as_inputs, warn_user
+from captum_diffcam._checks import as_index, as_inputs, warn_user
 
 
 @pytest.mark.parametrize("inputs", [[[1.0]], "x", None, 3.0, (), (1, 2)], ids=str)
@@ -36,15 +36,6 @@ def test_what_is_an_index(item):
 def test_what_is_none(item):
     with pytest.raises(TypeError, match=r"`k` must be an integer, got .* of type"):
         as_index("k", item, "an integer")
-
-
-def test_counts():
-    assert as_count("k", 1) == 1
-    assert as_count("k", 0, minimum=0) == 0
-    with pytest.raises(ValueError, match="`k` must be an integer >= 1, got 0"):
-        as_count("k", 0)
-    with pytest.raises(ValueError, match="`k` must be an integer >= 3, got 2"):
-        as_count("k", 2, minimum=3)
 
 
 class TestArrays:
