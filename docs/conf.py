@@ -136,6 +136,7 @@ sphinx_gallery_conf = {
     "ignore_repr_types": r"matplotlib\.figure",
     "download_all_examples": False,
     "show_signature": False,
+    "min_reported_time": 600,
     "write_computation_times": False,
 }
 

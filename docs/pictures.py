@@ -29,6 +29,7 @@ CARDS = {
     "swap": ("howto/images/sphx_glr_swap_001_2_00x.png", (0.25, 0.12, 0.75, 0.75)),
     "report": ("_static/report.jpg", (0.0, 0.28, 0.6, 0.78)),
     "benchmarks": ("../benchmarks/results/cost/cost.png", (0.0, 0.495, 1.0, 0.69)),
+    "hoax": ("_static/hoax.jpg", (0.34, 0.53, 1.0, 0.94)),
     "palace": ("_static/palace.jpg", (0.02, 0.55, 0.98, 0.92)),
 }
 """The picture of each card: the figure from which it is cut, and the box (left, top, right, bottom) from 0 to 1."""
