@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.common.names import LITE0, REDUCTIONS
+from benchmarks.common.names import LITE0, MOBILENET, REDUCTIONS
 from benchmarks.common.options import add_model_arguments, add_resume_arguments
 
 UNPUBLISHED = ("model", "weights", "classes", "layer", "images", "target", "contrast", "reduction")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_model_arguments(parser, LITE0, "the model to explain")
+    add_model_arguments(
+        parser, None, f"explain this model, instead of {LITE0} and, if its weights are installed, {MOBILENET}"
+    )
     parser.add_argument(
         "--classes",
         metavar="FILE",

@@ -1,4 +1,4 @@
-"""The figure of the faithfulness benchmark: localization, deletion with its curves, and agreement."""
+"""The figure of the faithfulness benchmark: localization, deletion, and agreement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 
 from benchmarks.common.canvas import wrap
 from benchmarks.common.names import DIFF, DIFF_PLUS_PLUS, GRAD_CAM, GRAD_CAM_PLUS_PLUS
@@ -31,38 +31,25 @@ _MARKERS = "osD^vPX*"
 
 
 def draw_faithfulness(path: Path, record: Row) -> None:
-    """Draw the estimates above, and the deletion curves of every subject below.
-
-    Two panels per line, so that labels are legible at the width of a column of text.
-    """
+    """Draw the estimates. Two panels per line, so that labels are legible at the width of a column of text."""
     located = any(row["study"] == LOCALIZATION for row in record["estimates"])
     panels = [*[_localization] * located, _deletion, _agreement]
-    subjects = list(dict.fromkeys(row["subject"] for row in record["deletion"]))
-    lines = (-(-len(panels) // 2), -(-len(subjects) // 2))
-    figure = Figure(figsize=(8, 0.9 + 3.9 * lines[0] + 2.4 * lines[1]), dpi=160, layout="constrained")
+    lines = -(-len(panels) // 2)
+    figure = Figure(figsize=(8, 0.6 + 3.9 * lines), dpi=160, layout="constrained")
     note = f"\n{record['note']}" if "note" in record else ""
-    figure.suptitle(f"Which map is better?   Bars are 95 % intervals, bootstrapped over images{note}", fontsize=11)
-    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(4.2 * lines[0], 0.5 + 2.4 * lines[1]))[:, 0]
-    places = above.subplots(lines[0], 2, squeeze=False).flatten()
+    figure.suptitle(f"Bars are 95 % intervals, bootstrapped over images{note}", fontsize=10)
+    places = list(figure.subplots(lines, 2, squeeze=False).flatten())
     names = list(dict.fromkeys(row["subject"] for row in record["estimates"]))
     markers = dict(zip(names, _MARKERS * len(names), strict=False))
     for panel, axes in zip(panels, places, strict=False):
         panel(axes, record, markers)
     for subject, marker in markers.items():
         places[0].plot([], [], marker, color="0.3", linestyle="", label=subject)
-    _legend(above, places, len(panels))
-    places = below.subplots(lines[1], 2, squeeze=False, sharex=True).flatten()
-    for subject, axes in zip(subjects, places, strict=False):
-        _curves(axes, [row for row in record["deletion"] if row["subject"] == subject], subject)
-    for axes in places[max(len(subjects) - 2, 0) : len(subjects)]:
-        axes.set_xlabel("pixels deleted, highest first  [%]", fontsize=9)
-        axes.tick_params(labelbottom=True)
-    below.supylabel("margin over the strongest rival  [logit]", fontsize=9)
-    _legend(below, places, len(subjects))
+    _legend(figure, places, len(panels))
     figure.savefig(path)
 
 
-def _legend(figure: SubFigure, places: Sequence[Axes], used: int) -> None:
+def _legend(figure: Figure, places: Sequence[Axes], used: int) -> None:
     """Draw the legend in a free panel, or below if there is none."""
     handles, labels = places[0].get_legend_handles_labels()
     if used < len(places):
@@ -126,17 +113,6 @@ def _dots(axes: Axes, rows: dict[tuple[str, str], Row], markers: Markers) -> Non
             )
     axes.set_yticks(range(len(methods)), [wrap(method, 17, 3) for method in methods], fontsize=9)
     axes.invert_yaxis()
-
-
-def _curves(axes: Axes, rows: Sequence[Row], subject: str) -> None:
-    for method in COLOURS:
-        for row in (row for row in rows if row["method"] == method):
-            percent = [100 * share for share in row["share"]]
-            axes.plot(percent, row["margin"], color=COLOURS[method], label=method, marker=".")
-    axes.axhline(0, color="0.6", linewidth=1)
-    axes.set_title(f"Deletion: {subject}", fontsize=10)
-    axes.tick_params(labelsize=9)
-    axes.grid(alpha=0.3)
 
 
 def _agreement(axes: Axes, record: Row, markers: Markers) -> None:

@@ -66,6 +66,22 @@ def test_what_is_written(compare, tmp_path, monkeypatch):
             assert np.asarray(figure.convert("L")).std() > 10
 
 
+def test_the_published_comparison_has_two_models(compare, monkeypatch):
+    monkeypatch.setattr(run, "packaged_photographs", lambda: [CHELSEA])
+    monkeypatch.setattr(run, "LITE0", SMALL)
+    monkeypatch.setattr(run, "MOBILENET", SMALL)
+    for weights, further in ((None, 0), (CHELSEA, 1)):
+        monkeypatch.setattr(run, "mobilenet_weights", lambda weights=weights: weights)
+        code, record, _ = compare("compare", "--overwrite")
+        assert code == 0
+        assert len(record["further_models"]) == further
+    (other,) = record["further_models"]
+    assert other["photographs"][0]["photograph"] == "chelsea.png"
+    names = [method["name"] for method in other["methods"]]
+    assert names == [method["name"] for method in record["methods"]]
+    assert {"Grad-CAM of the probability", "Grad-CAM of its logarithm"} < set(names)
+
+
 def without_times(record):
     for photograph in record["photographs"]:
         for method in photograph["methods"].values():
