@@ -258,7 +258,7 @@ def preserve_model_state(modules: Sequence[Module]) -> Iterator[None]:
 
     Buffers are replaced by copies for the run instead of being put back by value: that would count as a change of
     tensors that the caller's graphs have saved. If a module stores another tensor on itself (as an attribute, or in a
-    list or dictionary), its attributes are put back: our graph hangs on such a tensor, and no later backward pass of
+    list or dictionary), its attributes are put back. Our graph hangs on such a tensor, and no later backward pass of
     the caller's could go through it.
     """
     copies, running = _Copies(), list[Module]()

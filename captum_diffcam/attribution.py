@@ -185,8 +185,8 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
                 two dimensions a tuple with an index for each of them, in their order, or a list of one such tuple per
                 example: (class, row, column) for a segmentation. Or a callable ``(logits (N, C)) -> classes (N,)`` that
                 is applied to the logits of the same forward: :func:`predicted` is each example's own prediction. If the
-                model has one logit per example, 0 and None are that logit; callables get the logits (0, z) of the
-                classes 0 and 1 instead, and class 0 has the negative of the logit's map.
+                model has one logit z per example, 0 and None are that logit. Callables then get the logits (0, z) of
+                two classes, and class 0 has the negative of the logit's map.
             additional_forward_args: further arguments of ``forward_func``, one or a tuple.
             attribute_to_layer_input: explain the input of the layer instead of its output. A :class:`SpatialLayer`
                 whose input is meant needs no argument.

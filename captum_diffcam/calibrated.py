@@ -61,9 +61,9 @@ class CalibratedMap(LayerAttribution):
             layers. The score is the contrast score for this library's classes, and the target's logit for Captum's.
         windows: the number of windows of each size along each dimension, evenly spaced, or windows of your own:
             ``(K, dimensions, 2)``, for each window and dimension its start and end as shares of the side.
-        sizes: the sides of the windows, as shares of the image's side. The default of 9 windows, each as wide as 3 of 7
-            positions, was chosen on the photographs of scikit-image and scikit-learn with EfficientNet-Lite0, where 18
-            windows of 1/2 and 1/3 predict held-out windows no better.
+        sizes: the sides of the windows, as shares of the image's side. The default is 9 windows, each as wide as 3 of 7
+            positions. It was chosen on the photographs of scikit-image and scikit-learn with EfficientNet-Lite0. There
+            18 windows of 1/2 and 1/3 predict held-out windows no better.
         fill: what hides a window: ``"blur"``, ``"mean"``, a number, a tensor such as another image, or a function of
             the images; or a list of several, over which the measured falls are averaged. Each takes K forward passes.
         ridge: the ridge, 0 or more. None: chosen as described above.

@@ -31,7 +31,7 @@ def evidence_in(
     Args:
         maps: what ``explain`` or ``attribute_rivals`` return, or maps (N, 1, \*positions). Channels (N, channels,
             \*positions) are summed.
-        masks: regions as masks of the image, boolean or from 0 to 1, of any resolution: one mask \*size, R masks
+        masks: regions as masks of the image, boolean or from 0 to 1, of any resolution. One mask \*size, R masks
             (R, \*size) for every image alike, or R masks for each image, (N, R, \*size).
         boxes: regions as boxes in pixels instead of masks: one box (x0, y0, x1, y1), R boxes (R, 4) for every image
             alike, or (N, R, 4). Pixel i of a row spans from i to i + 1, so (0, 0, width, height) is the whole image.

@@ -181,9 +181,9 @@ def explain_run(
 ) -> tuple[LayerRun, _Result]:
     """Run the model once and return the run with what ``explain`` makes of it, gradients included.
 
-    The model runs a second time, and ``explain`` is called again, if the gradients need a tensor that was dropped,
-    because it lies before the layer, or if cuDNN has no backward pass for a recurrent layer. The model, its inputs and
-    PyTorch's random numbers are as before afterwards.
+    The model runs a second time, and ``explain`` is called again, in two cases. The gradients need a tensor that was
+    dropped, because it lies before the layer. Or cuDNN has no backward pass for a recurrent layer. The model, its
+    inputs and PyTorch's random numbers are as before afterwards.
 
     Args:
         forward_func: the model, or a function around it.

@@ -46,15 +46,15 @@ class InputAttribution(Attribution):
         attribution: a layer attribution whose maps have shape ``(N, 1, *positions)``, such as :class:`LayerDiffGradCam`
             or :class:`captum.attr.LayerGradCam`, or which returns a list of such maps.
         interpolate_mode: a mode of :func:`torch.nn.functional.interpolate`. None: linear in every dimension.
-        channel_dim: the dimension of the inputs that holds their channels, counted from 0, the examples: 1 for
-            ``(N, C, H, W)``, -1 for ``(N, H, W, C)``, ``(N, T, F)`` and embeddings ``(N, T, D)``, 2 for
+        channel_dim: the dimension of the inputs that holds their channels, counted from 0, the examples. 1 for
+            ``(N, C, H, W)``, -1 for ``(N, H, W, C)``, ``(N, T, F)`` and embeddings ``(N, T, D)``. 2 for
             ``(N, T, C, H, W)``. None: the inputs have no channels, as ``(N, H, W)``. ``"auto"``: found by following the
             axes of the input through the model to the map, else from the sizes, with a warning. An error asks for the
             argument where they do not tell. For several inputs one for all, or a tuple of one each.
         input_index: the index of the input to which the map belongs, or a list of indices, where the model has several
-            inputs. The others get zeros. None: the inputs on which the layer depends in the run that is explained, as
-            autograd tells from one more forward pass; so the map of a layer that runs for each of two images is drawn
-            on one of them.
+            inputs. The others get zeros. None: the inputs on which the layer depends in the run that is explained. One
+            more forward pass finds them. So the map of a layer that runs for each of two images is drawn on one of
+            them.
 
     Example:
         >>> import torch

@@ -14,8 +14,8 @@ from captum_diffcam._checks import as_count, as_tensor
 from captum_diffcam.evidence import share_of_cells
 
 Fill: TypeAlias = Union[Literal["blur", "mean"], float, Tensor, Callable[[Tensor], Tensor]]
-"""What hides a window: a blurred copy of the image, its mean colour, a number, a tensor that can be broadcast to the
-images, such as another image or a colour, or a function of the images ``(N, channels, *size)``."""
+"""What hides a window: a blurred copy of the image, its mean colour, a number, or a function of the images
+``(N, channels, *size)``. Also a tensor that can be broadcast to the images, such as another image or a colour."""
 
 _BLURRED_SIDE = 4
 """A blurred image is reduced to this many pixels along each dimension and enlarged again."""

@@ -48,9 +48,9 @@ class Explanation(NamedTuple, Generic[MapsT]):
         """(N,), the part of the score that the map leaves out: ``score`` minus the sum of the map, in nats.
 
         It is meant for maps of :class:`~captum_diffcam.LayerDiffHiResCam`. If only pooling or flattening and a linear
-        layer follow the explained layer, it is known beforehand: the difference of the target's bias and the weighted
-        mean of its rivals' biases, less, under logsumexp, the entropy of the rivals' shares. It then says nothing about
-        the image's positions. Otherwise it shows how far the map is from adding up.
+        layer follow the explained layer, it is known beforehand: the target's bias minus the weighted mean of its
+        rivals' biases. Under logsumexp, the entropy of the rivals' shares is also subtracted. It then says nothing
+        about the image's positions. Otherwise it shows how far the map is from adding up.
 
         The sum runs over everything that the map has for an example: positions, channels, and the tensors of a layer
         that returns several, which form the score together. Tokens that have no position, such as a class token, are

@@ -7,16 +7,16 @@ attack within an accuracy budget of 1 % and 5 % of the confident predictions, on
 
 The rule for the default reduction was written down before the runs. Candidates are the reductions of DiffGradCAM
 against every other class and against the five strongest rivals. They are compared under SHAM against Grad-CAM (true
-class, all classes) with an accuracy budget of 5 %, in the real settings: cut-outs with 1000 classes and Fashion-MNIST
-with 10 (with two classes all reductions give one map). A candidate replaces the present default under four conditions:
-paired by setting, attack and seed, its correlation with the hoax map is lower on average; the 95 % interval of the
-difference excludes zero; the median correlation of its clean maps with Grad-CAM's is at least 0.9; and the correlation
-of its clean maps with occlusion is lower by at most 0.02. Of several such candidates, the one with the lowest
-correlation with the hoax map is chosen. The code evaluates the rule.
+class, all classes) with an accuracy budget of 5 %, in the real settings. These are cut-outs with 1000 classes and
+Fashion-MNIST with 10 (with two classes all reductions give one map). A candidate replaces the present default under
+four conditions. Paired by setting, attack and seed, its correlation with the hoax map is lower on average. The 95 %
+interval of the difference excludes zero. The median correlation of its clean maps with Grad-CAM's is at least 0.9. The
+correlation of its clean maps with occlusion is lower by at most 0.02. Of several such candidates, the one with the
+lowest correlation with the hoax map is chosen. The code evaluates the rule.
 
-A second study, --studies owner, has attacks that a model's owner has a motive for: a hoax map for one class, whitewash
-of a model that decides by a tag, moved features, maps that are destroyed or omit a part, training from scratch, and an
-attack on DiffGradCAM++. It writes owner.json, owner.csv and owner.png.
+A second study, --studies owner, has attacks that a model's owner has a motive for. They are a hoax map for one class,
+whitewash of a model that decides by a tag, moved features, and maps that are destroyed or omit a part. Two more are
+training from scratch and an attack on DiffGradCAM++. It writes owner.json, owner.csv and owner.png.
 
 A third study, --studies scratch, compares training with the hoax map from the first step, as the paper trains, with
 fine-tuning, on networks like ResNet and DenseNet. It takes minutes on a GPU and hours on a CPU. A GPU can be shared by

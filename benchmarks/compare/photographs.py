@@ -18,9 +18,9 @@ FOLDER = "photographs"
 def write_photograph(folder: Path, name: str, explanation: Explanation, method: Method) -> None:
     """Write NAME.png, the signed map of the method over the photograph, and NAME.npz.
 
-    NAME.npz has the arrays ``map`` (h, w) and ``method``, its name; ``target`` and ``rivals`` (K,), class numbers;
-    ``pairwise`` (K, h, w), the map against each rival; ``names`` and ``probabilities`` (1 + K,), of the target and its
-    rivals.
+    The arrays of NAME.npz are ``map`` (h, w) and ``method``, its name. ``target`` and ``rivals`` (K,) are numbers of
+    classes, and ``pairwise`` (K, h, w) is the map against each rival. ``names`` and ``probabilities`` (1 + K,) are of
+    the target and its rivals.
     """
     folder.mkdir(parents=True, exist_ok=True)
     map_, numbers = explanation.maps[method.name], explanation.numbers

@@ -83,11 +83,11 @@ def audit(
     The verdict about a method's maps is
 
     - ``"supported"`` if its prediction is shown to be above 0.4, its agreement above 0.2 and no shift to gain more than
-      0.12, and if excess and deficit are shown to be below 0.35 and 0.5 and equivariance above -0.25. A prediction that
-      is shown to be above 0.6 makes up for the last three. No class of at least four images may be shown to disagree;
-    - ``"contradicted"`` if its agreement is shown to be below 0.4, and if its prediction is shown to be below 0.2, a
-      shift to gain more than 0.12, the excess to be above 0.35, or equivariance below zero. The last does not count if
-      most images are of one class;
+      0.12. Also, excess must be shown to be below 0.35, deficit below 0.5 and equivariance above -0.25. A prediction
+      shown to be above 0.6 makes up for the last three. No class of at least four images may be shown to disagree;
+    - ``"contradicted"`` if its agreement is shown to be below 0.4, and one more thing is shown: prediction below 0.2, a
+      shift that gains more than 0.12, excess above 0.35, or equivariance below zero. The last does not count if most
+      images are of one class;
     - ``"undecided"`` otherwise, also if the occlusion map does not agree with itself or the model is hardly more
       confident than a guess.
 
@@ -97,8 +97,8 @@ def audit(
 
     The evidence is tested after 16, 32, 64 and so on images, which are drawn in random order, and after all of them,
     until each method has a verdict. Each of the two verdicts about a method errs with a probability of approximately
-    ``alpha`` at most for all methods and interim looks together (Bonferroni): p-values are of Student's t-test with
-    errors from the jackknife, which is exact for normally distributed values and many images only.
+    ``alpha`` at most, for all methods and interim looks together (Bonferroni). P-values are of Student's t-test with
+    errors from the jackknife. They are exact for normally distributed values and many images only.
 
     Args:
         model: returns logits (N, C). It is run in eval mode and restored.

@@ -236,8 +236,8 @@ def attenuation(reliabilities: Tensor) -> Tensor:
 def shared_parts(maps: Tensor, across: Tensor, occlusions: Tensor, reliabilities: Tensor) -> tuple[Tensor, Tensor]:
     r"""Return the excess and the deficit: what maps of different images have in common, and predictions have not.
 
-    Let :math:`m_n` be the maps and :math:`w_n` the occlusion maps, centred and of unit length, :math:`r_n` and
-    :math:`s_n` the directions of the sums of all other maps and of all other occlusion maps, and :math:`\rho` the
+    Let :math:`m_n` be the maps and :math:`w_n` the occlusion maps, centred and of unit length. Let :math:`r_n` and
+    :math:`s_n` be the directions of the sums of all other maps and of all other occlusion maps, and :math:`\rho` the
     reliability of the occlusion maps. Then
 
     .. math::

@@ -160,8 +160,8 @@ def as_batch(items: Sequence[tuple[Tensor, Sample] | tuple[int, str]]) -> Batch:
 class RegionFinder:
     """Find which region of an image a preprocessing passes on, for any that resizes, crops or pads.
 
-    It is measured, because torchvision, timm and transformers each round in their own way: an image whose red grows
-    to the right and whose green grows downwards is preprocessed, and its colours say where each pixel came from.
+    It is measured, because torchvision, timm and transformers each round in their own way. An image whose red grows
+    to the right and whose green grows downwards is preprocessed. Its colours say where each pixel came from.
     """
 
     def __init__(self, preprocess: Callable[[Image.Image], Tensor]) -> None:

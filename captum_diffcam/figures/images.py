@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 Array: TypeAlias = np.ndarray[Any, Any]
 
 Images: TypeAlias = Union[Tensor, Array, "Image", Sequence[Union[Tensor, Array, "Image"]]]
-"""Images with one or three channels: a tensor or array ``(N, C, H, W)``, ``(N, H, W, C)``, ``(C, H, W)``, ``(H, W, C)``
-or ``(H, W)``, a PIL image, or a list of these, which may have different sizes."""
+"""Images with one or three channels: a tensor or array, a PIL image, or a list of these of any sizes.
+
+Shapes: ``(N, C, H, W)``, ``(N, H, W, C)``, ``(C, H, W)``, ``(H, W, C)`` or ``(H, W)``."""
 
 Statistics: TypeAlias = Union[float, Sequence[float], Tensor, None]
 """One number for all channels, or one per channel."""

@@ -75,8 +75,8 @@ def overlay(
     instead, and the map does not affect the scale of other maps.
 
     Args:
-        images: one image per map, as ``(N, C, H, W)`` or ``(N, H, W, C)`` with one or three channels, as a single image
-            without the batch dimension, as a PIL image, or as a list of these, whose sizes may differ. They may have
+        images: one image per map, as ``(N, C, H, W)`` or ``(N, H, W, C)`` with one or three channels. Also a single
+            image without the batch dimension, a PIL image, or a list of these, whose sizes may differ. They may have
             another size than the model's input. Integers are taken to range from 0 to 255.
         maps: maps ``(N, 1, h, w)`` or ``(N, h, w)``, or what :class:`~captum_diffcam.LayerDiffGradCam` returns: an
             :class:`Explanation <captum_diffcam.results.Explanation>`, :class:`RivalMaps

@@ -15,10 +15,11 @@ The models on this page are small and have random weights, so it prints only sha
 # Found, or by name
 # -----------------
 #
-# ``last_spatial_layer`` runs the model once and returns layer, side and layout in one:
-# where a module's *input* is to be explained, as in front of a pooling whose ReLU has
-# no name of its own, it says so, and no argument is needed. ``spatial_layers`` lists
-# all that can be explained. A wrong name is answered with the nearest ones.
+# ``last_spatial_layer`` runs the model once and returns layer, side and layout in one.
+# The side says whether the layer's output or its *input* is explained. The input is
+# used in front of a pooling, if the ReLU before it has no name of its own. Then no
+# further argument is needed. ``spatial_layers`` lists all layers that can be explained.
+# An error for a wrong name suggests similar names.
 
 import torch
 from torch import nn
