@@ -2,8 +2,8 @@ r"""
 From a checkpoint to a report
 =============================
 
-You get a page that shows what your fine-tuned model looks at in a folder of your own
-images, from a checkpoint and one command:
+You get a page of maps for a folder of your own images, from the checkpoint of your
+fine-tuned model and one command:
 
 .. code-block:: bash
 
@@ -118,9 +118,9 @@ for number in range(6):
 # The report
 # ----------
 #
-# What a terminal would be given, in the folder of ``shapes_model.py``. ``--contrast``
-# can be repeated: one map against all other classes, and one against the strongest
-# rival.
+# This is what you would type in a terminal, in the folder of ``shapes_model.py``.
+# ``--contrast`` can be repeated: one map against all other classes, and one against the
+# strongest rival.
 
 import subprocess
 
@@ -160,6 +160,16 @@ for ax, image in zip(axes.flat, manifest["images"]):
     ax.set_axis_off()
 
 # %%
+# Another question, another layer
+# -------------------------------
+#
+# * ``--target disc --contrast square``: why a disc rather than a square?
+# * ``--contrast top5``: against the five strongest rivals together.
+# * ``--layer 3``: an earlier layer gives a finer map. Without this option, the last
+#   layer with positions is found, and the page names it (:doc:`layers`).
+#
+# ``captum-diffcam explain --help`` lists all options.
+#
 # Preprocessing
 # -------------
 #
