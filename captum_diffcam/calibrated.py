@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from captum.attr import LayerAttribution
@@ -21,16 +21,17 @@ from captum_diffcam._input_axes import (
     find_positioned_inputs,
 )
 from captum_diffcam._resolved_call import ResolvedCall
+from captum_diffcam.attribution import LayerDiffGradCam
 from captum_diffcam.axis_tracker import AxisTracker
 from captum_diffcam.logits import Target
 from captum_diffcam.occlusion import Fill, cover, fill_of, grid_windows, hide, in_pixels
-from captum_diffcam.results import Calibration
+from captum_diffcam.results import Calibration, MapsT
 
 # Candidates of generalised cross-validation, as multiples of the mean eigenvalue of W W^T.
 _RIDGES = tuple(10 ** (exponent / 4) for exponent in range(-12, 9))
 
 
-class CalibratedMap(LayerAttribution):
+class CalibratedMap(LayerAttribution, Generic[MapsT]):
     r"""Correct a map so that it agrees with a few measured occlusions.
 
     Windows :math:`k = 1, \dots, K` of the image are hidden, one after the other, and the fall of the score is measured,
@@ -83,7 +84,7 @@ class CalibratedMap(LayerAttribution):
 
     def __init__(
         self,
-        attribution: LayerAttribution,
+        attribution: LayerDiffGradCam[MapsT] | LayerAttribution,
         windows: int | Tensor = 3,
         sizes: Sequence[float] = (3 / 7,),
         fill: Fill | Sequence[Fill] = "blur",
@@ -121,7 +122,7 @@ class CalibratedMap(LayerAttribution):
         windows_per_eval: int = 8,
         show_progress: bool = False,
         **kwargs: Any,
-    ) -> Any:
+    ) -> MapsT:
         r"""Return the calibrated map.
 
         Args:
@@ -164,7 +165,7 @@ class CalibratedMap(LayerAttribution):
         show_progress: bool = False,
         relu_attributions: bool = False,
         **kwargs: Any,
-    ) -> Calibration:
+    ) -> Calibration[MapsT]:
         """Return the map and what it was made from. The arguments are those of :meth:`attribute`.
 
         Args:
@@ -234,9 +235,9 @@ class CalibratedMap(LayerAttribution):
         errors = [error.reshape(layer.shape) for (_, error, _), layer in zip(results, layers, strict=True)]
         residuals = [residual for _, _, residual in results]
         maps = [layer.relu() for layer in maps] if relu_attributions else maps
-        if isinstance(self.attribution.layer, list):
-            return Calibration(maps, errors, residuals, measured.mean(dim=2), score, windows)
-        return Calibration(maps[0], errors[0], residuals[0], measured.mean(dim=2), score, windows)
+        several = isinstance(self.attribution.layer, list)
+        of_layers: list[Any] = [parts if several else parts[0] for parts in (maps, errors, residuals)]
+        return Calibration(*of_layers, measured.mean(dim=2), score, windows)
 
     def _windows(self, dimensions: int) -> Tensor:
         if isinstance(self.windows, int):

@@ -109,19 +109,19 @@ class EquivariantSplit(NamedTuple):
         return _compact_repr(self, values=("static_share",))
 
 
-class Calibration(NamedTuple):
+class Calibration(NamedTuple, Generic[MapsT]):
     """What :meth:`captum_diffcam.CalibratedMap.calibrate` returns for N examples, K windows.
 
     Where the attribution has a list of layers, ``maps``, ``standard_error`` and ``residual`` are lists.
     """
 
-    maps: Any
+    maps: MapsT
     r"""(N, 1, \*positions), the calibrated map, in units of the score."""
 
-    standard_error: Any
+    standard_error: MapsT
     r"""(N, 1, \*positions), the standard error of each position, as far as it comes from the measurements' noise."""
 
-    residual: Any
+    residual: MapsT
     """(N, K), the measured falls minus the map's sums over the windows: how far the map was from the measurements."""
 
     falls: Tensor

@@ -19,6 +19,7 @@ from typing_extensions import assert_type
 
 import captum_diffcam
 from captum_diffcam import (
+    CalibratedMap,
     CamMethod,
     ContrastScore,
     EquivariantPart,
@@ -163,6 +164,20 @@ def equivariant_part() -> None:
     split = EquivariantPart(LayerGradCam(model, model.get_submodule("layer4"))).decompose(images, target=281)
     assert_type(split.equivariant, Tensor)
     print(split.static.shape, split.static_share.tolist())
+
+
+def calibrated_map() -> None:
+    """Correct maps by measured occlusions."""
+    calibrated = CalibratedMap(LayerDiffGradCam(model, model.layer4), fill=["blur", 0.0])
+    assert_type(calibrated.attribute(images, target=predicted), Tensor)
+    result = calibrated.calibrate(images, target=281, windows_per_eval=9)
+    assert_type(result.maps, Tensor)
+    assert_type(result.residual, Tensor)
+    print(result.falls.shape, result.standard_error.mean().item())
+    assert_type(CalibratedMap(LayerGradCam(model, model.get_submodule("layer4"))).attribute(images, 281), Tensor)
+    several = CalibratedMap(LayerDiffGradCam(model, ["layer3", "layer4"]), use_map=False)
+    assert_type(several.attribute(images, target=281), list[Tensor])
+    assert_type(several.calibrate(images, target=281).standard_error, list[Tensor])
 
 
 def attacks_and_audit() -> None:

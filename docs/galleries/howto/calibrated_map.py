@@ -96,7 +96,7 @@ for name, wrap in (
     print(f"{name:14}: correlation with the clean model's {kept:.2f}")
 
 seen = (images[0] * 0.502 + 0.498).mean(dim=0)
-figure, axes = plt.subplots(2, 3, figsize=(7.5, 5.2), layout="compressed")
+figure, axes = plt.subplots(2, 3, figsize=(7.5, 5.8), layout="compressed")
 for column, (name, pair) in zip(axes.T, shown.items(), strict=True):
     for ax, each, of in zip(column, pair, ("clean", "manipulated"), strict=True):
         overlay = LayerAttribution.interpolate(each.relu(), (224, 224), "bilinear")[
@@ -104,7 +104,7 @@ for column, (name, pair) in zip(axes.T, shown.items(), strict=True):
         ]
         ax.imshow(seen, cmap="gray")
         ax.imshow(overlay, cmap="inferno", alpha=0.6)
-        ax.set(xticks=[], yticks=[], title=f"{name}, {of}")
+        ax.set(xticks=[], yticks=[], title=f"{name},\n{of} model")
 
 # %%
 # Choices
