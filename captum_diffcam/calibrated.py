@@ -21,7 +21,6 @@ from captum_diffcam._input_axes import (
     find_positioned_inputs,
 )
 from captum_diffcam._resolved_call import ResolvedCall
-from captum_diffcam.attribution import LayerDiffGradCam
 from captum_diffcam.axis_tracker import AxisTracker
 from captum_diffcam.logits import Target
 from captum_diffcam.occlusion import Fill, cover, fill_of, grid_windows, hide, in_pixels
@@ -59,7 +58,8 @@ class CalibratedMap(LayerAttribution, Generic[MapsT]):
     Args:
         attribution: a layer attribution with maps ``(N, 1, *positions)`` in units of the score, such as
             :class:`LayerDiffGradCam`, :class:`LayerDiffHiResCam` or :class:`captum.attr.LayerGradCam`; also of several
-            layers. The score is the contrast score for this library's classes, and the target's logit for Captum's.
+            layers, which ``CalibratedMap[list[Tensor]](...)`` tells a type checker. The score is the contrast score for
+            this library's classes, and the target's logit for Captum's.
         windows: the number of windows of each size along each dimension, evenly spaced, or windows of your own:
             ``(K, dimensions, 2)``, for each window and dimension its start and end as shares of the side.
         sizes: the sides of the windows, as shares of the image's side. The default is 9 windows, each as wide as 3 of 7
@@ -84,7 +84,7 @@ class CalibratedMap(LayerAttribution, Generic[MapsT]):
 
     def __init__(
         self,
-        attribution: LayerDiffGradCam[MapsT] | LayerAttribution,
+        attribution: LayerAttribution,
         windows: int | Tensor = 3,
         sizes: Sequence[float] = (3 / 7,),
         fill: Fill | Sequence[Fill] = "blur",

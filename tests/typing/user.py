@@ -175,7 +175,7 @@ def calibrated_map() -> None:
     assert_type(result.residual, Tensor)
     print(result.falls.shape, result.standard_error.mean().item())
     assert_type(CalibratedMap(LayerGradCam(model, model.get_submodule("layer4"))).attribute(images, 281), Tensor)
-    several = CalibratedMap(LayerDiffGradCam(model, ["layer3", "layer4"]), use_map=False)
+    several = CalibratedMap[list[Tensor]](LayerDiffGradCam(model, ["layer3", "layer4"]), use_map=False)
     assert_type(several.attribute(images, target=281), list[Tensor])
     assert_type(several.calibrate(images, target=281).standard_error, list[Tensor])
 
