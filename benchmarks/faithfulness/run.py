@@ -32,9 +32,9 @@ from benchmarks.faithfulness.targets import targets
 from benchmarks.faithfulness.verdict import verdict
 
 CLASSES, SEEDS = (10, 200), 3
-IMAGES, QUICK_IMAGES = (300, 75), (50, 25)
+IMAGES, QUICK_IMAGES = (300, 75), (25, 8)
 """Scenes for each trained classifier: for localization, and for predictions with one object and with two."""
-PHOTOGRAPHS, QUICK_TRAINING = 40, 3000
+PHOTOGRAPHS, QUICK_TRAINING = 40, 2000
 SCENES = 120
 """Scenes of two cut-outs."""
 _SECONDS = "seconds"
@@ -92,7 +92,7 @@ def _measure(args: argparse.Namespace, work: Work) -> tuple[list[Subject], Mappi
     def do(piece: Training | Chunk) -> dict[str, Any]:
         return _measured(piece) if isinstance(piece, Chunk) else _trained(piece, args.quick, work.reports)
 
-    shown = image_subject(args, 2 if args.quick else PHOTOGRAPHS, args.device, work.reports)
+    shown = image_subject(args, 1 if args.quick else PHOTOGRAPHS, args.device, work.reports)
     jobs: list[Training] = []
     ready = [shown]
     # The user's model or images replace the models that are trained here.
