@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from captum.attr import LayerActivation, LayerGradCam, LayerGradientXActivation
@@ -77,9 +78,8 @@ def all_maps(
     for name, method in ((GRAD_CAM_NORM, GRAD_CAM), (DIFF_NORM, DIFF)):
         maps[name] = METHODS[method].maps(estimated, estimated_layer, images, target)
     neighbours = nearest(images, training, _NEIGHBOURS)
-    for name, scored in ((GRAD_CAM_TANGENT, model), (DIFF_TANGENT, ContrastScore(model))):
-        maps[name] = tangent_space_maps(scored, layer, images, target, neighbours)
-    return maps
+    scored = {GRAD_CAM_TANGENT: model, DIFF_TANGENT: ContrastScore(model)}
+    return {**maps, **tangent_space_maps(scored, layer, images, target, neighbours)}
 
 
 def _estimate_statistics(model: nn.Module, images: Tensor) -> None:
@@ -102,33 +102,37 @@ def nearest(images: Tensor, others: Tensor, count: int) -> Tensor:
 
 
 def tangent_space_maps(
-    model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor, neighbours: Tensor
-) -> Tensor:
+    scored: Mapping[str, nn.Module], layer: nn.Module, images: Tensor, target: Tensor, neighbours: Tensor
+) -> dict[str, Tensor]:
     r"""Return maps of Grad-CAM whose gradient is projected onto the tangent space of the layer's features.
 
     The gradient :math:`g` of the score by the layer's features is replaced by :math:`P g`. :math:`P` projects onto the
     principal components of the differences between the features of the neighbours and those of the image.
 
     Args:
-        model: returns scores (N, C).
+        scored: by name, a model that returns the scores (N, C) to explain. All have the same layer.
         layer: returns (N, channels, h, w).
         images: (N, ...).
         target: (N,).
         neighbours: (N, K, ...), images close to each image.
 
     Returns:
-        ``(N, h, w)``
+        ``(N, h, w)`` by name.
 
     Source: C. Anders et al., arXiv:2007.09969, who project gradients of the input; the projection at the layer is ours.
     """
-    gradients = LayerGradientXActivation(model, layer, multiply_by_inputs=False).attribute(images, target)
-    features = LayerActivation(model, layer)
-    maps = []
+    features = LayerActivation(next(iter(scored.values())), layer)
+    gradients = {
+        name: LayerGradientXActivation(model, layer, multiply_by_inputs=False).attribute(images, target)
+        for name, model in scored.items()
+    }
+    maps: dict[str, list[Tensor]] = {name: [] for name in scored}
     with torch.no_grad():
-        for image, gradient, near in zip(images, gradients, neighbours, strict=True):
+        for i, (image, near) in enumerate(zip(images, neighbours, strict=True)):
             own = features.attribute(image[None])
             differences = (features.attribute(near) - own).flatten(1)
             directions = torch.linalg.svd(differences, full_matrices=False).Vh[:_DIMENSIONS]
-            projected = (directions.T @ (directions @ gradient.flatten())).reshape(gradient.shape)
-            maps.append((projected.mean(dim=(1, 2), keepdim=True) * own[0]).sum(dim=0))
-    return torch.stack(maps)
+            for name, gradient in gradients.items():
+                projected = (directions.T @ (directions @ gradient[i].flatten())).reshape(own.shape)
+                maps[name].append((projected.mean(dim=(2, 3), keepdim=True) * own).sum(dim=1)[0])
+    return {name: torch.stack(of_images) for name, of_images in maps.items()}

@@ -130,20 +130,18 @@ class _DenseLayer(nn.Module):
 
 
 def _dense(width: int) -> nn.Sequential:
-    """Three blocks of four layers each, with transitions that halve the resolution."""
+    """Two blocks of four layers each, with a transition between them that halves the resolution."""
 
-    def block(inputs: int, growth: int) -> nn.Sequential:
+    def block(inputs: int) -> nn.Sequential:
+        growth = width // 2
         return nn.Sequential(*(_DenseLayer(inputs + i * growth, growth) for i in range(4)))
 
-    def transition(inputs: int, outputs: int) -> nn.Sequential:
-        convolution = nn.Conv2d(inputs, outputs, 1, bias=False)
-        return nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(), convolution, nn.AvgPool2d(2))
-
+    transition = nn.Conv2d(3 * width, 2 * width, 1, bias=False)
     return nn.Sequential(
-        nn.Conv2d(3, width, 5, 2, padding=2, bias=False),
-        *(block(width, width // 2), transition(3 * width, 2 * width)),
-        *(block(2 * width, width // 2), transition(4 * width, 2 * width)),
-        block(2 * width, width // 2),
+        nn.Sequential(*_convolution(3, width, 2, 5), nn.MaxPool2d(2)),
+        block(width),
+        nn.Sequential(nn.BatchNorm2d(3 * width), nn.ReLU(), transition, nn.AvgPool2d(2)),
+        block(2 * width),
         nn.Sequential(nn.BatchNorm2d(4 * width), nn.ReLU()),
     )
 

@@ -129,7 +129,7 @@ def test_a_tangent_space_of_all_directions_leaves_grad_cam_as_it_is():
     def maps(dimensions):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(defences, "_DIMENSIONS", dimensions)
-            return defences.tangent_space_maps(net, net[0], images, target, neighbours)
+            return defences.tangent_space_maps({"net": net}, net[0], images, target, neighbours)["net"]
 
     torch.testing.assert_close(maps(36), expected, rtol=1e-3, atol=1e-5)
     assert not torch.allclose(maps(1), expected, atol=1e-3)
@@ -139,7 +139,7 @@ def test_a_tangent_space_by_hand():
     """With one neighbour, the gradient is projected onto its difference from the image."""
     net = small_net()
     images, neighbour = torch.rand(1, 3, 8, 8), torch.rand(1, 1, 3, 8, 8)
-    (actual,) = defences.tangent_space_maps(net, net[0], images, torch.tensor([3]), neighbour)
+    (actual,) = defences.tangent_space_maps({"net": net}, net[0], images, torch.tensor([3]), neighbour)["net"]
     with torch.no_grad():
         own, other = net[0](images)[0], net[0](neighbour[0])[0]
         gradient = (net[3].weight[3] / 9)[:, None, None].expand(4, 3, 3)
