@@ -19,9 +19,9 @@ whitewash of a model that decides by a tag, moved features, and maps that are de
 training from scratch and an attack on DiffGradCAM++. It writes owner.json, owner.csv and owner.png.
 
 A third study, --studies scratch, compares training with the hoax map from the first step, as the paper trains, with
-fine-tuning, on networks like ResNet and DenseNet. It takes minutes on a GPU and hours on a CPU. A GPU can be shared by
-many processes: torchrun --standalone --nproc-per-node 12 -m benchmarks attacks --studies scratch --device cuda:0. What
-another machine measured is reported by --measured FILE. It writes scratch.json, scratch.csv and scratch.png.
+fine-tuning, on networks like ResNet and DenseNet. A GPU can be shared by several processes: torchrun --standalone
+--nproc-per-node 6 -m benchmarks attacks --studies scratch --device cuda:0. It writes scratch.json, scratch.csv and
+scratch.png. What another machine measured is reported by --measured FILE.
 
 Every point is kept when it is finished: --minutes ends a run in time, --resume continues it later. The most informative
 points come first, and the results name what was left out. Trained models are kept in --models.
