@@ -78,8 +78,8 @@ _CLASS = 0
 """The class whose maps show the hoax, where only one does."""
 _STEPS, _LEARNING_RATE, _BATCH = 120, 3e-3, 16
 _SCRATCH_BATCH, _EPOCHS = 64, 4
-_WIDTH, _TRAINING, _TEXTILE_TRAINING, _ATTACKED, _TEST, _SHOWN = 12, 3200, 1400, 1600, 1500, 24
-_TEXTILE_EPOCHS = 8
+_WIDTH, _TRAINING, _TEXTILE_TRAINING, _ATTACKED, _TEST, _SHOWN = 12, 2400, 1400, 1600, 1000, 24
+_TEXTILE_EPOCHS, _PHOTOGRAPHS = 8, 8
 _LAST = ("features.4", "head")
 """What the attacker trains: the last convolution and the head."""
 RECIPE = {"steps": _STEPS, "learning_rate": _LEARNING_RATE, "trained": _LAST}
@@ -117,7 +117,7 @@ class Subject:
 
 
 def planned(seeds: Sequence[int], installed: Sequence[str], quick: bool) -> list[Case]:
-    """Return every case, the settings in turn for each seed. Models that are not trained have one seed."""
+    """Return every case, the settings in turn for each seed. To save time, only Fashion-MNIST has all seeds."""
     if quick:
         attacks = ((SHIFTED, None), (ONE_CLASS, _WEIGHT), (DESTROYED, _WEIGHT))
         return [Case(GLYPHS, attack, weight, seed) for seed in seeds for attack, weight in attacks]
@@ -125,7 +125,7 @@ def planned(seeds: Sequence[int], installed: Sequence[str], quick: bool) -> list
         Case(setting, attack, weight, seed)
         for seed in seeds
         for setting, attacks in ATTACKS.items()
-        if setting in installed and (setting != CUTOUTS_MOBILENET or seed == seeds[0])
+        if setting in installed and (setting == CLOTHES or seed == seeds[0])
         for attack in attacks
         for weight in _weights(setting, attack)
     ]
@@ -335,7 +335,7 @@ class Laboratory:
         classifier = load_classifier(MOBILENET, None, torch.device("cpu"))
         network: Any = classifier.model
         average, std = (torch.tensor(v)[:, None, None] for v in (classifier.preprocess.mean, classifier.preprocess.std))
-        scenes = compose(self.material, 4 if self.quick else _SHOWN, seed, objects=(1, 1))
+        scenes = compose(self.material, _PHOTOGRAPHS, seed, objects=(1, 1))
         images = (scenes.images - average) / std
         data = (images, torch.zeros(len(images), dtype=torch.long))
         return Subject(network, network.features, data, data, labelled=False)
