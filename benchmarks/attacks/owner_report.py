@@ -166,6 +166,8 @@ _PANELS = 4
 def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draw a panel for each of the first settings and a line for each attack, with a dot for each map.
 
+    The first setting, which has most attacks, is on the left, and the others are on the right.
+
     Of several weights, that of :func:`summary_of` is drawn.
     """
     settings = list(dict.fromkeys(row["setting"] for row in rows))[:_PANELS]
@@ -173,29 +175,31 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         setting: summary_of(rows, setting, list(dict.fromkeys(r["attack"] for r in rows if r["setting"] == setting)))
         for setting in settings
     }
-    wide, left, top, line, between = 3.4, 2.3, 1.35, 0.27, 0.8
-    heights = [line * len(drawn[setting]) + 0.2 for setting in settings]
-    # Two panels side by side share the height of the taller one.
-    high = [max(heights[i : i + 2]) for i in range(0, len(heights), 2)]
-    canvas = Canvas(2 * (wide + left) + 0.2, top + sum(high) + between * len(high))
+    first, *others = settings
+    wide, left, top, line, between = 2.05, 2.4, 1.3, 0.27, 0.72
+    places = {first: (left, top)}
+    below = top
+    for setting in others:
+        places[setting] = (2 * left + wide - 0.1, below)
+        below += line * len(drawn[setting]) + between
+    canvas = Canvas(2 * (wide + left) + 0.1, max(below, top + line * len(drawn[first]) + between) - 0.2)
     canvas.heading(
         "What maps keep under attack",
         "Correlation of each map with the same method's map of the clean model; means over images and seeds.",
     )
-    place = 0.3
+    place = 0.12
     for name, colour in _COLOURS.items():
-        canvas.text(place, 0.85, f"● {name}", color=colour, fontweight="bold", fontsize=11)
-        place += 0.55 + 0.1 * len(name)
-    for number, setting in enumerate(settings):
-        above = top + sum(high[: number // 2]) + between * (number // 2)
-        axes = canvas.axes(left + number % 2 * (wide + left), above, wide, heights[number])
+        canvas.text(place, 0.72, f"● {name}", color=colour, fontweight="bold", fontsize=10.5)
+        place += 0.35 + 0.098 * len(name)
+    for setting, corner in places.items():
+        axes = canvas.axes(*corner, wide, line * len(drawn[setting]))
         axes.spines["bottom"].set_visible(True)
         for height, row in enumerate(drawn[setting]):
             axes.axhline(height, color="0.9", linewidth=0.8)
             for name, colour in _COLOURS.items():
-                axes.plot(row["methods"][name]["clean"]["mean"], height, "o", color=colour, markersize=7, alpha=0.85)
-        axes.set(xlim=(-1.05, 1.05), xticks=[-1, -0.5, 0, 0.5, 1], ylim=(len(drawn[setting]) - 0.5, -0.5))
-        axes.set_yticks(range(len(drawn[setting])), [row["attack"] for row in drawn[setting]], fontsize=11)
-        axes.tick_params(labelsize=11, length=0)
-        axes.set_title(setting, fontsize=12)
+                axes.plot(row["methods"][name]["clean"]["mean"], height, "o", color=colour, markersize=6, alpha=0.85)
+        axes.set(xlim=(-1.08, 1.08), xticks=[-1, 0, 1], ylim=(len(drawn[setting]) - 0.5, -0.5))
+        axes.set_yticks(range(len(drawn[setting])), [row["attack"] for row in drawn[setting]], fontsize=10.5)
+        axes.tick_params(labelsize=10.5, length=0)
+        axes.set_title(setting, fontsize=10.5, x=1, ha="right", fontweight="bold")
     canvas.save(path)

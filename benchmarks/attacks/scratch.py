@@ -352,13 +352,14 @@ def verdict(rows: Sequence[Mapping[str, Any]], budget: int = 2) -> list[str]:
 
 _COLOURS = {SCRATCH: "#b2182b", TUNED: "#2166ac"}
 _MARKERS = {GRAD_CAM: "o", DIFF: "s"}
+_TITLES = {"resnet": "ResNet", "densenet": "DenseNet"}
 
 
 def draw(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
     """Draw a panel for each kind of network: the correlation with the hoax map against the loss of accuracy."""
     kinds = list(dict.fromkeys((point["data"], point["architecture"]) for point in points))
-    wide, high, left, top = 3.2, 2.4, 0.75, 1.5
-    canvas = Canvas(2 * (wide + left) + 0.2, top + (len(kinds) + 1) // 2 * (high + 1.0))
+    wide, high, left, top = 3.2, 2.2, 0.75, 1.6
+    canvas = Canvas(2 * (wide + left) + 0.2, top + (len(kinds) + 1) // 2 * (high + 0.8) - 0.2)
     canvas.heading(
         "Training with the hoax from the first step, or fine-tuning",
         "Correlation with the hoax map against the accuracy lost. Each mark is one network.",
@@ -369,7 +370,7 @@ def draw(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
             style: dict[str, Any] = {"color": _COLOURS[attack], "fontsize": 10, "alpha": 1 if j == 0 else 0.6}
             canvas.text(0.12 + 3.4 * i, 0.85 + 0.22 * j, f"{sign} {name}, {attack}", **style)
     for number, (data, architecture) in enumerate(kinds):
-        place = (left + number % 2 * (wide + left), top + number // 2 * (high + 1.0))
+        place = (left + number % 2 * (wide + left), top + number // 2 * (high + 0.8))
         axes = canvas.axes(*place, wide, high)
         for spine in ("bottom", "left"):
             axes.spines[spine].set_visible(True)
@@ -381,6 +382,6 @@ def draw(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
                     axes.plot(min(lost, 12), point["methods"][name]["hoax"], marker, markersize=5, **style)
         axes.set(xlim=(-2, 12.3), xticks=[0, 5, 10], ylim=(-1, 1), yticks=[-1, 0, 1])
         axes.tick_params(labelsize=9, length=0)
-        axes.set_title(f"{data}, {architecture}", fontsize=10)
+        axes.set_title(f"{data}, like {_TITLES[architecture]}", fontsize=10)
         axes.set_xlabel("accuracy lost, percentage points", fontsize=9)
     canvas.save(path)
