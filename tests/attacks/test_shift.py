@@ -110,6 +110,36 @@ def test_a_layer_that_runs_twice_is_refused(x):
         shift_features(model, model.relu, x)
 
 
+class Unused(nn.Module):
+    """A classifier beside a layer that does not run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.unused = classifier(), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.used(x)
+
+
+def test_a_layer_that_does_not_run_is_refused(x):
+    with pytest.raises(ValueError, match="once"):
+        shift_features(Unused().eval(), "unused", x)
+
+
+def test_a_head_that_sees_a_small_difference_is_refused(x):
+    """Of one position the head takes 1 + 1e-5 times as much as of any other."""
+    model = classifier(nn.Identity(), inputs=6 * 49)
+    with torch.no_grad():
+        weight = model[3].weight.reshape(5, 6, 49)
+        weight.copy_(torch.randn(5, 6, 1))
+        weight[:, :, 3] *= 1 + 1e-5
+    with pytest.raises(ValueError, match="pool over all positions"):
+        shift_features(model, model[0], x)
+    with torch.no_grad():
+        weight[:, :, 3] = weight[:, :, 4]
+    shift_features(model, model[0], x)
+
+
 @pytest.mark.parametrize(
     "shift", [(0, 0), (7, 0), (1,), (1, 2, 3), (1.0, 2), (True, 1), torch.arange(48), torch.zeros(49).long()]
 )
