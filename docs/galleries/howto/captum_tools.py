@@ -93,7 +93,7 @@ def show(**titled):
 # -----------
 #
 # The mean of the maps of noisy copies. Contrast sets given per example are repeated
-# with the copies.
+# with the copies. Red speaks for the class, blue against it.
 
 torch.manual_seed(0)
 smooth = NoiseTunnel(cam).attribute(images, nt_samples=8, stdevs=0.05, **question)

@@ -189,7 +189,7 @@ for step in range(16):
     optimizer.step()
 
 # %%
-# Before and after:
+# Before and after. Bright colours show the strongest evidence:
 
 figure, axes = plt.subplots(1, 2, figsize=(6.2, 3.4), layout="compressed")
 for ax, network, title in zip(axes, (model, trained), ("before", "after")):

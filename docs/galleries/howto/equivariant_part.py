@@ -64,6 +64,8 @@ print(f"share of the static part: {parts.static_share.item():.2f}")
 # %%
 # In pictures
 # -----------
+#
+# Bright colours show the strongest evidence, dark ones none.
 
 shown = (
     ("clean model", clean_map),

@@ -43,11 +43,12 @@ difference = cam.attribute(images, target=this, contrast=that[:, None])
 # %%
 # ``that[:, None]`` is one rival for each image. An empty contrast set gives plain
 # Grad-CAM. The figure shows the map of the one class rather than the other, and
-# Grad-CAM's map of each.
+# Grad-CAM's map of each. Red speaks for the class in the first line, blue against it.
 
 with torch.no_grad():
     shares = model(images).softmax(dim=1)
 figure, axes = plt.subplots(2, 4, figsize=(8, 4.6), layout="compressed")
+axes[0, 0].set_title("image", fontsize=10)
 for row, (a, b) in enumerate(zip(this.tolist(), that.tolist())):
     axes[row, 0].imshow((images[row] * 0.502 + 0.498).clamp(0, 1).permute(1, 2, 0))
     for ax, cam_map, title in (
@@ -55,10 +56,7 @@ for row, (a, b) in enumerate(zip(this.tolist(), that.tolist())):
         (axes[row, 2], grad_cam_this, f"Grad-CAM\n{classes[a]} {shares[row, a]:.0%}"),
         (axes[row, 3], grad_cam_that, f"Grad-CAM\n{classes[b]} {shares[row, b]:.0%}"),
     ):
-        positive = cam_map is not difference
-        ax.imshow(
-            overlay(images, cam_map, positive=positive, preprocess=preprocess)[row]
-        )
+        ax.imshow(overlay(images, cam_map, preprocess=preprocess)[row])
         ax.set_title(title, fontsize=10)
 for ax in axes.flat:
     ax.set_axis_off()

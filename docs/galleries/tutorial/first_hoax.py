@@ -76,6 +76,9 @@ print(f"largest change of a probability: {(before - after).abs().max():.0e}")
 # %%
 # Grad-CAM, and the contrastive map
 # ---------------------------------
+#
+# The overlays are bright where a map has its strongest evidence, and dark where it has
+# none.
 
 seen = (images[0] * 0.502 + 0.498).permute(1, 2, 0)
 figure, axes = plt.subplots(2, 3, figsize=(6.4, 4.9), layout="compressed")
@@ -86,6 +89,7 @@ for row, (name, each, layer, probabilities) in enumerate(
     )
 ):
     axes[row, 0].imshow(seen)
+    axes[0, 0].set_title("image", fontsize="large")
     axes[row, 0].set_ylabel(name, fontsize="large")
     axes[row, 0].set_xlabel(f"{classes[967]} {probabilities[967]:.4f}")
     for column, (method, title) in enumerate(
