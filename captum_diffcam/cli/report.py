@@ -230,7 +230,7 @@ class ImageWriter:
                 residual, fall = (_root_mean_square(values[i]) for values in (answers.residuals, answers.falls))
                 in_regions = _by_region(regions, calibrated_evidence[i])
                 calibrated.append({"against": text, "residual": _number(residual), "fall": _number(fall), **in_regions})
-                words = f"falls {float(fall):.2g}, the map was off by {float(residual):.2g} nats"
+                words = f"falls of {float(fall):.2g} nats, error of the map {float(residual):.2g}"
                 if regions:
                     words = f"{_in_words(regions, calibrated_evidence[i], score)}. {words}"
                 views.append(View(tile(answers.calibrated_maps[i]), text, words, calibrated=True))
