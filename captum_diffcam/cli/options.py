@@ -80,15 +80,13 @@ def _add_model_options(group: Any) -> None:
     group.add_argument(
         "--model",
         metavar="NAME",
-        help="resnet50 (torchvision), timm/NAME, hf/FOLDER or hf/ID (Hugging Face), or package.module:function, a "
-        "function that returns the model",
+        help="resnet50 (torchvision), timm/NAME, hf/FOLDER or hf/ID, or package.module:function that returns the model",
     )
     group.add_argument(
         "--weights",
         type=Path,
         metavar="FILE",
-        help="your checkpoint: a state dict, a Lightning checkpoint or safetensors; without it the published weights "
-        "of the model are downloaded",
+        help="state dict, Lightning checkpoint or safetensors (default: published weights, which are downloaded)",
     )
     group.add_argument("--classes", type=Path, metavar="FILE", help="the names of the classes, one a line")
     group.add_argument(
@@ -98,9 +96,7 @@ def _add_model_options(group: Any) -> None:
     group.add_argument(
         "--std", type=_numbers, metavar="R,G,B", help="standard deviation that the images are divided by"
     )
-    group.add_argument(
-        "--layer", metavar="NAME", help="layer to explain (default: the last one that still has positions)"
-    )
+    group.add_argument("--layer", metavar="NAME", help="layer to explain (default: the last one with positions)")
 
 
 def _add_regions_option(group: Any) -> None:
@@ -108,8 +104,8 @@ def _add_regions_option(group: Any) -> None:
         "--regions",
         type=Path,
         metavar="FILE",
-        help="regions of the images: also print how much of each map lies in them. A CSV with the columns "
-        "file,name,x0,y0,x1,y1 in pixels of the image file, or file,name,mask",
+        help="print how much of each map lies in these regions: a CSV with the columns file,name,x0,y0,x1,y1, in "
+        "pixels of the image file, or file,name,mask",
     )
 
 
@@ -121,30 +117,27 @@ def _add_question_options(group: Any) -> None:
         "--contrast",
         action="append",
         metavar="CLASSES",
-        help='the classes to compare it with: one class (285 or "Egyptian cat"), several together (281,285), the '
-        "strongest rivals (top5), all (default) or none (plain Grad-CAM). Each further --contrast adds a map",
+        help='compare with 285, "Egyptian cat", 281,285 together, top5 (rivals), all (default) or none (plain '
+        "Grad-CAM); each further --contrast adds a map",
     )
     group.add_argument(
         "--reduction",
         choices=("logsumexp", "mean", "max"),
         default="logsumexp",
-        help="how several rivals become one score: logsumexp (default: by their probabilities), mean (all alike) or "
-        "max (the strongest alone)",
+        help="how several rivals become one score: logsumexp (default), mean, or max (the strongest alone)",
         metavar="NAME",
     )
     group.add_argument(
         "--method",
         choices=("diffgradcam", "plusplus", "hirescam"),
         default="diffgradcam",
-        help="the weights of the map: diffgradcam (default, as Grad-CAM), plusplus (as Grad-CAM++) or hirescam (the "
-        "gradient at each position)",
+        help="diffgradcam (default), plusplus (as Grad-CAM++) or hirescam",
         metavar="NAME",
     )
     group.add_argument(
         "--calibrate",
         action="store_true",
-        help="also show each map corrected by 9 measured occlusions; this takes 11 further forward passes an image "
-        "for each --contrast: 9, one of the whole image, and one for the map",
+        help="also show each map corrected by 9 measured occlusions; takes 11 more forward passes an image and --contrast",
     )
 
 
