@@ -137,7 +137,7 @@ def _add_question_options(group: Any) -> None:
     group.add_argument(
         "--calibrate",
         action="store_true",
-        help="also show each map corrected by 9 measured occlusions; takes 11 more forward passes an image and --contrast",
+        help="also show each map corrected by 9 measured occlusions (11 more forward passes for each map)",
     )
 
 
