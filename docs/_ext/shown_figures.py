@@ -12,8 +12,8 @@ from sphinx_gallery.scrapers import figure_rst, matplotlib_scraper
 
 _LAST = "___"
 """The name under which sphinx-gallery keeps the value of a block's last line."""
-_NARROW = 5
-"""The width in inches up to which a figure fits a phone if it is shrunk."""
+_NARROW, _BROAD = 5, 9.5
+"""The width in inches up to which a figure fits a phone, and that from which it does not even fit the column of text."""
 _shown: WeakSet[Figure] = WeakSet()
 
 
@@ -24,7 +24,8 @@ def scrape(block: tuple[Any, ...], block_vars: dict[str, Any], gallery_conf: dic
     figure = block_vars["example_globals"].get(_LAST)
     if isinstance(figure, Figure) and figure not in _shown:
         _shown.add(figure)
-        style += " narrow" if figure.get_figwidth() <= _NARROW else ""
+        width = figure.get_figwidth()
+        style += " narrow" if width <= _NARROW else " broad" if width >= _BROAD else ""
         path = Path(next(block_vars["image_path_iterator"]))
         sharp = path.with_stem(f"{path.stem}_2_00x")
         for file, dpi in ((path, 100), (sharp, 200)):
