@@ -13,7 +13,7 @@ from sphinx_gallery.scrapers import figure_rst, matplotlib_scraper
 _LAST = "___"
 """The name under which sphinx-gallery keeps the value of a block's last line."""
 _NARROW, _BROAD = 5, 9.5
-"""The width in inches up to which a figure fits a phone, and that from which it does not even fit the column of text."""
+"""The width in inches up to which a figure fits a phone, and that from which it is too wide for the column of text."""
 _shown: WeakSet[Figure] = WeakSet()
 
 
