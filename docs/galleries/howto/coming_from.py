@@ -2,16 +2,16 @@
 Come from pytorch-grad-cam, torchcam or Captum
 ==============================================
 
-You get, for what you write with another library today, the same with this one, side by
-side. The other libraries are pytorch-grad-cam 1.5.7, torchcam 0.5.0 and Captum 0.9.0.
+You see the code that you write with another library today beside the code for the same
+job with this one. The other libraries are pytorch-grad-cam 1.5.7, torchcam 0.5.0 and Captum 0.9.0.
 
 Lines of code for a job, imports included:
 
 .. lines-of-code::
 
 A script counts the statements of the code below, and a test runs all of it. A statement
-or a command counts once, also if it is wrapped. "-" means that you have to look the
-layer up yourself. Each side is written as its own documentation does it.
+that is wrapped counts once. "-" means that you have to look up the layer yourself. The
+code of each library follows its own documentation.
 
 From pytorch-grad-cam
 ---------------------
@@ -109,7 +109,7 @@ From Captum
 The code that is counted
 ------------------------
 
-Given are a ResNet-18 in eval mode (``model``), its ``preprocess``, a photograph
+All scripts use a ResNet-18 in eval mode (``model``), its ``preprocess``, a photograph
 (``photo``) and ``images = preprocess(photo)[None]``.
 
 Save a picture of the map over the photograph

@@ -2,8 +2,9 @@
 Explain models of Hugging Face and timm
 =======================================
 
-You get, for a model of either library, the line that returns logits, the layer, and the
-layout, which says where the layer keeps channels and positions.
+You learn which line returns the logits of a model of either library, which layer to
+explain, and which layout it needs. The layout says where a layer keeps channels and
+positions.
 
 .. list-table::
    :class: wrapping

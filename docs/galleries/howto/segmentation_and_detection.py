@@ -3,7 +3,7 @@ Explain segmentation and detection
 ==================================
 
 You get a map for one pixel, for a region, or for one detected object: why this class
-there, and not another. Two things have to be said: where in the output, and which
+there, and not another. You say two things: which place of the output, and which
 dimension holds the classes.
 
 .. list-table::
