@@ -3,7 +3,8 @@ Come from pytorch-grad-cam, torchcam or Captum
 ==============================================
 
 You see the code that you write with another library today beside the code for the same
-job with this one. The other libraries are pytorch-grad-cam 1.5.7, torchcam 0.5.0 and Captum 0.9.0.
+job with this one. The other libraries are pytorch-grad-cam 1.5.7, torchcam 0.5.0 and
+Captum 0.9.0.
 
 Lines of code for a job, imports included:
 

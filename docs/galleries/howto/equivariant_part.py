@@ -3,9 +3,9 @@ Keep the part of a map that moves with the image
 ================================================
 
 You get the part of a map that moves when the image moves. This works for any map of a
-layer, including Captum's. Evidence moves with the image, and a pattern that was added to all maps does not.
-``EquivariantPart`` shifts the image by positions of the layer and splits the map into
-an equivariant part and a static part.
+layer, including Captum's. Evidence moves with the image, and a pattern that was added
+to all maps does not. ``EquivariantPart`` shifts the image by positions of the layer and
+splits the map into an equivariant part and a static part.
 """
 
 # %%
