@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from benchmarks.__main__ import main
 from benchmarks.attacks import defences, owner, owner_report
 from benchmarks.common import textile
 from benchmarks.common.names import CLOTHES
+from captum_diffcam.attacks import hoax_map, inject_hoax, shift_features
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +169,33 @@ def test_all_maps_are_maps_of_the_layer_and_leave_the_model_as_it_was():
     cosine = torch.nn.functional.cosine_similarity
     diff, probability = (maps[name].flatten(1) for name in (defences.DIFF, "Grad-CAM of the probability"))
     torch.testing.assert_close(cosine(diff, probability), torch.ones(3), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("attack", [owner.INJECTED, owner.SHIFTED, owner.PERMUTED])
+def test_maps_that_an_exact_attack_cannot_change_stay_as_they_are(attack):
+    net, images = small_net(), torch.rand(3, 3, 8, 8)
+    target, many = torch.tensor([0, 1, 2]), torch.rand(20, 3, 8, 8)
+    if attack == owner.INJECTED:
+        manipulated = inject_hoax(net, net[0], hoax_map((3, 3), entropy=math.log(4)))
+    else:
+        shift = torch.randperm(9) if attack == owner.PERMUTED else (1, 1)
+        manipulated = shift_features(net, net[0], images, shift)
+    clean, changed = (
+        defences.all_maps(model, layer, images, target, many, images)
+        for model, layer in ((net, net[0]), manipulated[:2])
+    )
+    for name in owner.EXACT[attack]:
+        torch.testing.assert_close(changed[name], clean[name], rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(changed[defences.GRAD_CAM], clean[defences.GRAD_CAM], atol=1e-3)
+
+
+def test_estimated_statistics_do_not_depend_on_those_that_the_model_came_with():
+    images, many, target = torch.rand(3, 3, 8, 8), torch.rand(200, 3, 8, 8), torch.tensor([0, 1, 2])
+    net, other = small_net(), small_net()
+    with torch.no_grad():
+        other[0][1].running_mean += 0.3
+        other[0][1].running_var *= 2
+        other[0][1].num_batches_tracked += 5
+    one, same = (defences.all_maps(model, model[0], images, target, many, images) for model in (net, other))
+    torch.testing.assert_close(one[defences.GRAD_CAM_NORM], same[defences.GRAD_CAM_NORM])
+    assert not torch.allclose(one[defences.GRAD_CAM], same[defences.GRAD_CAM], atol=1e-4)

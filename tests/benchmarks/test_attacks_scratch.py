@@ -114,3 +114,10 @@ def test_a_network_without_an_attack_in_the_budget_is_not_counted():
     """A network trained from scratch may be worse than the clean one by more than a budget, even without an attack."""
     points = [point(0, SCRATCH, 0.0, 0.03, 0.0), point(0, SCRATCH, 1.0, 0.04, 0.5)]
     assert [row["budget"] for row in scratch.rows_of(points)] == [0, 5]
+
+
+def test_a_network_that_became_better_is_within_every_budget():
+    points = [point(0, TUNED, 0.0, 0.0, 0.0), point(0, TUNED, 1.0, -0.08, 0.5)]
+    rows = {row["budget"]: row for row in scratch.rows_of(points)}
+    assert rows[1]["methods"][GRAD_CAM]["hoax"]["mean"] == pytest.approx(0.5)
+    assert rows[1]["cost"]["mean"] == pytest.approx(-8)
