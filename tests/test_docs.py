@@ -25,7 +25,8 @@ def test_every_benchmark_has_a_page_that_says_how_it_was_made(name):
 
 def test_numbers_on_pages_are_those_of_the_records():
     pytest.importorskip("cogapp")
-    pages = [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").rglob("*.rst"))]
+    folders = (".", "explanation", "reference", "results")  # those of the galleries are written by the build
+    pages = [f"docs/{folder}/{page.name}" for folder in folders for page in (ROOT / "docs" / folder).glob("*.rst")]
     check = [sys.executable, "-m", "cogapp", "-P", "--check", "-I", "docs", "README.md", *pages]
     done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}: run `cog -P -r -I docs PAGE`"
