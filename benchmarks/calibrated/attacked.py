@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -39,7 +39,7 @@ LAYER_ATTACKS = (SHAM, ADAPTIVE[LOGSUMEXP], ADAPTIVE[MEAN], AT_ONCE)
 """Attacks on maps of the layer: on Grad-CAM, two reductions, and all three in turn."""
 KNOWS_WINDOWS, KNOWS_ALL = "windows alone, knows the windows", "calibrated map, knows the windows"
 KNOWS_METHOD = "windows alone, knows the method"
-OWN_ATTACKS = {
+OWN_ATTACKS: dict[str, Callable[..., CalibratedMap]] = {
     KNOWS_WINDOWS: partial(CalibratedMap, use_map=False),
     KNOWS_ALL: CalibratedMap,
     KNOWS_METHOD: partial(CalibratedMap, windows=3, sizes=[1 / 3], fill="mean", use_map=False),
