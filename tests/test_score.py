@@ -65,6 +65,16 @@ class TestContrastScore:
             reduced = z[n] if n < 3 else (z[3] + z[4]) / 2
             torch.testing.assert_close(row[6], z[6] - reduced)
 
+    @pytest.mark.parametrize("reduction", ["logsumexp", "mean", "max"])
+    @pytest.mark.parametrize("classes", [[2, 5], [0, 1, 6]])
+    def test_a_class_of_the_set_is_scored_against_the_others_of_it(self, classes, reduction):
+        scores = ContrastScore(lambda x: x, classes, reduction)(self.LOGITS)
+        for row, z in zip(scores, self.LOGITS.double(), strict=True):
+            for c in range(7):
+                rivals = z[[j for j in classes if j != c]]
+                reduced = {"logsumexp": rivals.logsumexp(0), "mean": rivals.mean(), "max": rivals.max()}[reduction]
+                assert row[c].item() == pytest.approx((z[c] - reduced).item(), abs=1e-5)
+
     def test_positions(self):
         """Each position of a segmentation is scored by itself."""
         logits = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
