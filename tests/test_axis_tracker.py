@@ -35,6 +35,7 @@ PATHS = {
     "narrow": lambda p: PATHS["class token"](p).narrow(1, 1, p[0, 0].numel()),
     "split": lambda p: PATHS["class token"](p).split([1, p[0, 0].numel()], 1)[1],
     "pad": lambda p: F.pad(p.flatten(2).mT, (0, 0, 2, 1)),
+    "pad behind": lambda p: F.pad(p.flatten(2).mT, (0, 0, 0, 3)),
     "heads": lambda p: p.flatten(2).mT.reshape(len(p), -1, 1, 1).transpose(1, 2).transpose(1, 2).flatten(2),
     "windows": lambda p: (
         p.unflatten(3, (2, 5)).unflatten(2, (3, 2)).permute(0, 2, 4, 3, 5, 1).permute(0, 1, 3, 2, 4, 5).flatten(1, 4)

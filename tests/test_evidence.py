@@ -121,7 +121,7 @@ def test_what_methods_return(x):
     [
         ({}, ValueError, "masks"),
         ({"masks": torch.ones(4, 6), "boxes": (0, 0, 1, 1), "image_size": SIZE}, ValueError, "masks"),
-        ({"masks": torch.full((4, 6), 255)}, ValueError, "masks"),
+        ({"masks": torch.full((4, 6), 2)}, ValueError, "masks"),
         ({"masks": -torch.ones(4, 6)}, ValueError, "masks"),
         ({"masks": torch.full((4, 6), torch.nan)}, ValueError, "masks"),
         ({"masks": torch.ones(6)}, ValueError, "masks"),

@@ -542,3 +542,37 @@ def test_a_module_that_returns_a_pooled_vector_does_not_hide_what_is_unknown_ins
 
     with pytest.raises(ValueError, match=r"block\.turned"):
         last_spatial_layer(seeded(Model), torch.rand(2, 3, 8, 9))
+
+
+class OpenAttention(nn.Module):
+    """Attention that is written out in the model itself, with a module for its matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.qkv = nn.Conv2d(3, D, 4, 4), nn.LayerNorm(D), nn.Linear(D, 3 * D)
+        self.softmax, self.head = nn.Softmax(dim=-1), nn.Linear(D, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm(self.conv(x).flatten(2).mT)).unflatten(2, (3, 2, -1)).permute(2, 0, 3, 1, 4)
+        return self.head((self.softmax(q @ k.mT) @ v).transpose(1, 2).flatten(2).mean(1))
+
+
+class RolledVector(nn.Module):
+    """Behind the pooling, a module that moves the entries of its vector, and keeps two axes without entries."""
+
+    class Roll(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.roll(1, 1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool, self.roll = nn.Conv2d(3, D, 3), nn.AdaptiveAvgPool2d(1), self.Roll()
+        self.head = nn.Linear(D, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.roll(self.pool(self.conv(x))).flatten(1))
+
+
+@pytest.mark.parametrize(("model", "name"), [(OpenAttention, "norm"), (RolledVector, "conv")])
+def test_what_has_no_positions_of_its_own_is_passed_over(model, name):
+    assert last_spatial_layer(seeded(model), torch.rand(2, 3, 16, 24)).name == name
