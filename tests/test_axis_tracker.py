@@ -99,7 +99,7 @@ def test_tokens_are_the_patches_of_their_grid_or_nothing_is_known(path):
         lambda x: F.conv2d(x, torch.rand(4, 3, 8, 4), stride=(8, 4)).flatten(2).mT,
         lambda x: F.unfold(x, (8, 4), stride=(8, 4)).mT,
         lambda x: F.unfold(x, 3, stride=2).mT,
-        lambda x: F.unfold(x, 3, padding=1, stride=4, dilation=2).mT,
+        lambda x: F.unfold(x, (4, 3), padding=1, stride=(2, 4), dilation=(1, 2)).mT,
         lambda x: (
             x.unfold(2, 8, 8).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2) @ torch.rand(96, 4)
         ),

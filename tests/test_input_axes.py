@@ -220,7 +220,6 @@ CASES = {
     ),
     # embeddings
     "a transformer": (lambda: tokens(same, transformer(8), 8), (2, 5, 8), 2),
-    "a transformer, as long as images have colours": (lambda: tokens(same, transformer(8), 8), (2, 3, 8), 2),
     "a transformer, long": (lambda: tokens(same, transformer(8), 8), (2, 12, 8), 2),
     "a transformer, square": (lambda: tokens(same, transformer(8), 8), (2, 8, 8), 2),
     "a linear embedding": (lambda: tokens(same, nn.Linear(7, 6)), (2, 5, 7), 2),

@@ -99,6 +99,9 @@ def test_one_dimension_three_and_tokens_of_a_sequence():
     text = nn.Sequential(nn.Embedding(9, 16), nn.LayerNorm(16), nn.Flatten(), nn.Linear(12 * 16, 5))
     chosen = last_spatial_layer(text, torch.arange(12)[None] % 9)
     assert (chosen.name, chosen.layout) == ("1", "swin")
+    # As long as images have colours.
+    short = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.Flatten(), nn.Linear(3 * 16, 5))
+    assert last_spatial_layer(short, torch.rand(2, 3, 8)).layout == "swin"
 
 
 def test_a_function_around_the_model_and_further_arguments():

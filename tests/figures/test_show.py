@@ -45,13 +45,13 @@ def explanation_of(maps, target, logits, contrast_mask):
 
 def test_maps_in_columns():
     explanation = explanation_of(
-        torch.ones(2, 1, 1, 1), [1, 0], [[0.0, 3.0], [9.0, 0.0]], [[True, False], [False, True]]
+        torch.ones(2, 1, 1, 1), [1, 0], [[0.0, 4.82], [9.0, 0.0]], [[True, False], [False, True]]
     )
     x = images(2)
     figure = show_maps(x, {"plain": -explanation.maps, "ours": explanation}, classes=["cat", "dog"])
     first, second = rows_of(figure, 3)
     assert headings_of(figure)[:3] == ["image", "plain", "ours"]
-    assert [text for text, _ in first] == ["dog 95%", "", "rather than\ncat 5%"]
+    assert [text for text, _ in first] == ["dog 99%", "", "rather than\ncat 1%"]
     assert [text for text, _ in second] == ["cat >99%", "", "rather than\ndog <1%"]
     for row, i in ((first, 0), (second, 1)):
         np.testing.assert_array_equal(row[1][1], overlay(x, -explanation.maps)[i])
@@ -270,7 +270,7 @@ def contrast_ratio(one, other):
     return max(lights) / min(lights)
 
 
-@pytest.mark.parametrize("background", ["white", "black", "#131416", "#f8f9fb", (1, 1, 1, 0), (0, 0, 0, 0)])
+@pytest.mark.parametrize("background", ["white", "black", "#131416", "#f8f9fb", "0.22", (1, 1, 1, 0), (0, 0, 0, 0)])
 def test_texts_are_legible_on_any_background(background):
     with mpl.rc_context({"figure.facecolor": background, "text.color": "gray"}):
         figure = show_maps(images(2), {"ours": RIVALS}, classes=NAMES)
