@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.common.options import DATA, add_attack_arguments, add_model_arguments
+from benchmarks.common.options import DATA, MODELS, add_attack_arguments, add_model_arguments
 
 FRONTIER, OWNER, SCRATCH = STUDIES = ("frontier", "owner", "scratch")
 """Each study has a record of its own."""
@@ -14,6 +14,13 @@ UNPUBLISHED = ("seeds", "model", "weights", "layer", *DATA)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_attack_arguments(parser, seeds=3)
+    parser.add_argument(
+        "--models",
+        type=Path,
+        default=MODELS,
+        metavar="DIR",
+        help=f"where trained and manipulated models are kept (default {MODELS.as_posix()})",
+    )
     add_model_arguments(parser, None, "attack this model instead of the benchmark's own")
     parser.add_argument(
         "--studies",

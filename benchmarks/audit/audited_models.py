@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.audit import plan
+from benchmarks.audit import plan, pretrained
 from benchmarks.audit.exhaustive import agreement, exhaustive_occlusion
-from benchmarks.audit.hand_made import Moved, border, object_of, painted, scrambled, shifted, without_upper_half
+from benchmarks.audit.hand_made import Moved, border, object_of, painted, scrambled, without_upper_half
 from benchmarks.audit.plan import Point
+from benchmarks.audit.simulated import simulated_audits
 from benchmarks.audit.small_models import (
     FLATTENED,
     POOLED,
@@ -25,17 +26,18 @@ from benchmarks.audit.small_models import (
 )
 from benchmarks.common.cutouts import find_material
 from benchmarks.common.fashion import find_fashion
-from benchmarks.common.images import load_image, packaged_photographs
-from benchmarks.common.models import IMAGENET, load_classifier, mobilenet_weights
-from benchmarks.common.names import MOBILENET
-from benchmarks.common.options import SkippedError
-from captum_diffcam.attacks import fool, hoax_map
+from benchmarks.common.models import mobilenet_weights
+from benchmarks.common.names import LITE0, MOBILENET
+from captum_diffcam.attacks import fool, hoax_map, shift_features
+from captum_diffcam.attribution import Layer
 from captum_diffcam.audit import AuditReport, audit
 from captum_diffcam.audit.auditing import DEFAULT_METHODS
 
 BATCH = 32
 """Images of an audit."""
-_CLEAN_BATCHES, _ATTACKED_BATCHES, _WHITEWASHED_BATCHES, _PRETRAINED_BATCHES = 2, 2, 4, 1
+_CLEAN_BATCHES, _ATTACKED_BATCHES, _WHITEWASHED_BATCHES = 2, 2, 4
+_EXHAUSTIVE_SIDE = 100
+"""Larger images are not compared with exhaustive occlusion, which takes 192 forward passes of each."""
 _REPEATS = 10
 _STEPS, _LEARNING_RATE, _WEIGHT = 200, 3e-3, 3.0
 """Of the attacks that are trained."""
@@ -47,7 +49,7 @@ class Case:
     """A model and images to audit, and what is known about it."""
 
     model: nn.Module
-    layer: nn.Module
+    layer: Layer
     images: Tensor
     what: str
     """Clean, or the name of an attack."""
@@ -70,14 +72,21 @@ class AuditedModels:
 
     def has(self, kind: str) -> bool:
         """Return whether the data and weights of this kind are installed."""
-        if kind.startswith(MOBILENET):
-            return mobilenet_weights() is not None
-        return kind in plan.PRETRAINED or self.fashion is not None
+        if kind == plan.SIMULATED:
+            return True
+        if kind == plan.DOCUMENTS:
+            return pretrained.orientation_weights() is not None
+        if kind in plan.LARGE:
+            has_weights = not kind.startswith(MOBILENET) or mobilenet_weights() is not None
+            return has_weights and self.material is not None
+        return self.fashion is not None
 
     def audits(self, point: Point) -> list[dict[str, Any]]:
         """Return a row for each audit and method of a point."""
         if point.kind == plan.REPEATED:
             return self._repeated(point)
+        if point.kind == plan.SIMULATED:
+            return simulated_audits(point.seed, 4 if self.quick else 150)
         rows, known = [], {}
         for case in self._cases(point):
             key = (id(case.reference or case.model), case.batch, case.what == ONE_CLASS_BATCH)
@@ -88,11 +97,8 @@ class AuditedModels:
         return rows
 
     def _cases(self, point: Point) -> Iterator[Case]:
-        if point.kind in plan.PRETRAINED:
-            model, layer, images = self._pretrained(point)
-            for number, batch in enumerate(torch.split(images, BATCH)):
-                if len(batch) == BATCH:
-                    yield Case(model, layer, batch, CLEAN, number)
+        if point.kind in plan.LARGE:
+            yield from self._pretrained(point)
             return
         model, images, labels = self._trained(point)
         batches = list(torch.split(images, BATCH))
@@ -112,11 +118,7 @@ class AuditedModels:
         yield Case(model, model.features, one_class, ONE_CLASS_BATCH, 0)
         if point.kind not in plan.ATTACKED:
             return
-        moves: dict[str, Callable[[Tensor], Tensor]] = {
-            **{name: shifted(by) for name, by in plan.SHIFTS.items()},
-            plan.DESTROYED: scrambled,
-            plan.OMISSION: without_upper_half,
-        }
+        moves: dict[str, Callable[[Tensor], Tensor]] = {plan.DESTROYED: scrambled, plan.OMISSION: without_upper_half}
         for number, batch in enumerate(batches[: 1 if self.quick else _ATTACKED_BATCHES]):
             hoax = painted(model, border, torch.ones(10), batch)
             yield Case(hoax, hoax.features, batch, plan.HOAX, number, model)
@@ -124,6 +126,9 @@ class AuditedModels:
                 commonest = int(model(batch).argmax(dim=1).mode().values)
             one = painted(model, border, torch.eye(10)[commonest], batch)
             yield Case(one, one.features, batch, plan.ONE_CLASS, number, model, commonest)
+            for name, by in plan.SHIFTS.items():
+                attacked = shift_features(model, model.features, batch, by)
+                yield Case(attacked.model, attacked.layer, batch, name, number, model)
             for name, move in moves.items():
                 moved = SmallNet(Moved(model.features, move), model.head).eval()
                 yield Case(moved, moved.features, batch, name, number, model)
@@ -166,34 +171,44 @@ class AuditedModels:
         model, images, _ = self._trained(point)
         batch = images[:BATCH]
         hoax = painted(model, border, torch.ones(10), batch)
-        moved = SmallNet(Moved(model.features, shifted((1, 1))), model.head).eval()
+        moved = shift_features(model, model.features, batch, (1, 1))
         rows = []
-        for what, its_model in ((CLEAN, model), (plan.HOAX, hoax), ("shifted by (1, 1)", moved)):
+        audited: list[tuple[str, nn.Module, Layer]] = [
+            (CLEAN, model, model.features),
+            (plan.HOAX, hoax, hoax.features),
+            ("shifted by (1, 1)", moved.model, moved.layer),
+        ]
+        for what, its_model, layer in audited:
             for seed in range(_REPEATS):
-                case = Case(its_model, its_model.features, batch, what, 0)
-                rows += _rows(point, case, audit(its_model, batch, layer=its_model.features, seed=seed), None)
+                case = Case(its_model, layer, batch, what, 0)
+                rows += _rows(point, case, audit(its_model, batch, layer=layer, seed=seed), None)
         return rows
 
-    def _pretrained(self, point: Point) -> tuple[nn.Module, nn.Module, Tensor]:
-        model: Any = load_classifier(MOBILENET, None, torch.device("cpu")).model
-        mean, std, layer = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), model.features
-        count = _PRETRAINED_BATCHES * BATCH
-        files = packaged_photographs() + (list(self.material.backgrounds) if self.material else [])
-        preprocess = IMAGENET.transforms(mean=mean, std=std)
-        photographs: list[Tensor] = []
-        for index in torch.randperm(len(files), generator=torch.Generator().manual_seed(point.seed)).tolist():
-            try:
-                photographs.append(preprocess(load_image(files[index])))
-            except SkippedError:
-                continue
-            if len(photographs) == count:
-                break
-        return model.eval(), layer, torch.stack(photographs)
+    def _pretrained(self, point: Point) -> Iterator[Case]:
+        """Yield a clean model of large images, and shifted features of one of them."""
+        if point.kind == plan.DOCUMENTS:
+            file = pretrained.orientation_weights()
+            assert file
+            network, its_layer = pretrained.orientation_classifier(file)
+            yield Case(network, its_layer, pretrained.pages(BATCH, point.seed), CLEAN, 0)
+            return
+        name = {**plan.PHOTOGRAPHS, **plan.CUTOUTS}[point.kind]
+        model, layer, preprocess = pretrained.classifier(name)
+        if point.kind in plan.PHOTOGRAPHS:
+            yield Case(model, layer, pretrained.photographs(self.material, preprocess, BATCH, point.seed), CLEAN, 0)
+            return
+        assert self.material
+        images = pretrained.scenes(self.material, preprocess, BATCH, point.seed)
+        yield Case(model, layer, images, CLEAN, 0)
+        if name == LITE0:
+            what = "shifted by (1, 1)"
+            attacked = shift_features(model, layer, images[:2], plan.SHIFTS[what])
+            yield Case(attacked.model, attacked.layer, images, what, 0)
 
 
 def _exhaustive(case: Case, report: AuditReport) -> Tensor | None:
     """Return exhaustive occlusion maps of the images in the order of the report; None for large images."""
-    if case.images.shape[-1] > 100:
+    if case.images.shape[-1] > _EXHAUSTIVE_SIDE:
         return None
     classes = report.target[report.indices.argsort()] if len(report.indices) == len(case.images) else None
     with torch.no_grad():

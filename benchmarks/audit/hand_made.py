@@ -32,11 +32,6 @@ class Moved(nn.Module):
         return self.move(self.features(images))
 
 
-def shifted(shift: tuple[int, int]) -> Callable[[Tensor], Tensor]:
-    """Return a move of all features by whole cells."""
-    return lambda features: features.roll(shift, (2, 3))
-
-
 def scrambled(features: Tensor) -> Tensor:
     """Return the features in an order of positions that differs from image to image, which destroys the map."""
     flat = features.flatten(2)

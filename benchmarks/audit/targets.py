@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.audit.audited_models import CLEAN
-from benchmarks.audit.plan import DESTROYED, OMISSION, ON_ALL, ONE_CLASS, PRETRAINED, REPEATED, SHIFTS, WHITEWASH
+from benchmarks.audit.plan import DESTROYED, LARGE, OMISSION, ON_ALL, ONE_CLASS, REPEATED, SHIFTS, WHITEWASH
 from benchmarks.audit.small_models import FLATTENED
 from benchmarks.audit.tables import Row, upper_bound
 
@@ -35,22 +35,22 @@ def reached(rows: Sequence[Row]) -> list[Row]:
     if pooled:
         undecided = sum(row["verdict"] == "undecided" for row in pooled) / len(pooled)
         targets.append(_target("clean pooled models: undecided", undecided, most=0.25))
-    for group, audits in (("hoax on all images", _audits(attacked, ON_ALL)),):
-        if audits:
-            found = sum(any(row["verdict"] == "contradicted" for row in audit) for audit in audits) / len(audits)
-            targets.append(_target(f"{group}: contradicted", found, least=0.95))
-            innocent = [audit[0]["suspicion"] for audit in _audits(clean)]
-            if innocent:
-                suspicions = [audit[0]["suspicion"] for audit in audits]
-                labels = [0] * len(innocent) + [1] * len(suspicions)
-                auroc = float(roc_auc_score(labels, innocent + suspicions))
-                targets.append(_target(f"{group}: AUROC", auroc, least=0.99))
+    hoaxes = _audits(attacked, ON_ALL)
+    if hoaxes:
+        found = sum(any(row["verdict"] == "contradicted" for row in audit) for audit in hoaxes) / len(hoaxes)
+        targets.append(_target("hoax on all images: contradicted", found, least=0.95))
+        innocent = [audit[0]["suspicion"] for audit in _audits(clean)]
+        if innocent:
+            suspicions = [audit[0]["suspicion"] for audit in hoaxes]
+            labels = [0] * len(innocent) + [1] * len(suspicions)
+            auroc = float(roc_auc_score(labels, innocent + suspicions))
+            targets.append(_target("hoax on all images: AUROC", auroc, least=0.99))
     for name in (ONE_CLASS, WHITEWASH, *SHIFTS, DESTROYED, OMISSION):
         its = [row for row in attacked if row["what"] == name]
         if its:
             supported = [row for row in its if row["verdict"] == "supported"]
             if name == ONE_CLASS:
-                targets.append(_target(f"{name}: supported at all", len(supported) / len(its), most=0.0))
+                # Support for the other classes is right; a hoax is supported if the scope names its class.
                 supported = [row for row in supported if row["names_hoaxed_class"]]
                 name = f"{name}: supported with this class in the scope"
             else:
@@ -59,7 +59,7 @@ def reached(rows: Sequence[Row]) -> list[Row]:
     if rows:
         passes = float(np.median([audit[0]["forward_passes"] for audit in _audits(rows)]))
         targets.append(_target("time in forward passes, median audit", passes, most=_MOST_FORWARD_PASSES))
-        large = [row for row in rows if row["kind"] in PRETRAINED]
+        large = [row for row in rows if row["kind"] in LARGE]
         if large:
             passes = float(np.median([audit[0]["forward_passes"] for audit in _audits(large)]))
             figure = "the same, models of 224 x 224 pixels"

@@ -98,13 +98,6 @@ def add_attack_arguments(parser: argparse.ArgumentParser, seeds: int) -> None:
     add_resume_arguments(parser)
     add_cutout_arguments(parser)
     parser.add_argument("--fashion", type=Path, metavar="DIR", help="the files of Fashion-MNIST (default: Debian's)")
-    parser.add_argument(
-        "--models",
-        type=Path,
-        default=MODELS,
-        metavar="DIR",
-        help=f"where trained and manipulated models are kept (default {MODELS.as_posix()})",
-    )
 
 
 def check_own_model_options(model: str | None, **options: object) -> None:

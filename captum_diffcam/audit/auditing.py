@@ -28,7 +28,8 @@ from captum_diffcam.audit.report import (
     MIN_CONFIDENCE,
     MIN_IMAGES,
     AuditReport,
-    MethodResult,
+    Evidence,
+    decide,
 )
 from captum_diffcam.audit.statistics import Measurements, class_agreement, largest_shifts, measure
 from captum_diffcam.contrast import contrast_mask
@@ -47,8 +48,10 @@ DEFAULT_METHODS = (
 """The methods that :func:`audit` tests by default: Grad-CAM (an empty contrast set) and two contrastive maps. An attack
 on one of them often leaves another intact."""
 
-_TILINGS = 4
-"""Tilings of each image. Two halves of them give two occlusion maps, which show how reliable these are."""
+_TILINGS = 2
+"""Tilings of each image. Each gives an occlusion map, and two show how reliable these are."""
+INTERIM_ALPHA = 0.2
+"""The share of the significance level that all interim looks spend together."""
 _MIN_CELLS = 4
 """The smallest number of positions for which correlations are computed."""
 _UNIFORM = 0.98
@@ -83,10 +86,11 @@ def audit(
     The verdict about a method's maps is
 
     - ``"supported"`` if its prediction is shown to be above 0.4, its agreement above 0.2 and no shift to gain more than
-      0.12. Also, excess must be shown to be below 0.35, deficit below 0.5 and equivariance above -0.25. A prediction
-      shown to be above 0.6 makes up for the last three. No class of at least four images may be shown to disagree;
-    - ``"contradicted"`` if its agreement is shown to be below 0.4, and one more thing is shown: prediction below 0.2, a
-      shift that gains more than 0.12, excess above 0.35, or equivariance below zero. The last does not count if most
+      0.12. Also, excess must be shown to be below 0.3, deficit below 0.5 and equivariance above -0.25. A prediction
+      shown to be above 0.6 makes up for the last three. No shift may gain more than 0.05 in these images, and no class
+      of at least four images may be shown to disagree;
+    - ``"contradicted"`` if its agreement is shown to be below 0.4, and one more thing is shown: prediction below 0.25,
+      a shift that gains more than 0.12, excess above 0.3, or equivariance below zero. The last does not count if most
       images are of one class;
     - ``"undecided"`` otherwise, also if the occlusion map does not agree with itself or the model is hardly more
       confident than a guess.
@@ -96,9 +100,10 @@ def audit(
     classes. It does not rule out a manipulation that passes all tests; see :doc:`/explanation/threat_model`.
 
     The evidence is tested after 16, 32, 64 and so on images, which are drawn in random order, and after all of them,
-    until each method has a verdict. Each of the two verdicts about a method errs with a probability of approximately
-    ``alpha`` at most, for all methods and interim looks together (Bonferroni). P-values are of Student's t-test with
-    errors from the jackknife. They are exact for normally distributed values and many images only.
+    until each method has a verdict. With a probability of approximately ``alpha`` at most, any method's maps are
+    supported that should not be; likewise for contradictions. Interim looks spend a fifth of ``alpha`` together, and
+    the last look the rest. P-values are corrected for the number of methods (Hochberg). They are of Student's t-test
+    with errors from the jackknife, which are exact for normally distributed values and many images only.
 
     Args:
         model: returns logits (N, C). It is run in eval mode and restored.
@@ -275,6 +280,19 @@ def interim_sizes(count: int) -> list[int]:
     return [*sizes, count]
 
 
+def shares_of_alpha(looks: int) -> list[float]:
+    """Return the share of the significance level that each look spends: most of it the last one.
+
+    Example:
+        >>> from captum_diffcam.audit.auditing import shares_of_alpha
+        >>> shares_of_alpha(1), shares_of_alpha(2), shares_of_alpha(3)
+        ([1.0], [0.2, 0.8], [0.1, 0.1, 0.8])
+    """
+    if looks == 1:
+        return [1.0]
+    return [INTERIM_ALPHA / (looks - 1)] * (looks - 1) + [1 - INTERIM_ALPHA]
+
+
 class _Part(NamedTuple):
     """What was measured of some images."""
 
@@ -296,26 +314,33 @@ def _audit(
     order = torch.randperm(len(images), generator=generator)
     shuffled = images[order]
     sizes = interim_sizes(len(images))
-    comparisons = len(maps) * len(sizes)
+    shares = shares_of_alpha(len(sizes))
     parts: list[_Part] = []
+    predictions: list[tuple[int, float]] = []
+
+    def timed(batch: Tensor) -> Tensor:
+        began = time.perf_counter()
+        logits = predict(batch).detach().cpu()
+        predictions.append((len(batch), time.perf_counter() - began))
+        return logits
+
     start = time.perf_counter()
     with tqdm(total=len(images), desc="audit", unit="image", leave=False) as bar:
-        for first, last in pairwise([0, *sizes]):
+        for (first, last), share in zip(pairwise([0, *sizes]), shares, strict=True):
             parts.append(
-                _measure(predict, maps, shuffled, order[first:last], slice(first, last), settings, source, generator)
+                _measure(timed, maps, shuffled, order[first:last], slice(first, last), settings, source, generator)
             )
             classes, log_odds = (torch.cat([getattr(part, name) for part in parts]) for name in ("classes", "log_odds"))
             confident = (log_odds - parts[0].guess).median().item() >= MIN_CONFIDENCE
             several = Counter(classes.tolist()).most_common(1)[0][1] <= LARGEST_CLASS * last
             data = {name: _joined(parts, name) for name in maps}
-            results = {
-                name: _result(its, classes, settings.alpha, comparisons, several, confident)
-                for name, its in data.items()
-            }
+            evidence = {name: _evidence(its, classes, several, confident) for name, its in data.items()}
+            results = decide(evidence, settings.alpha, share)
             bar.update(last - bar.n)
             if all(result.verdict != "undecided" for result in results.values()):
                 break
     seconds = time.perf_counter() - start
+    predicted, spent = (sum(numbers) for numbers in zip(*predictions, strict=True))
     return AuditReport(
         by_method=results,
         images=shuffled[:last],
@@ -326,7 +351,7 @@ def _audit(
         alpha=settings.alpha,
         interim_looks=len(sizes),
         total_images=len(images),
-        forward_passes=seconds / _time_of_forward(predict, shuffled[:last], settings.batch_size),
+        forward_passes=seconds / max(spent, 1e-9) * predicted / last,
         seed=settings.seed,
         class_names=settings.class_names,
     )
@@ -395,9 +420,7 @@ def _joined(parts: Sequence[_Part], name: str) -> Measurements:
     )
 
 
-def _result(
-    data: Measurements, classes: Tensor, alpha: float, comparisons: int, several: bool, confident: bool
-) -> MethodResult:
+def _evidence(data: Measurements, classes: Tensor, several: bool, confident: bool) -> Evidence:
     finite = data.maps.isfinite().all() and (data.shifted_maps is None or data.shifted_maps.isfinite().all())
     measures = measure(data) if finite else None
     by_class = {}
@@ -409,15 +432,7 @@ def _result(
             for number, count in sorted(counts.items())
             if count >= MIN_CLASS_IMAGES
         }
-    return MethodResult(measures, by_class, alpha, comparisons, several, confident)
-
-
-def _time_of_forward(predict: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> float:
-    """Return the time of one forward pass of the images, in seconds."""
-    start = time.perf_counter()
-    for batch in torch.split(images, batch_size):
-        predict(batch)
-    return max(time.perf_counter() - start, 1e-9)
+    return Evidence(measures, by_class, several, confident)
 
 
 def _as_images(images: Any) -> Tensor:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from captum_diffcam.occlusion import fill_of
+from captum_diffcam.occlusion import cover, fill_of
 
 FILLS = ("mean", "blur", "other")
 """What hides a window: the mean colour of the image, a blurred copy of the image, or part of another image."""
@@ -18,7 +17,7 @@ FILLS = ("mean", "blur", "other")
 Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """``(images, indices) -> scores``. Takes B occluded images and the index of the original of each. Returns (B,)."""
 
-_WINDOWS = {1: (6,), 2: (2, 3)}
+_WINDOWS = {1: (12,), 2: (3, 4)}
 """The number of windows along each dimension, for one and two dimensions; two along each for more dimensions."""
 _CHUNK = 8
 """Images that are occluded at a time."""
@@ -63,7 +62,7 @@ def random_window_occlusion(
 ) -> Occlusions:
     """Hide random windows of each image behind random fills, and return how far the score falls.
 
-    A tiling divides an image into windows of random sizes: two along one dimension and three along the other, none
+    A tiling divides an image into windows of random sizes: three along one dimension and four along the other, none
     shorter than a third of another. Each window is hidden once. Every image has its own tilings and fills, so nobody
     can train a model on them in advance.
 
@@ -75,8 +74,8 @@ def random_window_occlusion(
         tilings: the number of tilings of each image.
         clean_scores: the scores of the unoccluded images, (N,).
         other_images: the images for the fill ``"other"``, ``(M, channels, *size)``.
-        fills: one or more of ``"mean"``, ``"blur"`` and ``"other"``. ``"other"`` flips a random image along random
-            dimensions and shifts it circularly by random distances.
+        fills: one or more of ``"mean"``, ``"blur"`` and ``"other"``. ``"other"`` is a random image for each tiling,
+            flipped along random dimensions and shifted circularly by random distances.
 
     Returns:
         Occlusions: on the CPU. A window whose score is not finite counts as no fall.
@@ -86,52 +85,51 @@ def random_window_occlusion(
     size = images.shape[2:]
     all_covers, all_falls = [], []
     for indices in torch.split(torch.arange(len(images)), _CHUNK):
-        occluded, covers = [], []
-        for index in indices.tolist():
+        occluded, windows = [], []
+        for image in images[indices]:
             for _ in range(tilings):
-                windows = _random_windows(size, generator)
-                covers.append(torch.stack([_cover(window, size, grid) for window in windows]))
-                occluded += [_occlude(images[index], window, other_images, fills, generator) for window in windows]
-        per_image = len(occluded) // len(indices)
-        originals = indices.repeat_interleave(per_image)
-        falls = clean_scores[originals] - score(torch.stack(occluded), originals)
+                its_windows = _random_windows(size, generator)
+                hiding = torch.stack([_fill(name, image, other_images, generator) for name in fills])
+                drawn = torch.randint(len(fills), (len(its_windows),), generator=generator)
+                windows.append(its_windows)
+                occluded.append(_occlude(image, hiding[drawn], its_windows))
+        originals = indices.repeat_interleave(tilings * len(windows[0]))
+        falls = clean_scores[originals] - score(torch.cat(occluded), originals)
         # The log-odds are infinite where the model is certain or rules a class out.
         all_falls.append(falls.float().nan_to_num(0, 0, 0).reshape(len(indices), tilings, -1))
-        all_covers.append(torch.stack(covers).reshape(len(indices), tilings, -1, *grid))
+        covers = cover(torch.cat(windows), size, grid).float()
+        all_covers.append(covers.reshape(len(indices), tilings, -1, *grid))
     return Occlusions(torch.cat(all_covers), torch.cat(all_falls))
 
 
-def _cover(window: tuple[slice, ...], size: Sequence[int], grid: Sequence[int]) -> Tensor:
-    """Return the share of each cell that the window hides. Shape: grid."""
-    hidden = torch.zeros(tuple(size))
-    hidden[window] = 1
-    return interpolate(hidden[None, None], tuple(grid), mode="area")[0, 0]
-
-
-def _random_windows(size: Sequence[int], generator: torch.Generator) -> list[tuple[slice, ...]]:
-    """Return windows that cover the size without overlap."""
+def _random_windows(size: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Return windows that cover the size without overlap, in pixels, (K, dimensions, 2)."""
     counts = _WINDOWS.get(len(size), (2,) * len(size))
     order = torch.randperm(len(counts), generator=generator).tolist()
-    windows: list[tuple[slice, ...]] = [()]
+    by_dimension = []
     for length, count in zip(size, (counts[i] for i in order), strict=True):
-        shares = 0.5 + torch.rand(min(count, length), generator=generator)
+        # As many along each dimension of a tiny image, because all tilings have as many.
+        shares = 0.5 + torch.rand(min(count, *size), generator=generator)
         ends = [0, *(shares.cumsum(0) / shares.sum() * length).round().int().tolist()]
-        # Rounding must not close a window, because all tilings have as many.
+        # Rounding must not close a window.
         ends = [max(end, index) for index, end in enumerate(ends)]
         ends = [min(end, length - len(shares) + index) for index, end in enumerate(ends)]
-        intervals = [slice(start, end) for start, end in pairwise(ends)]
-        windows = [(*window, interval) for window in windows for interval in intervals]
-    return windows
+        by_dimension.append(list(pairwise(ends)))
+    return torch.tensor(list(product(*by_dimension)))
 
 
-def _occlude(
-    image: Tensor, window: tuple[slice, ...], other_images: Tensor, fills: Sequence[str], generator: torch.Generator
-) -> Tensor:
-    """Return the image with a window hidden behind a random one of the fills."""
-    fill = _fill(fills[_draw(len(fills), generator)], image, other_images, generator)
-    occluded = image.clone()
-    occluded[(slice(None), *window)] = fill[(slice(None), *window)]
-    return occluded
+def _occlude(image: Tensor, hiding: Tensor, windows: Tensor) -> Tensor:
+    """Return the image once with each window hidden, by what hides this window.
+
+    Shapes: ``(channels, *size)``, ``(K, channels, *size)``, (K, dimensions, 2) -> ``(K, channels, *size)``.
+    """
+    size = image.shape[1:]
+    hidden = torch.ones(len(windows), 1, *[1] * len(size), dtype=torch.bool)
+    for i, pixels in enumerate(size):
+        at = torch.arange(pixels)
+        inside = (at >= windows[:, i, :1]) & (at < windows[:, i, 1:])
+        hidden = hidden & inside.reshape(-1, *[pixels if j == i + 1 else 1 for j in range(image.ndim)])
+    return torch.where(hidden, hiding, image)
 
 
 def _fill(name: str, image: Tensor, other_images: Tensor, generator: torch.Generator) -> Tensor:

@@ -8,17 +8,18 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
+from PIL import Image
 from scipy import stats
 from torch import Tensor
 
 from captum_diffcam._checks import as_count
-from captum_diffcam.audit.statistics import Estimate, Measures
+from captum_diffcam.audit.statistics import Estimate, Measures, hochberg
 from captum_diffcam.figures.captions import SIGNED
 from captum_diffcam.figures.images import as_pictures
 from captum_diffcam.figures.overlays import overlay
@@ -29,28 +30,31 @@ if TYPE_CHECKING:
 
 Verdict: TypeAlias = Literal["supported", "contradicted", "undecided"]
 
-# The limits were set on classifiers of Fashion-MNIST in 28 x 28 pixels of seeds 100 and 101, clean and manipulated by
-# hand. No published figure is of these.
+# The limits, and the number and size of windows, were set on classifiers of Fashion-MNIST in 28 x 28 pixels of seeds
+# 100 and 101, clean and manipulated. No published figure is of these.
 GOOD_AGREEMENT = 0.4
 """Maps are contradicted only if their agreement is shown to be below this."""
 LOW_AGREEMENT = 0.2
 """Maps are supported only if their agreement is shown to be above this."""
-LOW_PREDICTION = 0.2
+LOW_PREDICTION = 0.25
 """Maps whose prediction is shown to be below this do not show what predictions depend on."""
 GOOD_PREDICTION = 0.4
 """Maps are supported only if their prediction is shown to be above this."""
 HIGH_PREDICTION = 0.6
 """Maps whose prediction is shown to be above this need no low excess and deficit, nor equivariance."""
-EXCESS_LIMIT = 0.35
+EXCESS_LIMIT = 0.3
 """The highest excess of maps that show what predictions depend on."""
 DEFICIT_LIMIT = 0.5
 """The highest deficit of such maps."""
 GAIN_LIMIT = 0.12
 """The highest gain from a shift of maps that are in register."""
+GAIN_ESTIMATE = 0.05
+"""Maps are supported only if the estimated gain of no shift is above this. A shift by one cell often gains less than is
+significant with 32 images."""
 STATIC_LIMIT = -0.25
 """Maps are supported only if their equivariance is shown to be above this. If predictions depend on the same cells of
 all images, such as those in the middle, maps of a clean model hardly move either."""
-MIN_RELIABILITY = 0.2
+MIN_RELIABILITY = 0.15
 """There is no verdict unless the reliability of the occlusion maps is shown to be above this."""
 MIN_IMAGES = 16
 """The fewest images of an audit, and the number at its first interim look."""
@@ -60,25 +64,119 @@ MIN_CONFIDENCE = math.log(4)
 """The lowest median of the log-odds above those of a guess at which there is something to explain."""
 LARGEST_CLASS = 0.75
 """If more of the images are of one class, maps that stay where they are contradict nothing."""
-_CAUSES = 4
+CAUSE_FACTORS = {"excess": 2, "prediction": 6, "registration": 6, "equivariance": 6}
+"""What the p-values of the causes of a contradiction are multiplied by. One over these sums to one, so the level holds
+for all causes together. A pattern that is common to all maps gets half of it, because most attacks make one."""
 
 
 @dataclass(frozen=True, eq=False)
-class MethodResult:
-    """What was measured of one method's maps, and the verdict about them."""
+class Evidence:
+    """What was measured of one method's maps, and how well it shows that they are right or wrong."""
 
     measures: Measures | None
     """The measures with their standard errors; None if the maps are not finite."""
     by_class: dict[int, Estimate]
     """The agreement of each class with at least four images."""
-    alpha: float
-    """The significance level."""
-    comparisons: int
-    """The number of methods and interim looks, by which p-values are multiplied."""
     several_classes: bool
     """Whether the images are not mostly of one class."""
     decidable: bool
     """Whether the model is confident enough to have something to explain."""
+
+    @property
+    def p_good(self) -> dict[str, float]:
+        """The p-value of "as it is for maps that show what predictions depend on", for each measure. Not corrected."""
+        m = self.measures
+        if m is None:
+            return {}
+        in_register = not m.registration.value > GAIN_ESTIMATE
+        return {
+            "agreement": m.agreement.p_above(LOW_AGREEMENT),
+            "prediction": m.prediction.p_above(GOOD_PREDICTION),
+            "registration": max((its.p_below(GAIN_LIMIT) for its in m.gains.values()), default=1.0)
+            if in_register
+            else 1.0,
+            "excess": m.excess.p_below(EXCESS_LIMIT),
+            "deficit": m.deficit.p_below(DEFICIT_LIMIT),
+            "equivariance": 1.0 if math.isnan(m.equivariance.value) else m.equivariance.p_above(STATIC_LIMIT),
+        }
+
+    @property
+    def p_bad(self) -> dict[str, float]:
+        """The p-value of each cause of a contradiction, corrected for the number of causes and shifts only."""
+        m = self.measures
+        if m is None:
+            return {}
+        static = self.several_classes and not math.isnan(m.equivariance.value)
+        shifted = min((its.p_above(GAIN_LIMIT) for its in m.gains.values()), default=1.0)
+        p_values = {
+            "prediction": m.prediction.p_below(LOW_PREDICTION),
+            "registration": len(m.gains) * shifted,
+            "excess": m.excess.p_above(EXCESS_LIMIT),
+            "equivariance": m.equivariance.p_below(0) if static else 1.0,
+        }
+        return {name: min(1.0, CAUSE_FACTORS[name] * p) for name, p in p_values.items()}
+
+    @property
+    def p_right(self) -> float:
+        """The p-value of "these maps are right": the largest of all measures. Not corrected for methods and looks.
+
+        If the prediction is shown to be above 0.6, excess, deficit and equivariance do not count.
+        """
+        if self.measures is None:
+            return 1.0
+        p = self.p_good
+        always = max(p[name] for name in ("agreement", "prediction", "registration"))
+        usually = max(p[name] for name in ("excess", "deficit", "equivariance"))
+        # Twice, because there are two ways to be right.
+        return max(always, min(1.0, 2 * min(usually, self.measures.prediction.p_above(HIGH_PREDICTION))))
+
+    @property
+    def p_wrong(self) -> float:
+        """The p-value of "these maps are wrong". Not corrected for methods and looks.
+
+        The agreement must be shown to be below 0.4, and one of four causes as well.
+        """
+        if self.measures is None:
+            return 1.0
+        return max(self.measures.agreement.p_below(GOOD_AGREEMENT), min(self.p_bad.values()))
+
+
+def decide(evidence: Mapping[str, Evidence], alpha: float, share: float) -> dict[str, MethodResult]:
+    """Return the verdict about each method, whose p-values are corrected for methods and interim looks.
+
+    Args:
+        evidence: by method.
+        alpha: the significance level of either verdict.
+        share: what share of it this look may spend.
+    """
+    right, wrong = (hochberg([getattr(its, name) for its in evidence.values()]) for name in ("p_right", "p_wrong"))
+    return {
+        name: MethodResult(
+            its.measures,
+            its.by_class,
+            its.several_classes,
+            its.decidable,
+            alpha,
+            share,
+            min(1.0, right[number] / share),
+            min(1.0, wrong[number] / share),
+        )
+        for number, (name, its) in enumerate(evidence.items())
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class MethodResult(Evidence):
+    """What was measured of one method's maps, and the verdict about them."""
+
+    alpha: float
+    """The significance level."""
+    share: float
+    """The share of it that the last look could spend."""
+    p_supported: float
+    """The p-value of "supported", corrected for methods and interim looks."""
+    p_contradicted: float
+    """The p-value of "contradicted", corrected for causes, methods and interim looks."""
 
     @property
     def verdict(self) -> Verdict:
@@ -100,70 +198,18 @@ class MethodResult:
         return self.measures is not None and self.measures.reliability.p_above(MIN_RELIABILITY) <= self.alpha
 
     @property
-    def p_good(self) -> dict[str, float]:
-        """The p-value of "as it is for maps that show what predictions depend on", for each measure. Not corrected."""
-        m = self.measures
-        if m is None:
-            return {}
-        return {
-            "agreement": m.agreement.p_above(LOW_AGREEMENT),
-            "prediction": m.prediction.p_above(GOOD_PREDICTION),
-            "registration": max(gain.p_below(GAIN_LIMIT) for gain in m.gains.values()),
-            "excess": m.excess.p_below(EXCESS_LIMIT),
-            "deficit": m.deficit.p_below(DEFICIT_LIMIT),
-            "equivariance": 1.0 if math.isnan(m.equivariance.value) else m.equivariance.p_above(STATIC_LIMIT),
-        }
-
-    @property
-    def p_bad(self) -> dict[str, float]:
-        """The p-value of each cause of a contradiction. Not corrected, except for the number of shifts."""
-        m = self.measures
-        if m is None:
-            return {}
-        static = self.several_classes and not math.isnan(m.equivariance.value)
-        return {
-            "prediction": m.prediction.p_below(LOW_PREDICTION),
-            "registration": min(1.0, len(m.gains) * min(gain.p_above(GAIN_LIMIT) for gain in m.gains.values())),
-            "excess": m.excess.p_above(EXCESS_LIMIT),
-            "equivariance": m.equivariance.p_below(0) if static else 1.0,
-        }
-
-    @property
-    def p_supported(self) -> float:
-        """The p-value of "supported", corrected for methods and interim looks.
-
-        It is the largest p-value of all measures. If the prediction is shown to be above 0.6, excess, deficit and
-        equivariance do not count.
-        """
-        if self.measures is None:
-            return 1.0
-        p = self.p_good
-        always = max(p[name] for name in ("agreement", "prediction", "registration"))
-        usually = max(p[name] for name in ("excess", "deficit", "equivariance"))
-        either = min(usually, self.measures.prediction.p_above(HIGH_PREDICTION))
-        return min(1.0, self.comparisons * max(always, either))
-
-    @property
-    def p_contradicted(self) -> float:
-        """The p-value of "contradicted", corrected for causes, methods and interim looks.
-
-        The agreement must be shown to be below 0.4, and one of four causes as well.
-        """
-        if self.measures is None:
-            return 1.0
-        cause = _CAUSES * min(self.p_bad.values())
-        return min(1.0, self.comparisons * max(self.measures.agreement.p_below(GOOD_AGREEMENT), cause))
-
-    @property
     def scope(self) -> list[int]:
-        """The classes whose own images show an agreement above 0.2."""
-        return [number for number, its in self.by_class.items() if its.p_above(LOW_AGREEMENT) <= self.alpha]
+        """The classes whose own images show an agreement above 0.2; corrected for the number of classes and looks."""
+        return self._classes([its.p_above(LOW_AGREEMENT) for its in self.by_class.values()])
 
     @property
     def disagreeing_classes(self) -> list[int]:
         """The classes whose own images show an agreement below 0.2, although there may be few of them."""
-        level = self.alpha / max(len(self.by_class), 1)
-        return [number for number, its in self.by_class.items() if its.p_below(LOW_AGREEMENT) <= level]
+        return self._classes([its.p_below(LOW_AGREEMENT) for its in self.by_class.values()])
+
+    def _classes(self, p_values: list[float]) -> list[int]:
+        corrected = zip(self.by_class, hochberg(p_values), strict=True)
+        return [number for number, p in corrected if p <= self.share * self.alpha]
 
     @property
     def unnoticed_share(self) -> float:
@@ -182,15 +228,13 @@ class MethodResult:
         """What contradicts the maps, in words."""
         if self.measures is None or self.verdict != "contradicted":
             return []
-        shift = self.measures.best_shift
         words = {
             "prediction": "they do not predict how far the log-odds fall when parts of the image are hidden",
-            "registration": f"they agree with occlusion better when shifted by {shift} cells",
+            "registration": f"they agree with occlusion better when shifted by {self.measures.best_shift} cells",
             "excess": "they have a pattern in common that predictions do not depend on",
             "equivariance": "they do not move when the image is shifted",
         }
-        level = self.alpha / (_CAUSES * self.comparisons)
-        return [words[name] for name, p in self.p_bad.items() if p <= level]
+        return [words[name] for name, p in self.p_bad.items() if p <= self.share * self.alpha]
 
     @property
     def reason(self) -> str:
@@ -206,9 +250,9 @@ class MethodResult:
         if self.verdict == "supported":
             return "they show what predictions depend on"
         if self.p_supported <= self.alpha:
-            return f"maps of classes {self.disagreeing_classes} disagree with occlusion"
+            return "the maps of some classes disagree with occlusion"
         p = self.p_good
-        return f"not shown: {', '.join(name for name in p if self.comparisons * p[name] > self.alpha)}"
+        return f"not shown: {', '.join(name for name in p if p[name] > self.share * self.alpha) or max(p, key=p.get)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,13 +278,15 @@ class AuditReport:
     total_images: int
     """The number of images that the audit received."""
     forward_passes: float
-    """The time of the audit, in forward passes of the images that were used; gradients and shifts are included."""
+    """The time of the audit, in forward passes of the images that were used, as timed there. Gradients, shifts and
+    statistics are included."""
     seed: int
     """The seed of order, windows, fills and shifts."""
     class_names: Sequence[str] | None = None
+    image_names: Sequence[str] | None = None
+    """The names of all images that the audit received, such as those of their files, for the report."""
     gradients_vary: bool = False
     """Whether gradients differ between positions, as behind a flattening. HiResCAM weights each position by its own."""
-    notes: list[str] = field(default_factory=list)
 
     @property
     def verdict(self) -> str:
@@ -278,38 +324,63 @@ class AuditReport:
         else:
             sentences.append("No method's maps are shown to be right.")
         contradicted = [name for name, verdict in verdicts.items() if verdict == "contradicted"]
+        if contradicted:
+            sentences.append(f"Do not use: {', '.join(contradicted)}.")
         if contradicted and self.gradients_vary:
             sentences.append(
                 "Gradients differ between positions, as behind a flattening, where averaging them is wrong: use "
                 "LayerDiffHiResCam."
             )
-        elif contradicted and any(result.verdict == "supported" for result in self.by_method.values()):
+        elif contradicted and self.supported:
             sentences.append("Some maps agree where others do not: a term common to all logits may be the cause.")
         if any("better when shifted" in cause for name in contradicted for cause in self.by_method[name].causes):
             sentences.append("Positions of the layer are not those of the image: check its layout and what follows it.")
-        return [*sentences, *self.notes]
+        return sentences
 
     @property
     def scope_text(self) -> str:
-        """Which images the verdicts are about, and what could be unnoticed."""
+        """Which images the verdicts are about, which classes they exclude, and what could be unnoticed."""
         counts = Counter(self.target.tolist())
-        classes = ", ".join(f"{self._class_name(number)} ({count})" for number, count in counts.most_common(12))
-        more = f" and {len(counts) - 12} more" if len(counts) > 12 else ""
-        sentences = [f"Classes (images): {classes}{more}."]
+        classes = _listed([f"{self._class_name(number)} ({count})" for number, count in counts.most_common()], 12)
+        sentences = [f"Classes (images): {classes}."]
         for name in self.supported:
-            result = self.by_method[name]
-            own = [self._class_name(number) for number in result.scope]
-            alone = (
-                f"shown for these classes by themselves: {', '.join(own)}" if own else "shown for no class by itself"
-            )
-            sentences.append(f"{name}: {alone}; up to {result.unnoticed_share:.0%} of such images may disagree.")
+            share = self.by_method[name].unnoticed_share
+            sentences.append(f"{name}: {self._scope_of(name)}; up to {share:.0%} of such images may disagree.")
         return " ".join(sentences)
+
+    def _scope_of(self, name: str) -> str:
+        """Return what classes the support of a method's maps includes by themselves, and what it excludes."""
+        result = self.by_method[name]
+        own, without = (
+            _listed([self._class_name(number) for number in result.by_class if (number in result.scope) is shown], 8)
+            for shown in (True, False)
+        )
+        few = len(set(self.target.tolist()) - set(result.by_class))
+        parts = [
+            f"shown for these classes by themselves: {own}" if own else "shown for no class by itself",
+            *([f"excludes {without}, whose own images do not show it"] if without else []),
+            *([f"excludes {few} class{'es' if few > 1 else ''} with too few images"] if few else []),
+        ]
+        return "; ".join(parts)
 
     def _class_name(self, number: int) -> str:
         return str(number) if self.class_names is None else str(self.class_names[number])
 
+    def _image_name(self, index: int) -> str:
+        """Return the name of an image, or its number in what the audit received."""
+        number = int(self.indices[index])
+        return f"image {number}" if self.image_names is None else str(self.image_names[number])
+
     def __repr__(self) -> str:
-        verdicts = "; ".join(f"{name} {result.verdict}" for name, result in self.by_method.items())
+        verdicts = "; ".join(
+            f"{name} {result.verdict}"
+            + (
+                f" for {len(result.scope)} of {len(set(self.target.tolist()))} classes by themselves"
+                if result.verdict == "supported"
+                else ""
+            )
+            for name, result in self.by_method.items()
+        )
         used = f"{len(self.images)} of {self.total_images} images, {self.forward_passes:.0f} forward passes"
         return f"AuditReport: {self.verdict} ({used})\n{verdicts}\n{self.advice[0]}"
 
@@ -333,6 +404,22 @@ class AuditReport:
         lines += [f"{name}: {result.reason}." for name, result in self.by_method.items()]
         return "\n".join(lines)
 
+    def _chosen(self, which: Literal["worst", "typical"], count: int) -> Tensor:
+        """Return which images are the worst, or are typical."""
+        agreement = self.agreement
+        lowest = torch.stack(list(agreement.values())).amin(dim=0) if agreement else torch.zeros(len(self.images))
+        order = lowest.argsort() if which == "worst" else (lowest - lowest.median()).abs().argsort()
+        return order[:count]
+
+    def _overlays(self, chosen: Tensor) -> tuple[list[Any], Any, list[str]]:
+        """Return images to look at, (N, H, W, 3), each with its occlusion map and all maps, and the titles of these."""
+        images = self.images[chosen]
+        if images.shape[1] not in (1, 3):
+            images = images.mean(dim=1, keepdim=True)
+        columns = {"occlusion": self.occlusion_maps, **self.maps}
+        drawn = overlay(images, [maps[chosen, None] for maps in columns.values()], limits="map")
+        return [picture.rgb for picture in as_pictures(images)], drawn, list(columns)
+
     def figure(self, which: Literal["worst", "typical"] = "worst", count: int = 4) -> Figure:
         """Draw images with all their maps.
 
@@ -354,17 +441,11 @@ class AuditReport:
             dimensions = self.occlusion_maps.ndim - 1
             raise ValueError(f"`maps` must have two dimensions to be drawn, got {len(self.maps)} of {dimensions}.")
         agreement = self.agreement
-        lowest = torch.stack(list(agreement.values())).amin(dim=0) if agreement else torch.zeros(len(self.images))
-        order = lowest.argsort() if which == "worst" else (lowest - lowest.median()).abs().argsort()
-        chosen = order[:count]
-        images = self.images[chosen]
-        if images.shape[1] not in (1, 3):
-            images = images.mean(dim=1, keepdim=True)
-        columns = {"occlusion": self.occlusion_maps, **self.maps}
-        drawn = overlay(images, [maps[chosen, None] for maps in columns.values()], limits="map")
+        chosen = self._chosen(which, count)
+        pictures, drawn, columns = self._overlays(chosen)
         titles = [f"{which} images", *(name.replace("()", "").replace("(", "\n(", 1) for name in columns)]
         rows = []
-        for i, (index, picture) in enumerate(zip(chosen.tolist(), as_pictures(images), strict=True)):
+        for i, (index, picture) in enumerate(zip(chosen.tolist(), pictures, strict=True)):
             captions = [
                 self._class_name(int(self.target[index])),
                 "",
@@ -372,7 +453,7 @@ class AuditReport:
             ]
             if i == 0:
                 captions = [f"{title}\n{caption}" for title, caption in zip(titles, captions, strict=True)]
-            cells = zip((picture.rgb, *drawn[i]), captions, strict=True)
+            cells = zip((picture, *drawn[i]), captions, strict=True)
             rows.append([Cell(image, caption) for image, caption in cells])
         return draw_rows(rows, SIGNED)
 
@@ -423,39 +504,135 @@ class AuditReport:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "audit.json").write_text(json.dumps(self.as_dict(), indent=1) + "\n", encoding="utf-8")
-        pictures = ""
-        if self.maps and self.occlusion_maps.ndim == 3:
-            pictures = "".join(
-                f"<figure><figcaption>{caption}</figcaption><img alt='{which} images with their maps' "
-                f"src='data:image/png;base64,{_png(self.figure(which))}'></figure>"
-                for which, caption in _PICTURES.items()
-            )
         page = folder / "audit.html"
-        page.write_text(_PAGE.format(text=html.escape(str(self)), pictures=pictures), encoding="utf-8")
+        page.write_text(_page(self), encoding="utf-8")
         return page
 
 
-_PICTURES: dict[Literal["typical", "worst"], str] = {
-    "typical": "Typical: agreement near the median",
-    "worst": "Worst: lowest agreement",
-}
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Audit of class activation maps</title>
-<style>body {{font-family: sans-serif; margin: 2em}} pre {{white-space: pre-wrap}} .pictures {{display: flex; gap: 1em;
-flex-wrap: wrap}} figure {{margin: 0; flex: 1 1 30em}} img {{max-width: 100%}}</style>
-<h1>Do these maps show what predictions depend on?</h1>
-<pre>{text}</pre>
-<div class="pictures">{pictures}</div>
-</html>
-"""
-
-
-def _png(figure: Figure) -> str:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=100)
-    return base64.b64encode(stream.getvalue()).decode()
+def _listed(names: Sequence[str], most: int) -> str:
+    """Return names in one line, the first of many."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _json_number(value: float) -> float | None:
     """Return the number, or None for NaN, which JSON does not have."""
     return None if math.isnan(value) else value
+
+
+_TITLES = {
+    "LayerDiffGradCam(contrast=[])": "Grad-CAM",
+    "LayerDiffGradCam()": "DiffGradCAM",
+    "LayerDiffGradCam(reduction='mean')": "DiffGradCAM, mean of rivals",
+}
+_WORDS = {
+    "supported": "shows what predictions depend on",
+    "contradicted": "does not show what predictions depend on",
+    "undecided": "not shown to be right or wrong",
+}
+_MEANINGS = {
+    "agreement": ("Does the map agree with hiding parts of the image? 1: completely.", f"above {LOW_AGREEMENT}"),
+    "prediction": (
+        "Does it predict how far confidence falls, part by part? 1: completely.",
+        f"above {GOOD_PREDICTION}",
+    ),
+    "registration": ("How much better it fits if it is shifted by a cell or two.", f"below {GAIN_LIMIT}"),
+    "excess": ("What all maps have in common and predictions do not depend on.", f"below {EXCESS_LIMIT}"),
+    "deficit": ("What all predictions depend on and no map shows.", f"below {DEFICIT_LIMIT}"),
+    "equivariance": ("Does it move with the image? Below 0: it stays.", f"above {STATIC_LIMIT}"),
+}
+_CASES: dict[Literal["typical", "worst"], str] = {
+    "typical": "Typical images: agreement near the median",
+    "worst": "Worst images: a map agrees least",
+}
+_SIDE = 160
+"""Width of a picture on the page, in pixels."""
+_STYLE = """
+:root {color-scheme: light dark; --line: #8884; --good: #1b7837; --bad: #b2182b; --open: #6b6b6b}
+@media (prefers-color-scheme: dark) {:root {--good: #7bd88f; --bad: #ff8a80; --open: #b5b5b5}}
+body {font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem}
+h1 {font-size: 1.5rem; margin: .5rem 0} h2 {font-size: 1.15rem; margin: 1.5rem 0 .5rem}
+.supported {color: var(--good)} .contradicted {color: var(--bad)} .undecided, .mixed {color: var(--open)}
+.verdict {font-size: 1.25rem} .scroll {overflow-x: auto}
+table {border-collapse: collapse; width: 100%} th, td {border-bottom: 1px solid var(--line); padding: .35rem .6rem;
+text-align: left; vertical-align: top}
+.cases {display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 0 2rem}
+figure {margin: 0 0 1rem} figcaption {overflow-wrap: anywhere} .row {display: flex; gap: 4px}
+.row div {flex: 1; min-width: 0; font-size: .75rem} img {width: 100%; display: block; border-radius: 3px}
+small {color: var(--open)}
+"""
+
+
+def _page(report: AuditReport) -> str:
+    """Return the report as HTML: verdicts first, then images, then the measures in plain words."""
+    methods = {name: html.escape(_TITLES.get(name, name)) for name in report.by_method}
+    head = "".join(
+        f"<tr><td><b>{methods[name]}</b><br><small>{html.escape(name)}</small></td>"
+        f"<td class='{its.verdict}'><b>{its.verdict}</b><br>{_WORDS[its.verdict]}</td>"
+        f"<td>{html.escape(its.reason)}</td></tr>"
+        for name, its in report.by_method.items()
+    )
+    measures = "".join(
+        f"<tr><td><b>{key}</b><br><small>{meaning}</small></td><td>{wanted}</td>"
+        + "".join(f"<td>{_plus_minus(its.estimates.get(key))}</td>" for its in report.by_method.values())
+        + "</tr>"
+        for key, (meaning, wanted) in _MEANINGS.items()
+    )
+    cases = ""
+    if report.maps and report.occlusion_maps.ndim == 3:
+        cases = "".join(f"<section><h2>{title}</h2>{_rows(report, which)}</section>" for which, title in _CASES.items())
+        cases = (
+            "<p>Red speaks for the class, blue against it. <i>Occlusion</i> was measured by hiding parts of the image; "
+            f"a map that is right looks like it. <i>r</i>: their agreement.</p><div class='cases'>{cases}</div>"
+        )
+    advice = html.escape(" ".join(report.advice))
+    used = (
+        f"{len(report.images)} of {report.total_images} images were used, in random order (seed {report.seed}). That "
+        f"took as long as {report.forward_passes:.0f} predictions of each. Significance level {report.alpha:g}."
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Audit of class activation maps: {report.verdict}</title><style>{_STYLE}</style></head><body>
+<h1>Do these maps show what predictions depend on?</h1>
+<p class="verdict"><b class="{report.verdict}">{report.verdict.capitalize()}.</b> {advice}</p>
+<div class="scroll"><table><tr><th>map</th><th>verdict</th><th>why</th></tr>{head}</table></div>
+{cases}
+<h2>For which images</h2><p>{html.escape(report.scope_text)}</p><p>{used}</p>
+<h2>What was measured</h2>
+<div class="scroll"><table><tr><th>measure</th><th>supported if</th>{"".join(f"<th>{m}</th>" for m in methods.values())}
+</tr>{measures}</table></div>
+<p>Support needs every measure to be shown with its standard error. A prediction that is shown to be above
+{HIGH_PREDICTION} makes up for the last three. A contradiction may come from a manipulated model, or from a method that
+does not fit the architecture. <i>Undecided</i> is not a finding: more images may decide.</p>
+</body></html>
+"""
+
+
+def _plus_minus(estimate: Estimate | None) -> str:
+    if estimate is None or math.isnan(estimate.value):
+        return "not measured"
+    return f"{estimate.value:.2f} &plusmn; {estimate.error:.2f}"
+
+
+def _rows(report: AuditReport, which: Literal["typical", "worst"]) -> str:
+    """Return a row of pictures for each of three images."""
+    chosen = report._chosen(which, 3)
+    pictures, drawn, columns = report._overlays(chosen)
+    agreement, rows = report.agreement, ""
+    for index, picture, maps in zip(chosen.tolist(), pictures, drawn, strict=True):
+        cells = f"<div><img alt='' src='{_png(picture)}'>image</div>"
+        for name, map_picture in zip(columns, maps, strict=True):
+            r = f", r = {agreement[name][index]:.2f}" if name in agreement else ""
+            title = html.escape(_TITLES.get(name, name)) + r
+            cells += f"<div><img alt='{title}' src='{_png(map_picture)}'>{title}</div>"
+        named = html.escape(f"{report._image_name(index)}: {report._class_name(int(report.target[index]))}")
+        rows += f"<figure><figcaption>{named}</figcaption><div class='row'>{cells}</div></figure>"
+    return rows
+
+
+def _png(picture: Any) -> str:
+    """Return a picture (H, W, 3) from 0 to 1 as a data address."""
+    image = Image.fromarray((255 * picture).round().clip(0, 255).astype("uint8"))
+    image = image.resize((_SIDE, max(1, round(_SIDE * image.height / image.width))), Image.Resampling.BILINEAR)
+    stream = io.BytesIO()
+    image.save(stream, format="png")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

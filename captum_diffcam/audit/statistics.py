@@ -108,14 +108,14 @@ class Measures(NamedTuple):
         return {name: getattr(self, name) for name in names}
 
     @property
-    def best_shift(self) -> tuple[int, ...]:
-        """The shift with the largest gain."""
-        return max(self.gains, key=lambda shift: self.gains[shift].value)
+    def best_shift(self) -> tuple[int, ...] | None:
+        """The shift with the largest gain; None if the grid is too small to shift by a cell."""
+        return max(self.gains, key=lambda shift: self.gains[shift].value, default=None)
 
     @property
     def registration(self) -> Estimate:
         """The gain of the best shift."""
-        return self.gains[self.best_shift]
+        return _UNKNOWN if self.best_shift is None else self.gains[self.best_shift]
 
 
 def measure(data: Measurements) -> Measures:
@@ -130,44 +130,38 @@ def measure(data: Measurements) -> Measures:
     predicted = window_means(data.maps, data.occlusions.covers)
     painted = paint(predicted, data.occlusions.covers)
     seen = [unit_maps(painted[:, half::2].mean(dim=1)) for half in (0, 1)]
-    pairs = {
-        # A map through the windows of one half, against the falls of the other.
-        "crossed": ((seen[0] * halves[1]).sum(dim=1) + (seen[1] * halves[0]).sum(dim=1)) / 2,
-        "occlusions": (halves[0] * halves[1]).sum(dim=1),
-        "maps": (seen[0] * seen[1]).sum(dim=1),
-    }
+    # A map through the windows of one half, against the falls of the other.
+    crossed = ((seen[0] * halves[1]).sum(dim=1) + (seen[1] * halves[0]).sum(dim=1)) / 2
+    reliabilities = (halves[0] * halves[1]).sum(dim=1)
+    of_maps = (seen[0] * seen[1]).sum(dim=1)
     both = unit_maps(halves[0] + halves[1])
     agreeing = (units * both).sum(dim=1)
-    similarity = {"maps": units @ units.T, "across": both @ units.T, "occlusions": both @ both.T}
-    per_cell = data.occlusions.per_cell()
-    correlations = window_correlations(predicted, per_cell)
+    similarity = (units @ units.T, both @ units.T, both @ both.T)
     shifts = _shifts(data.maps.shape[1:])
-    gains = torch.stack(
-        [
-            window_correlations(*_shifted_windows(data.maps, data.occlusions, shift)) - correlations
-            if any(shift)
-            else torch.zeros_like(correlations)
-            for shift in shifts
-        ],
-        dim=1,
-    )
+    gains = _gains(data, shifts)
     areas = data.occlusions.covers.flatten(3).sum(dim=3)
-    products = ((predicted * data.occlusions.falls * areas).sum(dim=(1, 2)), ((predicted * areas) ** 2).sum(dim=(1, 2)))
-    moves = torch.full_like(correlations, math.nan)
+    falls, squares = (predicted * data.occlusions.falls * areas).sum((1, 2)), ((predicted * areas) ** 2).sum((1, 2))
+    moves = torch.full_like(agreeing, math.nan)
     if data.shifted_maps is not None:
         moves = equivariance(data.shifted_maps, data.maps, data.shifts)
 
     def estimates(kept: Tensor) -> Tensor:
-        part = {name: values[kept] for name, values in pairs.items()}
-        square = {name: values[kept][:, kept] for name, values in similarity.items()}
-        excess, deficit = shared_parts(square["maps"], square["across"], square["occlusions"], part["occlusions"])
-        slope = products[0][kept].sum() / products[1][kept].sum().clamp(min=1e-30)
-        alone = [
-            agreeing[kept].mean() / attenuation(part["occlusions"]),
-            corrected_prediction(part["crossed"], part["occlusions"], part["maps"]),
-            *(slope, excess, deficit, moves[kept].mean(), part["occlusions"].mean()),
-        ]
-        return torch.cat([torch.stack(alone), gains[kept].mean(dim=0)])
+        def mean(values: Tensor) -> Tensor:
+            return kept @ values.double() / kept.sum(dim=1)
+
+        reliability = mean(reliabilities)
+        return torch.stack(
+            [
+                mean(agreeing) / attenuation(reliability),
+                corrected_prediction(mean(crossed), reliability, mean(of_maps)),
+                mean(falls) / mean(squares).clamp(min=1e-30),
+                *shared_parts(*similarity, reliability, kept),
+                mean(moves),
+                reliability,
+                *(mean(gain) for gain in gains),
+            ],
+            dim=1,
+        )
 
     found = jackknife(estimates, len(data.maps))
     agreement, prediction, slope, excess, deficit, moving, reliability, *of_shifts = found
@@ -177,10 +171,10 @@ def measure(data: Measurements) -> Measures:
         slope,
         excess,
         deficit,
-        {shift: gain for shift, gain in zip(shifts, of_shifts, strict=True) if any(shift)},
+        dict(zip(shifts, of_shifts, strict=True)),
         moving if data.shifted_maps is not None else _UNKNOWN,
         reliability,
-        agreeing / attenuation(pairs["occlusions"]),
+        agreeing / attenuation(reliabilities.mean()),
     )
 
 
@@ -193,16 +187,37 @@ def class_agreement(of_images: Tensor) -> Estimate:
 def jackknife(statistics: Callable[[Tensor], Tensor], count: int) -> list[Estimate]:
     """Return statistics of ``count`` images with standard errors, leaving out up to 40 parts of the images in turn.
 
-    ``statistics`` takes the indices of images and returns (S,).
+    ``statistics`` takes rows of zeros and ones, which say what images to keep, (G, N), and returns (G, S).
 
     Source: M. Quenouille, 1949; J. Tukey, 1958.
     """
     groups = min(count, _GROUPS)
-    indices = torch.arange(count)
-    values = statistics(indices)
-    without = torch.stack([statistics(indices[indices % groups != group]) for group in range(groups)])
-    errors = ((groups - 1) * without.var(dim=0, correction=0)).sqrt()
+    left_out = torch.arange(count) % groups == torch.arange(groups)[:, None]
+    values, *without = statistics(torch.cat([torch.ones(1, count), (~left_out).float()]).double())
+    errors = ((groups - 1) * torch.stack(without).var(dim=0, correction=0)).sqrt()
     return [Estimate(*pair, groups - 1) for pair in zip(values.tolist(), errors.tolist(), strict=True)]
+
+
+def hochberg(p_values: Sequence[float]) -> list[float]:
+    r"""Return p-values that are corrected for their number.
+
+    With the p-values in rising order, these are :math:`\min_{j \ge i} (m - j + 1) \, p_{(j)}`. The probability of any
+    error is below the level if the tests are independent or depend on each other positively, as those of different
+    methods on the same images do.
+
+    Source: Y. Hochberg, Biometrika 75, 1988.
+
+    Example:
+        >>> from captum_diffcam.audit.statistics import hochberg
+        >>> hochberg([0.01, 0.04, 0.03])
+        [0.03, 0.04, 0.04]
+    """
+    corrected = [1.0] * len(p_values)
+    smallest = 1.0
+    for number, index in enumerate(sorted(range(len(p_values)), key=lambda i: -p_values[i]), start=1):
+        smallest = min(smallest, number * p_values[index])
+        corrected[index] = smallest
+    return corrected
 
 
 def corrected_prediction(crossed: Tensor, occlusions: Tensor, maps: Tensor) -> Tensor:
@@ -215,25 +230,25 @@ def corrected_prediction(crossed: Tensor, occlusions: Tensor, maps: Tensor) -> T
                    {2 \sqrt{\langle w, w' \rangle \, \langle m, m' \rangle}},
 
     each product a correlation and a mean over images. It is one for a map that is proportional to the falls, however
-    noisy these are (C. Spearman, 1904).
-
-    Shapes: (N,), (N,), (N,) -> ().
+    noisy these are (C. Spearman, 1904). The arguments are these means: the numerator, and both products below.
     """
-    reliability = occlusions.mean().clamp(min=_MIN_RELIABILITY) * maps.mean().clamp(min=_MIN_RELIABILITY)
-    return crossed.mean() / reliability.sqrt()
+    reliability = occlusions.clamp(min=_MIN_RELIABILITY) * maps.clamp(min=_MIN_RELIABILITY)
+    return crossed / reliability.sqrt()
 
 
-def attenuation(reliabilities: Tensor) -> Tensor:
+def attenuation(reliability: Tensor) -> Tensor:
     """Return the factor by which noise lowers correlations with the mean of two halves of the occlusion maps.
 
-    It is the root of the reliability of the mean (C. Spearman, W. Brown, 1910). ``reliabilities`` (N,) are the
-    correlations of the two halves.
+    It is the root of the reliability of the mean (C. Spearman, W. Brown, 1910). ``reliability`` is the mean correlation
+    of the two halves.
     """
-    half = reliabilities.mean().clamp(min=_MIN_RELIABILITY)
+    half = reliability.clamp(min=_MIN_RELIABILITY)
     return (2 * half / (1 + half)).sqrt()
 
 
-def shared_parts(maps: Tensor, across: Tensor, occlusions: Tensor, reliabilities: Tensor) -> tuple[Tensor, Tensor]:
+def shared_parts(
+    maps: Tensor, across: Tensor, occlusions: Tensor, reliability: Tensor, kept: Tensor
+) -> tuple[Tensor, Tensor]:
     r"""Return the excess and the deficit: what maps of different images have in common, and predictions have not.
 
     Let :math:`m_n` be the maps and :math:`w_n` the occlusion maps, centred and of unit length. Let :math:`r_n` and
@@ -252,31 +267,33 @@ def shared_parts(maps: Tensor, across: Tensor, occlusions: Tensor, reliabilities
         maps: the correlations of maps with maps, (N, N).
         across: those of occlusion maps (rows) with maps, (N, N).
         occlusions: those of occlusion maps with occlusion maps, (N, N).
-        reliabilities: the correlation of two halves of each occlusion map, (N,).
+        reliability: the mean correlation of two halves of the occlusion maps, of the images that are kept, (G,).
+        kept: rows of zeros and ones, which say what images to keep, (G, N).
+
+    Returns:
+        Both for each row, (G,) and (G,).
 
     Source: ours.
     """
-    n = len(maps)
-    corrected = attenuation(reliabilities)
-    per_length, per_occlusion_length = (_per_length(square) for square in (maps, occlusions))
-    common = (_to_others(maps) * per_length).mean()
-    shared = (_to_others(across) * per_length).mean()
-    own = across.diagonal().mean() - _to_others(across).sum() / (n * (n - 1))
-    needed = (_to_others(occlusions) * per_occlusion_length).mean()
-    shown = (_to_others(across.T) * per_occlusion_length).mean()
-    return common - (shared + own) / corrected, needed / corrected - shown
+    count = kept.sum(dim=1)
 
+    def mean(values: Tensor) -> Tensor:
+        return (kept * values).sum(dim=1) / count
 
-def _to_others(square: Tensor) -> Tensor:
-    """Return the sums over other images, (N,)."""
-    return square.sum(dim=1) - square.diagonal()
+    def to_others(square: Tensor) -> Tensor:
+        return kept @ square.T - square.diagonal()
 
+    def per_length(square: Tensor) -> Tensor:
+        """Return one over the length of the sum of all other maps: sum_ij S_ij - 2 sum_j S_nj + S_nn, squared."""
+        sums = kept @ square
+        length = ((kept * sums).sum(dim=1, keepdim=True) - 2 * sums + square.diagonal()).clamp(min=0).sqrt()
+        return torch.where(length > _CONSTANT, 1 / length.where(length > 0, 1), 0)
 
-def _per_length(square: Tensor) -> Tensor:
-    """Return one over the length of the sum of all other maps, from the products of all, (N, N) -> (N,)."""
-    # The sum of all maps but n has the squared length sum_ij S_ij - 2 sum_j S_nj + S_nn.
-    length = (square.sum() - 2 * square.sum(dim=1) + square.diagonal()).clamp(min=0).sqrt()
-    return torch.where(length > _CONSTANT, 1 / length.where(length > 0, 1), 0)
+    of_maps, of_occlusions, corrected = per_length(maps), per_length(occlusions), attenuation(reliability)
+    own = mean(across.diagonal()) - mean(to_others(across)) / (count - 1)
+    excess = mean(to_others(maps) * of_maps) - (mean(to_others(across) * of_maps) + own) / corrected
+    deficit = mean(to_others(occlusions) * of_occlusions) / corrected - mean(to_others(across.T) * of_occlusions)
+    return excess, deficit
 
 
 def window_means(maps: Tensor, covers: Tensor) -> Tensor:
@@ -285,14 +302,20 @@ def window_means(maps: Tensor, covers: Tensor) -> Tensor:
     return torch.einsum("ntkc,nc->ntk", covers, maps.flatten(1).to(covers)) / covers.sum(dim=3)
 
 
-def window_correlations(predicted: Tensor, measured: Tensor) -> Tensor:
-    """Return Pearson's correlation over all windows of each image. Shapes: (N, T, K), (N, T, K) -> (N,)."""
-    return (unit_maps(predicted) * unit_maps(measured)).sum(dim=1)
+def _gains(data: Measurements, shifts: Sequence[tuple[int, ...]]) -> Tensor:
+    """Return how much better each shifted map predicts the falls per cell than the unshifted one, (S, N)."""
+    unshifted = (0,) * (data.maps.ndim - 1)
+    maps = torch.stack([_shifted(data.maps, shift).flatten(1) for shift in (unshifted, *shifts)])
+    covers = data.occlusions.covers.flatten(3).flatten(1, 2)
+    predicted = torch.einsum("nkc,snc->snk", covers, maps.to(covers)) / covers.sum(dim=2)
+    measured = unit_maps(data.occlusions.per_cell()).repeat(len(maps), 1)
+    correlations = (unit_maps(predicted.flatten(0, 1)) * measured).sum(dim=1).reshape(len(maps), -1)
+    return correlations[1:] - correlations[0]
 
 
 def _shifts(grid: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return all shifts by up to two cells and less than half of the grid."""
-    return list(product(*(range(-n, n + 1) for n in largest_shifts(grid))))
+    """Return all shifts by up to two cells and less than half of the grid, without that by none."""
+    return [shift for shift in product(*(range(-n, n + 1) for n in largest_shifts(grid))) if any(shift)]
 
 
 def largest_shifts(grid: Sequence[int]) -> list[int]:
@@ -300,16 +323,12 @@ def largest_shifts(grid: Sequence[int]) -> list[int]:
     return [min(MAX_SHIFT, (cells - 1) // 2) for cells in grid]
 
 
-def _shifted_windows(maps: Tensor, occlusions: Occlusions, shift: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Return what the shifted map predicts of each window, and the falls per cell, (N, T, K) each.
-
-    Cells at the border repeat, so that every window still has a prediction.
-    """
+def _shifted(maps: Tensor, shift: tuple[int, ...]) -> Tensor:
+    """Return the maps, shifted. Cells at the border repeat, so that every window still has a prediction."""
     for dimension, by in enumerate(shift, start=1):
         size = maps.shape[dimension]
-        source = (torch.arange(size) - by).clamp(0, size - 1)
-        maps = maps.index_select(dimension, source)
-    return window_means(maps, occlusions.covers), occlusions.per_cell()
+        maps = maps.index_select(dimension, (torch.arange(size) - by).clamp(0, size - 1))
+    return maps
 
 
 def equivariance(shifted_maps: Tensor, maps: Tensor, shifts: Sequence[tuple[int, ...]]) -> Tensor:
@@ -335,27 +354,30 @@ def equivariance(shifted_maps: Tensor, maps: Tensor, shifts: Sequence[tuple[int,
         >>> bool(equivariance(maps, maps, [(1, 2)]) < 0)
         True
     """
-    values = []
-    for shifted_map, single_map, shift in zip(shifted_maps, maps, shifts, strict=True):
-        lengths = single_map.shape
-        here = tuple(slice(max(by, 0), length + min(by, 0)) for by, length in zip(shift, lengths, strict=True))
-        origin = tuple(slice(max(-by, 0), length + min(-by, 0)) for by, length in zip(shift, lengths, strict=True))
-        observed, moved, stayed = (
-            unit_maps(m[None]) for m in (shifted_map[here], single_map[origin], single_map[here])
-        )
-        enough = observed.numel() >= _MIN_COMMON_CELLS
-        values.append((observed * (moved - stayed)).sum() if enough else observed.new_zeros(()))
-    return torch.stack(values)
+    dimensions = range(maps.ndim - 1)
+    moved = torch.stack([single.roll(shift, tuple(dimensions)) for single, shift in zip(maps, shifts, strict=True)])
+    common = torch.ones(maps.shape, dtype=torch.bool)
+    for dimension in dimensions:
+        length = maps.shape[dimension + 1]
+        origin = torch.arange(length) - torch.tensor([shift[dimension] for shift in shifts])[:, None]
+        inside = (origin >= 0) & (origin < length)
+        common &= inside.reshape(len(maps), *(length if other == dimension else 1 for other in dimensions))
+    observed, there, here = (unit_maps(its, common) for its in (shifted_maps, moved, maps))
+    enough = common.flatten(1).sum(dim=1) >= _MIN_COMMON_CELLS
+    return (observed * (there - here)).sum(dim=1) * enough
 
 
-def unit_maps(maps: Tensor) -> Tensor:
+def unit_maps(maps: Tensor, common: Tensor | None = None) -> Tensor:
     """Return flat, centred maps of unit length, so that products are correlations; zero where a map is constant.
 
-    Shapes: ``(N, *positions)`` -> (N, cells), in float64.
+    Shapes: ``(N, *positions)`` -> (N, cells), in float64. If ``common`` says what positions count, of the same shape as
+    the maps, the others are zero.
     """
     flat = maps.double().flatten(1)
+    counts = torch.ones_like(flat) if common is None else common.flatten(1).double()
+    flat = flat * counts
     largest = flat.abs().amax(dim=1, keepdim=True)
     scaled = flat / largest.where(largest > 0, 1)
-    centred = scaled - scaled.mean(dim=1, keepdim=True)
+    centred = (scaled - scaled.sum(dim=1, keepdim=True) / counts.sum(dim=1, keepdim=True).clamp(min=1)) * counts
     length = centred.norm(dim=1, keepdim=True)
     return torch.where(length > _CONSTANT, centred / length.where(length > 0, 1), 0)

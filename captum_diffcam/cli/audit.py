@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -29,16 +30,18 @@ def run(options: argparse.Namespace) -> int:
     loader: DataLoader[Any] = DataLoader(
         setting.images, options.batch_size, num_workers=options.workers, collate_fn=as_batch
     )
+    names: list[str] = []
     with library_errors(), notes():
         report = audit(
             setting.model,
-            _readable(loader, setting.images),
+            _readable(loader, setting.images, names),
             layer=setting.layer,
             class_names=setting.classes,
             alpha=options.alpha,
             seed=options.seed,
             batch_size=options.batch_size,
         )
+    report = replace(report, image_names=names)
     print(report)
     try:
         page = report.save(options.out)
@@ -50,12 +53,13 @@ def run(options: argparse.Namespace) -> int:
     return _EXIT_CODES[report.verdict]
 
 
-def _readable(loader: DataLoader[Any], images: Images) -> Iterator[Tensor]:
-    """Return the images in batches; those that cannot be read are named and left out."""
+def _readable(loader: DataLoader[Any], images: Images, names: list[str]) -> Iterator[Tensor]:
+    """Return the images in batches, and add their names; those that cannot be read are reported and left out."""
     for batch in loader:
         if batch.problem:
             raise UsageError(batch.problem)
         for index, reason in batch.skipped:
             print(f"{images.files[index].name} cannot be read: {reason}", file=sys.stderr)
         if batch.inputs is not None:
+            names += [images.files[sample.index].name for sample in batch.samples]
             yield batch.inputs

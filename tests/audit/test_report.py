@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 import torch
 from nets import Spotter, conv_net, images
-from simulated_audits import measurements, random_maps
 from torch import nn
 
+from benchmarks.audit.simulated import measurements, random_maps
 from captum_diffcam.audit import Estimate, MethodResult, audit
 from captum_diffcam.audit.statistics import measure
 

@@ -9,8 +9,8 @@ import pytest
 import replicas
 import torch
 from scipy import stats
-from simulated_audits import measurements, random_maps, tilings
 
+from benchmarks.audit.simulated import SCENARIOS, measurements, random_maps, tilings
 from captum_diffcam.audit.occlusion import Occlusions
 from captum_diffcam.audit.statistics import Estimate, Measurements, equivariance, measure
 
@@ -151,40 +151,16 @@ class TestEquivariance:
 
 
 def test_the_simulated_tilings_cover_every_cell_once():
-    assert torch.equal(tilings(3, generator(0)).sum(dim=2), torch.ones(3, 4, 7, 7))
+    assert torch.equal(tilings(3, generator(0)).sum(dim=2), torch.ones(3, 2, 7, 7))
 
 
-def mixture(count, seed, share):
-    """A share of the maps is right, the others have nothing to do with their image."""
-    its = generator(seed)
-    truth, other = random_maps(count, its), random_maps(count, its)
-    right = torch.rand(count, 1, 1, generator=its) < share
-    return truth, torch.where(right, truth, other)
-
-
-def static_border(count, seed, strength):
-    """Maps that are right, and a border on all of them."""
-    truth = random_maps(count, generator(seed))
-    border = torch.ones(7, 7)
-    border[1:-1, 1:-1] = 0
-    return truth, truth + strength * (border - border.mean())
-
-
-def skewed(count, seed, strength):
-    """Most maps are nearly right, and few are far off."""
-    its = generator(seed)
-    truth, other = random_maps(count, its), random_maps(count, its)
-    weight = strength * torch.rand(count, 1, 1, generator=its) ** 4
-    return truth, truth + weight * other
-
-
-SCENARIOS = {"mixture": (mixture, 0.5), "static border": (static_border, 1.5), "skewed": (skewed, 3.0)}
+STRENGTHS = {"clean mixture": 0.5, "static border": 1.5, "skewed": 3.0}
 
 
 @pytest.fixture(scope="module", params=SCENARIOS)
 def simulated(request):
     """Measures of 60 audits of 16 images, and those of one of 600."""
-    make, strength = SCENARIOS[request.param]
+    make, strength = SCENARIOS[request.param], STRENGTHS[request.param]
     many = measure(measurements(*make(600, 10_000, strength), 10_001))
     return many, [measure(measurements(*make(16, seed, strength), 5000 + seed)) for seed in range(60)]
 
