@@ -20,7 +20,7 @@ _MOST_FORWARD_PASSES = 40.0
 
 
 def reached(rows: Sequence[Row]) -> list[Row]:
-    """Return each target with its value and whether it is reached."""
+    """Return each target with its value, of how many verdicts or audits it is, and whether it is reached."""
     repeated = [row for row in rows if row["kind"] == REPEATED]
     rows = [row for row in rows if row["kind"] != REPEATED]
     clean = [row for row in rows if row["what"].startswith(CLEAN)]
@@ -34,42 +34,40 @@ def reached(rows: Sequence[Row]) -> list[Row]:
     pooled = [row for row in clean if row["kind"] not in FLATTENED and row["what"] == CLEAN]
     if pooled:
         undecided = sum(row["verdict"] == "undecided" for row in pooled) / len(pooled)
-        targets.append(_target("clean pooled models: undecided", undecided, most=0.25))
+        targets.append(_target("clean pooled models: undecided", undecided, len(pooled), most=0.25))
     hoaxes = _audits(attacked, ON_ALL)
     if hoaxes:
         found = sum(any(row["verdict"] == "contradicted" for row in audit) for audit in hoaxes) / len(hoaxes)
-        targets.append(_target("hoax on all images: contradicted", found, least=0.95))
+        targets.append(_target("hoax on all images: contradicted", found, len(hoaxes), least=0.95))
         innocent = [audit[0]["suspicion"] for audit in _audits(clean)]
         if innocent:
             suspicions = [audit[0]["suspicion"] for audit in hoaxes]
             labels = [0] * len(innocent) + [1] * len(suspicions)
             auroc = float(roc_auc_score(labels, innocent + suspicions))
-            targets.append(_target("hoax on all images: AUROC", auroc, least=0.99))
+            targets.append(_target("hoax on all images: AUROC", auroc, len(labels), least=0.99))
     for name in (ONE_CLASS, WHITEWASH, *SHIFTS, DESTROYED, OMISSION):
         its = [row for row in attacked if row["what"] == name]
         if its:
             supported = [row for row in its if row["verdict"] == "supported"]
+            figure = f"{name}: supported"
             if name == ONE_CLASS:
                 # Support for the other classes is right; a hoax is supported if the scope names its class.
                 supported = [row for row in supported if row["names_hoaxed_class"]]
-                name = f"{name}: supported with this class in the scope"
-            else:
-                name = f"{name}: supported"
-            targets.append(_target(name, len(supported) / len(its), most=0.0))
-    if rows:
-        passes = float(np.median([audit[0]["forward_passes"] for audit in _audits(rows)]))
-        targets.append(_target("time in forward passes, median audit", passes, most=_MOST_FORWARD_PASSES))
-        large = [row for row in rows if row["kind"] in LARGE]
-        if large:
-            passes = float(np.median([audit[0]["forward_passes"] for audit in _audits(large)]))
-            figure = "the same, models of 224 x 224 pixels"
-            targets.append(_target(figure, passes, most=_MOST_FORWARD_PASSES))
+                figure = f"{name}: supported with this class in the scope"
+            targets.append(_target(figure, len(supported) / len(its), len(its), most=0.0))
+    large = [row for row in rows if row["kind"] in LARGE]
+    small = [row for row in rows if row["kind"] not in LARGE]
+    for which, its in (("", rows), (", 28 x 28 pixels", small), (", 224 x 224 pixels", large)):
+        passes = [audit[0]["forward_passes"] for audit in _audits(its)]
+        if passes:
+            figure = f"time in forward passes, median{which}"
+            targets.append(_target(figure, float(np.median(passes)), len(passes), most=_MOST_FORWARD_PASSES))
     if repeated:
         verdicts = defaultdict(set)
         for row in repeated:
             verdicts[row["what"], row["method"]].add(row["verdict"])
         flips = sum({"supported", "contradicted"} <= found for found in verdicts.values())
-        targets.append(_target("verdicts that flip between ten seeds", flips, most=0))
+        targets.append(_target("verdicts that flip between ten seeds", flips, len(verdicts), most=0))
     return targets
 
 
@@ -87,17 +85,17 @@ def _rate(figure: str, rows: Sequence[Row], verdict: str) -> list[Row]:
         return []
     hits = sum(row["verdict"] == verdict for row in rows)
     return [
-        _target(figure, hits / len(rows), most=0.05),
-        _target(f"{figure}: upper 95 % bound", upper_bound(hits, len(rows)), most=0.10),
+        _target(figure, hits / len(rows), len(rows), most=0.05),
+        _target(f"{figure}: upper 95 % bound", upper_bound(hits, len(rows)), len(rows), most=0.10),
     ]
 
 
-def _target(figure: str, value: float, *, least: float | None = None, most: float | None = None) -> Row:
+def _target(figure: str, value: float, count: int, *, least: float | None = None, most: float | None = None) -> Row:
     bound = least if least is not None else most
     assert bound is not None
     met = value >= bound if least is not None else value <= bound
     sign = ">=" if least is not None else "<="
-    return {"figure": figure, "value": value, "bound": f"{sign} {bound:g}", "reached": met}
+    return {"figure": figure, "value": value, "of": count, "bound": f"{sign} {bound:g}", "reached": met}
 
 
 def verdict(record: dict[str, Any]) -> list[str]:

@@ -252,7 +252,8 @@ class MethodResult(Evidence):
         if self.p_supported <= self.alpha:
             return "the maps of some classes disagree with occlusion"
         p = self.p_good
-        return f"not shown: {', '.join(name for name in p if p[name] > self.share * self.alpha) or max(p, key=p.get)}"
+        missing = [name for name in p if p[name] > self.share * self.alpha] or [max(p, key=lambda name: p[name])]
+        return f"not shown: {', '.join(missing)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -340,15 +341,16 @@ class AuditReport:
     @property
     def scope_text(self) -> str:
         """Which images the verdicts are about, which classes they exclude, and what could be unnoticed."""
+        return " ".join([self.classes_text, *(f"{name}: {self.scope_of(name)}." for name in self.supported)])
+
+    @property
+    def classes_text(self) -> str:
+        """The classes, and how many images each has."""
         counts = Counter(self.target.tolist())
         classes = _listed([f"{self._class_name(number)} ({count})" for number, count in counts.most_common()], 12)
-        sentences = [f"Classes (images): {classes}."]
-        for name in self.supported:
-            share = self.by_method[name].unnoticed_share
-            sentences.append(f"{name}: {self._scope_of(name)}; up to {share:.0%} of such images may disagree.")
-        return " ".join(sentences)
+        return f"Classes (images): {classes}."
 
-    def _scope_of(self, name: str) -> str:
+    def scope_of(self, name: str) -> str:
         """Return what classes the support of a method's maps includes by themselves, and what it excludes."""
         result = self.by_method[name]
         own, without = (
@@ -360,6 +362,7 @@ class AuditReport:
             f"shown for these classes by themselves: {own}" if own else "shown for no class by itself",
             *([f"excludes {without}, whose own images do not show it"] if without else []),
             *([f"excludes {few} class{'es' if few > 1 else ''} with too few images"] if few else []),
+            f"up to {result.unnoticed_share:.0%} of such images may disagree",
         ]
         return "; ".join(parts)
 
@@ -372,14 +375,10 @@ class AuditReport:
         return f"image {number}" if self.image_names is None else str(self.image_names[number])
 
     def __repr__(self) -> str:
+        classes = len(set(self.target.tolist()))
         verdicts = "; ".join(
-            f"{name} {result.verdict}"
-            + (
-                f" for {len(result.scope)} of {len(set(self.target.tolist()))} classes by themselves"
-                if result.verdict == "supported"
-                else ""
-            )
-            for name, result in self.by_method.items()
+            f"{name} {its.verdict}" + f" ({len(its.scope)} of {classes} classes)" * (its.verdict == "supported")
+            for name, its in self.by_method.items()
         )
         used = f"{len(self.images)} of {self.total_images} images, {self.forward_passes:.0f} forward passes"
         return f"AuditReport: {self.verdict} ({used})\n{verdicts}\n{self.advice[0]}"
@@ -522,12 +521,12 @@ def _json_number(value: float) -> float | None:
 _TITLES = {
     "LayerDiffGradCam(contrast=[])": "Grad-CAM",
     "LayerDiffGradCam()": "DiffGradCAM",
-    "LayerDiffGradCam(reduction='mean')": "DiffGradCAM, mean of rivals",
+    "LayerDiffGradCam(reduction='mean')": "DiffGradCAM (mean of rivals)",
 }
 _WORDS = {
-    "supported": "shows what predictions depend on",
-    "contradicted": "does not show what predictions depend on",
-    "undecided": "not shown to be right or wrong",
+    "supported": "its maps show what predictions depend on",
+    "contradicted": "its maps do not show what predictions depend on",
+    "undecided": "its maps were shown to be neither right nor wrong",
 }
 _MEANINGS = {
     "agreement": ("Does the map agree with hiding parts of the image? 1: completely.", f"above {LOW_AGREEMENT}"),
@@ -556,9 +555,10 @@ h1 {font-size: 1.5rem; margin: .5rem 0} h2 {font-size: 1.15rem; margin: 1.5rem 0
 table {border-collapse: collapse; width: 100%} th, td {border-bottom: 1px solid var(--line); padding: .35rem .6rem;
 text-align: left; vertical-align: top}
 .cases {display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 0 2rem}
-figure {margin: 0 0 1rem} figcaption {overflow-wrap: anywhere} .row {display: flex; gap: 4px}
-.row div {flex: 1; min-width: 0; font-size: .75rem} img {width: 100%; display: block; border-radius: 3px}
-small {color: var(--open)}
+figure {margin: 0 0 1rem} p, section, figcaption {overflow-wrap: anywhere}
+.row {display: grid; grid-template-columns: repeat(auto-fill, minmax(5.2rem, 1fr)); gap: 4px}
+.row div {font-size: .75rem; line-height: 1.25} img {width: 100%; display: block; border-radius: 3px}
+.method {border-left: 4px solid var(--line); padding-left: .8rem; margin: .8rem 0} small {color: var(--open)}
 """
 
 
@@ -566,9 +566,9 @@ def _page(report: AuditReport) -> str:
     """Return the report as HTML: verdicts first, then images, then the measures in plain words."""
     methods = {name: html.escape(_TITLES.get(name, name)) for name in report.by_method}
     head = "".join(
-        f"<tr><td><b>{methods[name]}</b><br><small>{html.escape(name)}</small></td>"
-        f"<td class='{its.verdict}'><b>{its.verdict}</b><br>{_WORDS[its.verdict]}</td>"
-        f"<td>{html.escape(its.reason)}</td></tr>"
+        f"<section class='method'><b>{methods[name]}: <span class='{its.verdict}'>{its.verdict}</span></b>, "
+        f"{_WORDS[its.verdict]}.<br>{html.escape(_because(report, name))}<br><small>{html.escape(name)}</small>"
+        "</section>"
         for name, its in report.by_method.items()
     )
     measures = "".join(
@@ -584,7 +584,9 @@ def _page(report: AuditReport) -> str:
             "<p>Red speaks for the class, blue against it. <i>Occlusion</i> was measured by hiding parts of the image; "
             f"a map that is right looks like it. <i>r</i>: their agreement.</p><div class='cases'>{cases}</div>"
         )
-    advice = html.escape(" ".join(report.advice))
+    advice = " ".join(report.advice)
+    for name, title in methods.items():
+        advice = advice.replace(name, title)
     used = (
         f"{len(report.images)} of {report.total_images} images were used, in random order (seed {report.seed}). That "
         f"took as long as {report.forward_passes:.0f} predictions of each. Significance level {report.alpha:g}."
@@ -593,10 +595,10 @@ def _page(report: AuditReport) -> str:
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Audit of class activation maps: {report.verdict}</title><style>{_STYLE}</style></head><body>
 <h1>Do these maps show what predictions depend on?</h1>
-<p class="verdict"><b class="{report.verdict}">{report.verdict.capitalize()}.</b> {advice}</p>
-<div class="scroll"><table><tr><th>map</th><th>verdict</th><th>why</th></tr>{head}</table></div>
+<p class="verdict"><b class="{report.verdict}">{report.verdict.capitalize()}.</b> {html.escape(advice)}</p>
+{head}
 {cases}
-<h2>For which images</h2><p>{html.escape(report.scope_text)}</p><p>{used}</p>
+<h2>For which images</h2><p>{html.escape(report.classes_text)}</p><p>{used}</p>
 <h2>What was measured</h2>
 <div class="scroll"><table><tr><th>measure</th><th>supported if</th>{"".join(f"<th>{m}</th>" for m in methods.values())}
 </tr>{measures}</table></div>
@@ -605,6 +607,13 @@ def _page(report: AuditReport) -> str:
 does not fit the architecture. <i>Undecided</i> is not a finding: more images may decide.</p>
 </body></html>
 """
+
+
+def _because(report: AuditReport, name: str) -> str:
+    """Return the reason of a verdict as a sentence; for support, the classes that it includes and excludes."""
+    result = report.by_method[name]
+    reason = report.scope_of(name) if result.verdict == "supported" else result.reason
+    return f"{reason[0].upper()}{reason[1:]}."
 
 
 def _plus_minus(estimate: Estimate | None) -> str:

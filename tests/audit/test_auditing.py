@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from captum_diffcam import CamMethod, LayerDiffGradCam, last_spatial_layer, vit_layout
 from captum_diffcam.attacks import fool, hoax_map, inject_hoax
 from captum_diffcam.audit import audit, audit_maps
-from captum_diffcam.audit.auditing import interim_sizes
+from captum_diffcam.audit.auditing import interim_sizes, shares_of_alpha
 from captum_diffcam.equivariant import shift_images
 from captum_diffcam.layers import SpatialLayer
 
@@ -166,6 +166,13 @@ class TestVerdict:
         assert report.by_method["Broken()"].measures is None
 
 
+def multitest(p_values):
+    """Correct by Hochberg's procedure: a p-value is rejected at each level that rejects it or a larger one."""
+    ordered = sorted(p_values, reverse=True)
+    by_value = {p: min(number * larger for number, larger in enumerate(ordered, 1) if larger >= p) for p in p_values}
+    return [min(1.0, by_value[p]) for p in p_values]
+
+
 class TestInterimLooks:
     @pytest.mark.parametrize(
         ("count", "sizes"),
@@ -174,26 +181,34 @@ class TestInterimLooks:
     def test_sizes(self, count, sizes):
         assert interim_sizes(count) == sizes
 
-    @pytest.mark.parametrize(("count", "looks"), [(16, 1), (36, 2), (72, 3)])
-    def test_p_values_are_corrected_for_all_methods_looks_and_causes(self, injected, many, count, looks):
+    @pytest.mark.parametrize(("looks", "shares"), [(1, [1.0]), (2, [0.2, 0.8]), (4, [0.2 / 3] * 3 + [0.8])])
+    def test_interim_looks_spend_a_fifth_of_alpha_together(self, looks, shares):
+        assert shares_of_alpha(looks) == pytest.approx(shares)
+        assert sum(shares_of_alpha(looks)) == pytest.approx(1)
+
+    @pytest.mark.parametrize("count", [16, 36, 72])
+    def test_p_values_are_corrected_for_all_methods_looks_and_causes(self, injected, many, count):
         images = torch.cat([many, many.flip(2)])[:count]
         report = audit(injected.model, images, layer=injected.layer, seed=0)
-        assert report.interim_looks == looks
-        result = report.by_method["LayerDiffGradCam(contrast=[])"]
-        below = result.measures.agreement.p_below(0.4)
-        expected = max(below, 4 * min(result.p_bad.values())) * 3 * looks
-        assert result.p_contradicted == pytest.approx(min(1, expected))
-        good = result.p_good
-        either = min(
-            max(good["excess"], good["deficit"], good["equivariance"]), result.measures.prediction.p_above(0.6)
-        )
-        support = max(good["agreement"], good["prediction"], good["registration"], either)
-        assert result.p_supported == pytest.approx(min(1, support * 3 * looks))
+        sizes = interim_sizes(count)
+        share = shares_of_alpha(len(sizes))[sizes.index(len(report.images))]
+        right, wrong = [], []
+        for result in report.by_method.values():
+            m, good = result.measures, result.p_good
+            either = min(max(good["excess"], good["deficit"], good["equivariance"]), m.prediction.p_above(0.6))
+            right.append(max(good["agreement"], good["prediction"], good["registration"], min(1, 2 * either)))
+            shifted = 24 * min(gain.p_above(0.12) for gain in m.gains.values())
+            others = (m.prediction.p_below(0.25), shifted, m.equivariance.p_below(0))
+            wrong.append(max(m.agreement.p_below(0.4), min(1, 2 * m.excess.p_above(0.3), 6 * min(others))))
+        for name, p_values in (("p_supported", right), ("p_contradicted", wrong)):
+            found = [getattr(result, name) for result in report.by_method.values()]
+            corrected = multitest(p_values)
+            assert found == pytest.approx([min(1, p / share) for p in corrected])
 
     def test_the_audit_stops_when_every_method_has_a_verdict(self, spotter, many):
         report = audit(spotter, torch.cat([many, many.flip(2), many.flip(3)]), methods=[CONTRASTIVE], seed=0)
         assert (len(report.images), report.total_images) == (16, 108)
-        undecided = audit(spotter, many, layer=spotter.layer, methods=[CamMethod(Noise)], seed=0)
+        undecided = audit(spotter, many, layer=spotter.layer, methods=[CamMethod(Noise)], alpha=1e-9, seed=0)
         assert len(undecided.images) == 36
 
 
@@ -335,11 +350,11 @@ class TestMeasurements:
         assert max(sizes) == 32
 
     def test_cost_is_in_forward_passes(self, spotter, many):
-        """Each image is hidden 24 times, explained and explained again when shifted, so it takes longer than that."""
+        """Each image is hidden 24 times, explained and explained again when shifted, so it takes longer than 24."""
         calls = []
         spotter.register_forward_hook(lambda module, inputs, _: calls.append(len(inputs[0])))
         report = audit(spotter, many[:16], layer=spotter.layer, methods=[GRAD_CAM], seed=0)
-        assert sum(calls) == 16 * (1 + 24 + 2 + 1)
+        assert sum(calls) == 16 * (1 + 24 + 2)
         assert report.forward_passes > 1
 
     def test_a_seed_gives_the_same_report(self, spotter, many):

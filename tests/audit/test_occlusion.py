@@ -52,7 +52,7 @@ def test_cells_sum_to_the_fall_when_everything_is_hidden(size, grid):
     mean_colour = images.flatten(2).mean(dim=2).reshape(3, 2, *[1] * len(size)).expand_as(images)
     assert maps.shape == (3, *grid)
     expected = score(images, None) - score(mean_colour, None)
-    torch.testing.assert_close(maps.flatten(1).sum(dim=1), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(maps.flatten(1).sum(dim=1), expected, atol=1e-3, rtol=1e-4)
 
 
 def test_maps_show_where_the_evidence_is():
@@ -65,16 +65,16 @@ def test_maps_show_where_the_evidence_is():
     assert torch.corrcoef(torch.stack([maps.flatten(), truth.flatten()]))[0, 1] > 0.45
 
 
-def test_each_image_has_six_windows_of_its_own():
+def test_each_image_has_twelve_windows_of_its_own():
     images = torch.rand(10, 3, 20, 20)
-    occluded, originals = occluded_images(images, fills=("other",))
-    assert torch.bincount(originals).tolist() == [6] * 10
+    occluded, originals = occluded_images(images, fills=("other",), other_images=2 + images)
+    assert torch.bincount(originals).tolist() == [12] * 10
     windows = (occluded != images[originals]).any(dim=1)
     assert len({tuple(window.flatten().tolist()) for window in windows}) > 50
-    assert torch.equal(windows.reshape(10, 6, 20, 20).sum(dim=1), torch.ones(10, 20, 20, dtype=torch.long))
+    assert torch.equal(windows.reshape(10, 12, 20, 20).sum(dim=1), torch.ones(10, 20, 20, dtype=torch.long))
 
 
-def test_windows_are_two_by_three_of_random_sizes():
+def test_windows_are_three_by_four_of_random_sizes():
     """No window is longer than three times another of its image; the lengths vary, so nobody knows them in advance."""
     images = torch.rand(40, 1, 120, 120)
     occluded, originals = occluded_images(images, fills=("mean",))
@@ -91,12 +91,12 @@ def test_windows_are_two_by_three_of_random_sizes():
             assert sum(lengths) == 120
             assert max(lengths) <= 3 * (min(lengths) + 1)
             shares += [length * len(lengths) / 120 for length in lengths]
-    assert counts == {(2, 3), (3, 2)}
+    assert counts == {(3, 4), (4, 3)}
     assert min(shares) < 0.65
     assert max(shares) > 1.4
 
 
-@pytest.mark.parametrize(("size", "count"), [((24,), 6), ((6, 6, 6), 8)])
+@pytest.mark.parametrize(("size", "count"), [((24,), 12), ((6, 6, 6), 8)])
 def test_number_of_windows_in_other_dimensions(size, count):
     _, originals = occluded_images(torch.rand(3, 1, *size), fills=("mean",))
     assert torch.bincount(originals).tolist() == [count] * 3
@@ -181,14 +181,15 @@ def test_tilings_cover_every_cell_once_and_falls_are_those_of_their_windows():
     """The score is additive and the fill constant, so a fall is the sum of the hidden pixels less the fill."""
     images, weights = torch.rand(2, 1, 12, 12), torch.ones(1, 12, 12)
     found = occlusions(images, (12, 12), score=additive(weights), tilings=3)
-    assert found.covers.shape == (2, 3, 6, 12, 12)
-    assert torch.equal(found.covers.sum(dim=2), torch.ones(2, 3, 12, 12))
+    assert found.covers.shape == (2, 3, 12, 12, 12)
+    torch.testing.assert_close(found.covers.sum(dim=2), torch.ones(2, 3, 12, 12))
     above_mean = images[:, 0] - images.mean(dim=(1, 2, 3))[:, None, None]
     expected = torch.einsum("ntkij,nij->ntk", found.covers, above_mean)
     torch.testing.assert_close(found.falls, expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found.per_cell(), expected / found.covers.sum(dim=(3, 4)), atol=1e-5, rtol=1e-4)
 
 
-def test_windows_of_small_images_have_at_least_a_pixel():
-    found = occlusions(torch.rand(30, 1, 3, 3), (3, 3), score=additive(torch.ones(1, 3, 3)), tilings=2)
-    assert found.covers.flatten(3).sum(dim=3).min() >= 1
+@pytest.mark.parametrize("size", [(3, 3), (3, 5), (2, 9)])
+def test_windows_of_small_images_have_at_least_a_pixel(size):
+    found = occlusions(torch.rand(30, 1, *size), size, score=additive(torch.ones(1, *size)), tilings=2)
+    assert found.covers.flatten(3).sum(dim=3).min() >= 0.999
