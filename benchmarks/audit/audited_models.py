@@ -28,6 +28,7 @@ from benchmarks.common.cutouts import find_material
 from benchmarks.common.fashion import find_fashion
 from benchmarks.common.models import mobilenet_weights
 from benchmarks.common.names import LITE0, MOBILENET
+from captum_diffcam import last_spatial_layer
 from captum_diffcam.attacks import fool, hoax_map, shift_features
 from captum_diffcam.attribution import Layer
 from captum_diffcam.audit import AuditReport, audit
@@ -35,7 +36,7 @@ from captum_diffcam.audit.auditing import DEFAULT_METHODS
 
 BATCH = 32
 """Images of an audit."""
-_CLEAN_BATCHES, _ATTACKED_BATCHES, _WHITEWASHED_BATCHES = 2, 2, 4
+_CLEAN_BATCHES = 2
 _EXHAUSTIVE_SIDE = 100
 """Larger images are not compared with exhaustive occlusion, which takes 192 forward passes of each."""
 _REPEATS = 10
@@ -110,7 +111,7 @@ class AuditedModels:
         if point.kind in FLATTENED:
             return
         if point.kind == plan.SHORTCUT:
-            for number, batch in enumerate(batches[:_WHITEWASHED_BATCHES]):
+            for number, batch in enumerate(batches[: 2 * point.batches]):
                 whitewashed = painted(model, object_of, torch.ones(10), batch)
                 yield Case(whitewashed, whitewashed.features, batch, plan.WHITEWASH, number, model)
             return
@@ -119,7 +120,7 @@ class AuditedModels:
         if point.kind not in plan.ATTACKED:
             return
         moves: dict[str, Callable[[Tensor], Tensor]] = {plan.DESTROYED: scrambled, plan.OMISSION: without_upper_half}
-        for number, batch in enumerate(batches[: 1 if self.quick else _ATTACKED_BATCHES]):
+        for number, batch in enumerate(batches[: 1 if self.quick else point.batches]):
             hoax = painted(model, border, torch.ones(10), batch)
             yield Case(hoax, hoax.features, batch, plan.HOAX, number, model)
             with torch.no_grad():
@@ -163,7 +164,7 @@ class AuditedModels:
                 seed=point.seed,
             )
             assert isinstance(manipulated.layer, nn.Module)
-            for number, batch in enumerate(batches[:_ATTACKED_BATCHES]):
+            for number, batch in enumerate(batches[: point.batches]):
                 yield Case(manipulated.model.eval(), manipulated.layer, batch, name, number)
 
     def _repeated(self, point: Point) -> list[dict[str, Any]]:
@@ -202,8 +203,9 @@ class AuditedModels:
         yield Case(model, layer, images, CLEAN, 0)
         if name == LITE0:
             what = "shifted by (1, 1)"
-            attacked = shift_features(model, layer, images[:2], plan.SHIFTS[what])
-            yield Case(attacked.model, attacked.layer, images, what, 0)
+            # What is averaged is the output of a function behind this module.
+            attacked = shift_features(model, "_bn1", images[:2], plan.SHIFTS[what])
+            yield Case(attacked.model, last_spatial_layer(attacked.model, images[:1]), images, what, 0)
 
 
 def _exhaustive(case: Case, report: AuditReport) -> Tensor | None:

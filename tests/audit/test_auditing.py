@@ -285,6 +285,30 @@ class TestScope:
             assert name in report.scope_text
 
 
+class TestConstants:
+    @pytest.mark.parametrize(("of_second", "estimated"), [(4, {0, 1}), (3, {0})])
+    def test_a_class_of_four_images_is_estimated(self, spotter, many, of_second, estimated):
+        target = [0] * (16 - of_second) + [1] * of_second
+        report = audit(spotter, many[:16], target=target, methods=[CONTRASTIVE], seed=0)
+        assert set(report.by_method["LayerDiffGradCam()"].by_class) == estimated
+
+    @pytest.mark.parametrize(("of_first", "several"), [(12, True), (13, False)])
+    def test_three_quarters_of_one_class_are_still_several_classes(self, spotter, many, of_first, several):
+        target = [0] * of_first + [1] * (16 - of_first)
+        report = audit(spotter, many[:16], target=target, methods=[CONTRASTIVE], seed=0)
+        assert report.by_method["LayerDiffGradCam()"].several_classes == several
+
+    @pytest.mark.parametrize(("logit", "decidable"), [(1.37, False), (1.40, True)])
+    def test_predictions_must_have_four_times_the_odds_of_a_guess(self, many, logit, decidable):
+        """With equal other logits, a logit is the log of how many times its odds are those of a guess."""
+
+        def predict(batch):
+            return torch.tensor([[logit, 0.0, 0.0]]).repeat(len(batch), 1)
+
+        report = audit_maps(predict, lambda batch, target: batch.mean(1), many[:16], seed=0)
+        assert report.by_method["maps"].decidable == decidable
+
+
 class TestWithoutAModel:
     def test_functions_and_numbers(self, spotter, many):
         def predict(batch):
