@@ -28,7 +28,7 @@ from benchmarks.attacks.defences import (
     UNCHANGED_BY_OFFSETS,
     all_maps,
 )
-from benchmarks.attacks.measured import read_measured
+from benchmarks.attacks.measured import made_by, read_measured
 from benchmarks.attacks.measures import mean
 from benchmarks.attacks.options import OWNER
 from benchmarks.attacks.owner_report import report
@@ -40,6 +40,7 @@ from benchmarks.common.glyphs import draw_scenes
 from benchmarks.common.models import load_classifier
 from benchmarks.common.names import CLOTHES, GLYPHS, MOBILENET, SHOES
 from benchmarks.common.pieces import Work
+from benchmarks.common.reporting import environment
 from benchmarks.common.small_nets import build, trained
 from benchmarks.common.stored import Stored
 from captum_diffcam.attacks import ManipulatedModel, fool, hoax_like, inject_hoax, shift_features
@@ -405,4 +406,7 @@ def run(args: argparse.Namespace, work: Work, laboratory: Laboratory, seeds: Seq
     results = work.run_pieces(here, laboratory.measure, unit="attack", until=until)
     if work.reports and (results or taken):
         points = [taken[key] if key in taken else results[key] for key in cases if key in taken or key in results]
-        report(args, seeds, points, [*missing, *work.left], RECIPE, (CLOTHES, _CHOSEN), elsewhere)
+        made = environment(args)
+        if elsewhere:
+            made = {**made, "measured_elsewhere": made_by(elsewhere)} if results else made_by(elsewhere)
+        report(args, made, seeds, points, [*missing, *work.left], RECIPE, (CLOTHES, _CHOSEN))

@@ -10,10 +10,9 @@ from typing import Any
 
 from benchmarks.attacks.defences import DIFF, EQUIVARIANT, GRAD_CAM, OCCLUSION, PLUS_PLUS
 from benchmarks.attacks.frontier import interval
-from benchmarks.attacks.measured import made_by
 from benchmarks.attacks.options import OWNER
 from benchmarks.common.canvas import Canvas
-from benchmarks.common.reporting import conclude, environment, rounded, table, write_csv, write_json
+from benchmarks.common.reporting import conclude, rounded, table, write_csv, write_json
 
 BUDGET = 2
 """Percentage points of accuracy that an attacker of the summary may lose, on average over the seeds."""
@@ -83,23 +82,23 @@ def _cost(row: Mapping[str, Any]) -> float:
 
 def report(
     args: argparse.Namespace,
+    made: Mapping[str, Any],
     seeds: Sequence[int],
     results: list[dict[str, Any]],
     left: list[str],
     recipe: Mapping[str, Any],
     summarised: tuple[str, Sequence[str]],
-    elsewhere: Mapping[str, Any] | None,
 ) -> None:
     """Write the record, a table of every number and the figure, and print the summary.
 
     Args:
         args: the options.
+        made: command, commit, seed, versions and machine of the run.
         seeds: the seeds of the run.
         results: the points.
         left: what was not measured.
         recipe: how the attacks were made.
         summarised: the setting and the attacks of the summary.
-        elsewhere: the record of another machine that some of the points are from.
     """
     results = rounded(results)
     rows = rows_of(results)
@@ -108,8 +107,7 @@ def report(
             "benchmark": "attacks",
             "study": OWNER,
             "complete": not (args.quick or left),
-            **environment(args),
-            **({"measured_elsewhere": made_by(elsewhere)} if elsewhere else {}),
+            **made,
             "seeds": list(seeds),
             "left_out": left,
             "recipe": recipe,
