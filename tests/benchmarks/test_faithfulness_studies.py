@@ -303,6 +303,13 @@ def test_a_classifier_that_is_linear_keeps_what_the_map_promises(flattened):
     # Without biases behind it, a blank image is where the features of hidden pixels are.
     assert rows["correlation", RELATIVE] >= rows["correlation", f"{HIRES} logsumexp, every other class"]
     assert -1 <= rows["correlation", mean] <= 1
+    (halves,) = [
+        row
+        for row in report.estimates(NATS, [sample])
+        if row["method"] == nats.HALVES and row["measure"] == "correlation"
+    ]
+    # Pixels of one half do not change features of the other, so the falls nearly add up.
+    assert halves["value"] > 0.98
 
 
 def test_slope_and_correlation_of_totals():
