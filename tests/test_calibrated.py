@@ -182,7 +182,7 @@ def test_the_ridge_from_several_fills_written_out():
 def test_fills_that_differ_by_more_than_the_correction_leave_the_map():
     """Then the measurements say nothing."""
     maps, covers, _ = _random()
-    falls = (maps @ covers.T)[:, :, None] + torch.tensor([1.0, -1.0], dtype=torch.float64)
+    falls = (maps @ covers.T)[:, :, None] + torch.tensor([5.1, -4.9], dtype=torch.float64)
     torch.testing.assert_close(calibrate_map(maps, covers, falls)[0], maps)
 
 

@@ -49,8 +49,6 @@ HIDDEN_WINDOWS = "windows alone, 9 others"
 """Windows and a fill that an attacker who knows the default ones has not trained against."""
 WEIGHT = 3.0
 """The weight of the map loss: the middle one of the benchmark of attacks."""
-BUDGET = 0.05
-"""The share of confident predictions that an attack may change."""
 CEILING, TARGET = 0.8, 0.8
 """Where exhaustive occlusion keeps at least the first, the calibrated map should keep at least the second."""
 _TRAINED, _STEPS = ("features.4", "head"), 150

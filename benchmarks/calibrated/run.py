@@ -44,7 +44,7 @@ from benchmarks.faithfulness.studies.plan import Piece, recognise
 PHOTOGRAPHS, WALLPAPERS, CUTOUTS = "packaged photographs", "wallpapers", "cut-outs"
 SET = PHOTOGRAPHS
 """The images that set the sizes of 9 windows, on EfficientNet-Lite0. Their rows are left out of the conclusion."""
-SHIFTED = {LITE0: "_bn1", MOBILENET: "features", LITE1: "_bn1"}
+SHIFTED = {LITE0: "_bn1", MOBILENET: "features"}
 """The layers whose features are shifted. By default the input of a module is explained, which cannot be shifted."""
 _PIECE = 4
 _SCENES = 700_000
@@ -107,9 +107,7 @@ def run(args: argparse.Namespace) -> None:
 def _run_prediction(run: _Run) -> _Report:
     """Measure what maps predict of held-out windows, and what shifted features leave of them."""
     args, quick = run.args, run.args.quick
-    names = [LITE0]
-    if not quick:
-        names += [MOBILENET] * (mobilenet_weights() is not None) + [LITE1] * (lite_weights(LITE1) is not None)
+    names = [LITE0, *([MOBILENET] if mobilenet_weights() is not None and not quick else [])]
     kinds = [PHOTOGRAPHS, *([WALLPAPERS, CUTOUTS] if run.material is not None and not quick else [])]
     count = 1 if quick else args.images
     classifier = cache(lambda name: load_classifier(name, None, args.device))
