@@ -196,7 +196,7 @@ def _run_tests(run: _Run) -> _Report:
     rows = rounded(tests.rows_of(list(results.values()), args.seed))
     _write(run, TESTS, {"rows": rows})
     header = ["subject", "measure", "method", "images", "value", "lower", "upper"]
-    cells = [[_cell(row[key]) for key in header] for row in rows]
+    cells: list[list[str | float]] = [[row[key] for key in header] for row in rows]
     write_csv(args.output / f"{TESTS}.csv", header, cells, quick=args.quick)
     shown = table(header, cells, [34, 20, 20, *[0] * 4])
     return _Report(shown, tests.verdict(rows), [f"{TESTS}.json", f"{TESTS}.csv"])
