@@ -236,8 +236,8 @@ class CalibratedMap(LayerAttribution, Generic[MapsT]):
         residuals = [residual for _, _, residual in results]
         maps = [layer.relu() for layer in maps] if relu_attributions else maps
         several = isinstance(self.attribution.layer, list)
-        of_layers: list[Any] = [parts if several else parts[0] for parts in (maps, errors, residuals)]
-        return Calibration(*of_layers, measured.mean(dim=2), score, windows)
+        made: tuple[Any, Any, Any] = (maps, errors, residuals) if several else (maps[0], errors[0], residuals[0])
+        return Calibration(*made, measured.mean(dim=2), score, windows)
 
     def _windows(self, dimensions: int) -> Tensor:
         if isinstance(self.windows, int):

@@ -40,9 +40,9 @@ LAYER_ATTACKS = (SHAM, ADAPTIVE[LOGSUMEXP], ADAPTIVE[MEAN], AT_ONCE)
 KNOWS_WINDOWS, KNOWS_ALL = "windows alone, knows the windows", "calibrated map, knows the windows"
 KNOWS_METHOD = "windows alone, knows the method"
 OWN_ATTACKS: dict[str, Callable[..., CalibratedMap]] = {
-    KNOWS_WINDOWS: partial(CalibratedMap, use_map=False),
-    KNOWS_ALL: CalibratedMap,
-    KNOWS_METHOD: partial(CalibratedMap, windows=3, sizes=[1 / 3], fill="mean", use_map=False),
+    KNOWS_WINDOWS: partial(CalibratedMap[Tensor], use_map=False),
+    KNOWS_ALL: CalibratedMap[Tensor],
+    KNOWS_METHOD: partial(CalibratedMap[Tensor], windows=3, sizes=[1 / 3], fill="mean", use_map=False),
 }
 """Attacks on the calibrated map: what the attacker trains against. The last one guesses windows and fill, wrongly."""
 HIDDEN_WINDOWS = "windows alone, 9 others"
