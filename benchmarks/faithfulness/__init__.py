@@ -10,5 +10,9 @@ within each trained model; all views of a photograph are resampled together.
 set) instead. Under torchrun --nproc-per-node K -m benchmarks faithfulness, each process takes its share of the images,
 and the numbers are the same. --resume continues an interrupted run.
 
-Writes faithfulness.json with every number, tables as CSV, and faithfulness.png.
+--studies chooses among this comparison and the tests of the field: mosaics (gridpg), maps of two classes (classes),
+randomised parameters (parameters), hidden regions and the unit of a map (nats), and removal of pixels (removal). Each
+of these has a record of its own, such as gridpg.json and gridpg.csv; studies.png shows them.
+
+Writes faithfulness.json with every number of the comparison, tables as CSV, and faithfulness.png.
 """
