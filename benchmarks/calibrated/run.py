@@ -141,7 +141,7 @@ def _run_prediction(run: _Run) -> _Report:
 
 def _run_attacked(run: _Run) -> _Report:
     """Measure what trained attacks leave of maps."""
-    args, stored = run.args, Stored(run.args.models)
+    args, stored = run.args, Stored(run.args.output / "models")
     chosen = (
         {GLYPHS: glyphs(10, stored)}
         if args.quick
