@@ -205,6 +205,8 @@ def test_without_the_map_it_is_the_reconstruction_from_zero(net, x):
     falls = CalibratedMap(cam).calibrate(x, TARGETS).falls
     torch.testing.assert_close(alone.maps.flatten(1), calibrate_map(torch.zeros(3, grid.numel()), covers, falls)[0])
     torch.testing.assert_close(alone.residual, alone.falls)
+    # By default 9 windows, as wide as 3 of 7 positions.
+    torch.testing.assert_close(alone.windows, grid_windows(2, 3, [3 / 7]))
 
 
 def test_windows_per_forward_pass_do_not_matter(net, x):
@@ -360,6 +362,7 @@ def test_windows_and_covers():
     # Pixels are whole, so a window of an image of 8 pixels does not end within one.
     assert in_pixels(torch.tensor([[[0.0, 0.3]]]), (8,)).tolist() == [[[0, 2]]]
     assert in_pixels(torch.tensor([[[0.99, 1.0]]]), (8,)).tolist() == [[[7, 8]]]
+    assert in_pixels(torch.tensor([[[0.26, 0.3]]]), (8,)).tolist() == [[[2, 3]]]
     torch.testing.assert_close(
         cover(torch.tensor([[[0, 3]]]), (8,), (4,)), torch.tensor([[1.0, 0.5, 0.0, 0.0]], dtype=torch.float64)
     )
