@@ -27,8 +27,7 @@ from benchmarks.audit.small_models import (
 from benchmarks.common.cutouts import find_material
 from benchmarks.common.fashion import find_fashion
 from benchmarks.common.models import mobilenet_weights
-from benchmarks.common.names import LITE0, MOBILENET
-from captum_diffcam import last_spatial_layer
+from benchmarks.common.names import MOBILENET
 from captum_diffcam.attacks import fool, hoax_map, shift_features
 from captum_diffcam.attribution import Layer
 from captum_diffcam.audit import AuditReport, audit
@@ -186,7 +185,7 @@ class AuditedModels:
         return rows
 
     def _pretrained(self, point: Point) -> Iterator[Case]:
-        """Yield a clean model of large images, and shifted features of one of them."""
+        """Yield a clean model with large images."""
         if point.kind == plan.DOCUMENTS:
             file = pretrained.orientation_weights()
             assert file
@@ -201,11 +200,6 @@ class AuditedModels:
         assert self.material
         images = pretrained.scenes(self.material, preprocess, BATCH, point.seed)
         yield Case(model, layer, images, CLEAN, 0)
-        if name == LITE0:
-            what = "shifted by (1, 1)"
-            # What is averaged is the output of a function behind this module.
-            attacked = shift_features(model, "_bn1", images[:2], plan.SHIFTS[what])
-            yield Case(attacked.model, last_spatial_layer(attacked.model, images[:1]), images, what, 0)
 
 
 def _exhaustive(case: Case, report: AuditReport) -> Tensor | None:
