@@ -34,7 +34,6 @@ extensions = [
     "myst_parser",
     "lines_of_code",
     "public_names",
-    "records",
 ]
 source_suffix = {".rst": "restructuredtext"}  # Markdown is only included
 exclude_patterns = [
