@@ -10,7 +10,7 @@ import replicas
 import torch
 from scipy import stats
 
-from benchmarks.audit.simulated import SCENARIOS, measurements, random_maps, tilings
+from benchmarks.audit.simulated import SCENARIOS, measurements, random_maps, simulated_audits, tilings
 from captum_diffcam.audit.occlusion import Occlusions
 from captum_diffcam.audit.statistics import Estimate, Measurements, equivariance, measure
 
@@ -175,7 +175,7 @@ def test_errors_are_those_of_repeated_audits(simulated, name):
 
 @pytest.mark.parametrize("name", ["agreement", "prediction", "excess", "deficit", "equivariance"])
 def test_p_values_hold_approximately(simulated, name):
-    """Against the true value, a test at 5 % errs in at most a fifth of audits on either side; at 0.5 % in 8 %.
+    """Against the true value, a test at 5 % errs in at most a fifth of audits on either side; at 0.5 % in a tenth.
 
     With skewed values Student's t is approximate only. All measures have to agree before a verdict is given.
     """
@@ -184,4 +184,10 @@ def test_p_values_hold_approximately(simulated, name):
     for side in ("p_above", "p_below"):
         p_values = np.array([getattr(its.estimates[name], side)(true) for its in audits])
         assert (p_values <= 0.05).mean() <= 0.2
-        assert (p_values <= 0.005).mean() <= 0.08
+        assert (p_values <= 0.005).mean() <= 0.1
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_whole_verdict_errs_seldom(scenario):
+    """Of maps that just do not deserve it, few are supported or contradicted: all measures must agree."""
+    assert sum(row["errors"] for row in simulated_audits(7, 10, [scenario])) <= 3
