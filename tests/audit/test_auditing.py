@@ -121,19 +121,19 @@ class TestVerdict:
         assert attacked.verdict == "contradicted"
 
     def test_a_flattened_head_is_told_to_use_hirescam(self, spotter, many):
-        """Half of the positions speak against the class, so that an average over positions is wrong."""
+        """Few positions at the border speak strongly against the class, so that the average over positions is wrong."""
 
         class Flattened(Spotter):
             def forward(self, x):
                 sign = torch.ones(7, 7)
-                sign[:, :3] = -1.2
+                sign[:, 6] = sign[6] = -8
                 return self.linear((self.layer(x) * sign).mean((2, 3)) * 4 + 0.1 * x.mean((2, 3)))
 
         model = Flattened().eval()
-        report = audit(model, many, layer=model.layer, target=0, methods=[CONTRASTIVE], seed=0)
-        if report.verdict == "contradicted":
-            assert report.gradients_vary
-            assert any("HiResCam" in sentence for sentence in report.advice)
+        report = audit(model, many, layer=model.layer, methods=[CONTRASTIVE], seed=0)
+        assert report.verdict == "contradicted"
+        assert report.gradients_vary
+        assert any("HiResCam" in sentence for sentence in report.advice)
 
     def test_an_untrained_model_is_undecided(self):
         net = conv_net()
