@@ -43,13 +43,13 @@ def values(study: str, method: str, measure: str, subjects: tuple[str, ...] = RE
 
 def mean(study: str, method: str, measure: str, subjects: tuple[str, ...] = REAL, **where: object) -> float:
     """Return the mean of a measure over subjects."""
-    found = values(study, method, measure, subjects, **where)
-    return sum(found) / len(found)
+    measured = values(study, method, measure, subjects, **where)
+    return sum(measured) / len(measured)
 
 
-def span(found: list[float], form: str = ".2f") -> str:
+def span(numbers: list[float], form: str = ".2f") -> str:
     """Return the smallest and the largest of some values as text."""
-    low, high = (format(value, form) for value in (min(found), max(found)))
+    low, high = (format(value, form) for value in (min(numbers), max(numbers)))
     return low if low == high else f"{low} to {high}"
 
 

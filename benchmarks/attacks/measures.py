@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +19,7 @@ from benchmarks.attacks.methods import (
 )
 from benchmarks.attacks.plan import NO_ATTACK, Point
 from benchmarks.common.clean_models import CONFIDENT, CleanModel, Setting, TrainedPart
-from benchmarks.common.manipulated_models import EQUIVARIANT, LOGSUMEXP, PLAIN, hoax_for, manipulate
+from benchmarks.common.manipulated_models import EQUIVARIANT, LOGSUMEXP, PLAIN, Reference, manipulate, reference_for
 from benchmarks.common.staged import Staged
 from benchmarks.common.stored import Stored
 from captum_diffcam.metrics import pearson
@@ -30,16 +29,6 @@ WHOLE_MAP = {
     **dict.fromkeys((EQUIVARIANT_9, EQUIVARIANT_HALF_CELLS, EQUIVARIANT_MIRRORED), LOGSUMEXP),
 }
 """The method of which each equivariant part is a part."""
-
-
-@dataclass(frozen=True)
-class _Reference:
-    """A clean model with what its attacks are compared with."""
-
-    clean: CleanModel
-    hoax: Tensor
-    target: Tensor
-    maps: dict[str, Tensor]
 
 
 class Laboratory:
@@ -66,11 +55,9 @@ class Laboratory:
             "methods": compare_maps(maps, reference.maps, hoax, clean.masks),
         }
 
-    def _make_reference(self, name: str, seed: int, trained_part: TrainedPart) -> _Reference:
+    def _make_reference(self, name: str, seed: int, trained_part: TrainedPart) -> Reference:
         clean = self.settings[name].make(seed, trained_part, self.quick).to(self.device)
-        with torch.no_grad():
-            target = clean.model(clean.images).argmax(dim=1)
-        return _Reference(clean, hoax_for(clean), target, _maps(clean, clean.model, clean.layer, target))
+        return reference_for(clean, lambda target: _maps(clean, clean.model, clean.layer, target))
 
 
 def _maps(clean: CleanModel, model: Staged, layer: nn.Module, target: Tensor) -> dict[str, Tensor]:

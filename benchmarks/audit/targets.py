@@ -37,8 +37,8 @@ def reached(rows: Sequence[Row]) -> list[Row]:
         targets.append(_target("clean pooled models: undecided", undecided, len(pooled), most=0.25))
     hoaxes = _audits(attacked, ON_ALL)
     if hoaxes:
-        found = sum(any(row["verdict"] == "contradicted" for row in audit) for audit in hoaxes) / len(hoaxes)
-        targets.append(_target("hoax on all images: contradicted", found, len(hoaxes), least=0.95))
+        share = sum(any(row["verdict"] == "contradicted" for row in audit) for audit in hoaxes) / len(hoaxes)
+        targets.append(_target("hoax on all images: contradicted", share, len(hoaxes), least=0.95))
         innocent = [audit[0]["suspicion"] for audit in _audits(clean)]
         if innocent:
             suspicions = [audit[0]["suspicion"] for audit in hoaxes]

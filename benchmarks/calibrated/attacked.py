@@ -19,10 +19,11 @@ from benchmarks.common.manipulated_models import (
     LOGSUMEXP,
     MEAN,
     SHAM,
+    Reference,
     cpu_state,
-    hoax_for,
     manipulate,
     recipe,
+    reference_for,
     with_tail_state,
 )
 from benchmarks.common.names import CLOTHES, GLYPHS
@@ -83,16 +84,6 @@ def planned(settings: Mapping[str, Setting], seeds: Sequence[int], quick: bool) 
     ]
 
 
-@dataclass(frozen=True)
-class _Reference:
-    """A clean model with what its attacks are compared with."""
-
-    clean: CleanModel
-    hoax: Tensor
-    target: Tensor
-    maps: dict[str, Tensor]
-
-
 class Laboratory:
     """Attacks clean models and measures their maps. It keeps the last clean models, which successive cases share."""
 
@@ -124,12 +115,10 @@ class Laboratory:
             },
         }
 
-    def _make_reference(self, name: str, seed: int, own: bool) -> _Reference:
+    def _make_reference(self, name: str, seed: int, own: bool) -> Reference:
         # Windows are hidden in the image, so an attacker of the calibrated map needs the whole model.
         clean = self.settings[name].make(seed, "all" if own else "last", self.quick)
-        with torch.no_grad():
-            target = clean.model(clean.images).argmax(dim=1)
-        return _Reference(clean, hoax_for(clean), target, _maps(clean.model, clean.layer, clean.images, target))
+        return reference_for(clean, lambda target: _maps(clean.model, clean.layer, clean.images, target))
 
     def _attack_calibrated_map(
         self, setting: Setting, case: Case, clean: CleanModel, hoax: Tensor
@@ -229,12 +218,12 @@ def reached(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return how many rows reach the target, and what attacks on the calibrated map itself leave of the maps."""
-    found = {row["method"]: row for row in reached(rows)}
+    kept = {row["method"]: row for row in reached(rows)}
     sentences = []
-    if found:
-        shown = ", ".join(f"{name} {found[name]['reached']}" for name in (DEFAULT, f"{CALIBRATED}, 9", f"{ALONE}, 9"))
+    if kept:
+        shown = ", ".join(f"{name} {kept[name]['reached']}" for name in (DEFAULT, f"{CALIBRATED}, 9", f"{ALONE}, 9"))
         sentences.append(
-            f"Of {found[DEFAULT]['rows']} attacks on maps of the layer that leave exhaustive occlusion at {CEILING} or "
+            f"Of {kept[DEFAULT]['rows']} attacks on maps of the layer that leave exhaustive occlusion at {CEILING} or "
             f"more, so many leave a map at {TARGET} or more: {shown}."
         )
     for row in (row for row in rows if row["own"]):

@@ -103,6 +103,23 @@ def hoax_for(clean: CleanModel) -> Tensor:
     return hoax_like(maps).cpu()
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A clean model with what its attacks are compared with."""
+
+    clean: CleanModel
+    hoax: Tensor
+    target: Tensor
+    maps: dict[str, Tensor]
+
+
+def reference_for(clean: CleanModel, maps_of: Callable[[Tensor], dict[str, Tensor]]) -> Reference:
+    """Return the model with its hoax map, its predictions, and the maps that ``maps_of`` makes of these."""
+    with torch.no_grad():
+        target = clean.model(clean.images).argmax(dim=1)
+    return Reference(clean, hoax_for(clean), target, maps_of(target))
+
+
 def manipulate(
     setting: Setting,
     seed: int,

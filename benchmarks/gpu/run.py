@@ -6,7 +6,6 @@ import argparse
 from statistics import median
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from benchmarks.common.names import DIFF, GRAD_CAM
@@ -15,13 +14,13 @@ from benchmarks.common.peers import warn_of_missing_peers
 from benchmarks.common.reporting import conclude, environment, show, table, write_csv, write_json
 from benchmarks.cost.cases import Case
 from benchmarks.cost.jobs import EXPLAIN, FORWARD, MAP, RIVALS, SMALL_MODEL
-from benchmarks.cost.methods import Action, action, available
+from benchmarks.cost.methods import action, available
+from benchmarks.cost.processes import measure_allocated
+from benchmarks.cost.timing import interleaved_seconds, ratio
 from benchmarks.gpu.checks import checks
 
 BATCHES = {"resnet50": 64, "convnext_tiny": 64, "vit_b_16": 32, SMALL_MODEL: 128}
 """Images at once, as many as keep a GPU busy. Every model is measured with a single image, too."""
-WARM_UP = 3
-"""Rounds that do not count, in which kernels are chosen."""
 CHECK_HEADER = ("check", "relative difference", "limit", "passed")
 COST_HEADER = ("model", "batch", "job", "method", "ms", "to a forward pass", "to LayerGradCam", "peak MiB")
 
@@ -57,47 +56,17 @@ def _cost(case: Case, rounds: int) -> list[dict[str, Any]]:
     workload = case.build()
     # pytorch-grad-cam moves every map to the CPU and enlarges it there, which is another job.
     names = [name for name in available(case.job) if name != "pytorch-grad-cam"]
-    actions = {name: action(name, workload) for name in names}
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(-WARM_UP, rounds):
-        for name, do in actions.items():
-            milliseconds = _milliseconds(do, case.device)
-            if number >= 0:
-                times[name].append(milliseconds)
+    seconds = interleaved_seconds({name: action(name, workload) for name in names}, rounds, case.device)
     return [
         {
             **{"job": case.job, "model": case.model, "batch": case.batch, "method": name},
-            "ms": median(times[name]),
-            "to_forward": median(a / b for a, b in zip(times[name], times[FORWARD], strict=True)),
-            "to_grad_cam": median(a / b for a, b in zip(times[name], times[GRAD_CAM], strict=True)),
-            "peak_mib": _peak_mib(do, case.device),
+            "ms": 1000 * median(seconds[name]),
+            "to_forward": ratio(seconds, name, FORWARD)["median"],
+            "to_grad_cam": ratio(seconds, name, GRAD_CAM)["median"],
+            "peak_mib": measure_allocated(case, name),
         }
-        for name, do in actions.items()
+        for name in names
     ]
-
-
-def _milliseconds(do: Action, device: str) -> float:
-    """Return the time between two events of the device: what the GPU does, and what it waits for Python."""
-    if not device.startswith("cuda"):
-        return 1.0  # only to see that it works
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-    start.record()
-    do()
-    end.record()
-    torch.cuda.synchronize(device)
-    return float(start.elapsed_time(end))
-
-
-def _peak_mib(do: Action, device: str) -> float | None:
-    """Return the peak of allocated memory above the loaded model and its images."""
-    if not device.startswith("cuda"):
-        return None
-    torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    do()
-    torch.cuda.synchronize(device)
-    return float(torch.cuda.max_memory_allocated(device) - before) / 2**20
 
 
 def _check_rows(record: dict[str, Any]) -> list[list[Any]]:
@@ -113,8 +82,7 @@ def _check_rows(record: dict[str, Any]) -> list[list[Any]]:
 
 
 def _numbers(row: dict[str, Any]) -> list[str]:
-    peak = "" if row["peak_mib"] is None else f"{row['peak_mib']:.1f}"
-    return [f"{row['ms']:.3f}", f"{row['to_forward']:.3f}", f"{row['to_grad_cam']:.3f}", peak]
+    return [f"{row['ms']:.3f}", f"{row['to_forward']:.3f}", f"{row['to_grad_cam']:.3f}", f"{row['peak_mib']:.1f}"]
 
 
 def _verdict(record: dict[str, Any]) -> list[str]:

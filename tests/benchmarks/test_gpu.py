@@ -29,6 +29,9 @@ def test_the_command(tmp_path, monkeypatch):
     assert {row["job"] for row in record["cost"]} == {"map", "explain", "rivals"}
     assert {row["batch"] for row in record["cost"]} == {1, 2}
     assert {row["to_forward"] for row in record["cost"] if row["method"] == "forward"} == {1.0}
+    assert min(row["ms"] for row in record["cost"]) > 0
+    assert len({row["ms"] for row in record["cost"]}) > 1
+    assert min(row["peak_mib"] for row in record["cost"]) > 0
 
 
 def test_a_full_run_needs_a_gpu(tmp_path, capsys):
