@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from captum_diffcam.cli import main
-from captum_diffcam.cli.images import RegionFinder, read_image
+from captum_diffcam.cli.images import read_image
 from captum_diffcam.cli.models import Normalization, load_classifier
 
 NOTHING = Normalization(None, None, None)
@@ -219,39 +219,6 @@ def test_the_model_without_a_name_explains_photographs_without_a_folder(tmp_path
     assert names["camera.png"] == "tripod"
     white = load_classifier("efficientnet-lite0", None, NOTHING).preprocess(Image.new("RGB", (300, 300), "white"))
     torch.testing.assert_close(white, torch.full((3, 224, 224), 1.0))  # (1 - 0.498) / 0.502
-
-
-def shorter_side(width, height, resized, crop):
-    """The region of an image whose shorter side is resized before the centre is cut out."""
-    scale = resized / min(width, height)
-    across, down = (width - crop / scale) / 2, (height - crop / scale) / 2
-    return across, down, width - across, height - down
-
-
-@pytest.mark.parametrize("size", [(500, 375), (375, 500), (2000, 1500), (64, 64), (9, 7)])
-def test_the_region_that_is_seen(size):
-    transform = torchvision.transforms._presets.ImageClassification(crop_size=192, resize_size=256)
-    scale = max(size) / 192
-    np.testing.assert_allclose(RegionFinder(transform)(*size), shorter_side(*size, 256, 192), atol=max(scale, 0.2))
-
-
-def test_the_region_of_other_preprocessings():
-    def squash(image):
-        return torch.from_numpy(np.array(image.resize((64, 64)))).permute(2, 0, 1) / 255
-
-    def blue_first(image):
-        return squash(image).flip(0) * 3 - 1
-
-    def padded(image):
-        side = max(image.size)
-        large = Image.new("RGB", (side, side))
-        large.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-        return squash(large)
-
-    for transform in (squash, blue_first):
-        np.testing.assert_allclose(RegionFinder(transform)(300, 200), (0, 0, 300, 200), atol=1)
-    np.testing.assert_allclose(RegionFinder(padded)(300, 200), (0, -50, 300, 250), atol=2)
-    np.testing.assert_allclose(RegionFinder(padded)(200, 300), (-50, 0, 250, 300), atol=2)
 
 
 def test_images_are_read_upright_and_with_their_range(tmp_path):

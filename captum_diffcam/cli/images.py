@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from captum_diffcam.cli.options import UsageError
+from captum_diffcam.figures.seen_region import seen_region
 
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right and bottom, in pixels of the image."""
@@ -128,7 +129,7 @@ class Images(Dataset[Any]):
     def __init__(self, files: Sequence[ImageFile], preprocess: Callable[[Image.Image], Tensor]) -> None:
         self.files = files
         self.preprocess = preprocess
-        self.region = RegionFinder(preprocess)
+        self.regions: dict[tuple[int, int], Box] = {}
 
     def __len__(self) -> int:
         return len(self.files)
@@ -137,9 +138,18 @@ class Images(Dataset[Any]):
         """Return the image, or its index and why it cannot be read."""
         try:
             image = read_image(self.files[index].path)
-            return self.preprocess(image), Sample(index, image.size, self.region(*image.size))
+            return self.preprocess(image), Sample(index, image.size, self._region(*image.size))
         except Exception as error:  # Pillow's readers raise errors of any type for broken files
             return index, one_line(error) or type(error).__name__
+
+    def _region(self, width: int, height: int) -> Box:
+        if (width, height) not in self.regions:
+            self.regions[width, height] = seen_region(self.preprocess, _grey, height, width)
+        return self.regions[width, height]
+
+
+def _grey(levels: np.ndarray[Any, Any]) -> Image.Image:
+    return Image.fromarray(levels).convert("RGB")
 
 
 def as_batch(items: Sequence[tuple[Tensor, Sample] | tuple[int, str]]) -> Batch:
@@ -155,54 +165,6 @@ def as_batch(items: Sequence[tuple[Tensor, Sample] | tuple[int, str]]) -> Batch:
         )
         return Batch(None, [], [], problem)
     return Batch(torch.stack(inputs) if inputs else None, samples, skipped)
-
-
-class RegionFinder:
-    """Find which region of an image a preprocessing passes on, for any that resizes, crops or pads.
-
-    It is measured, because torchvision, timm and transformers each round in their own way. An image whose red grows
-    to the right and whose green grows downwards is preprocessed. Its colours say where each pixel came from.
-    """
-
-    def __init__(self, preprocess: Callable[[Image.Image], Tensor]) -> None:
-        self.preprocess = preprocess
-        black, white = (preprocess(Image.new("RGB", (64, 64), colour)) for colour in ("black", "white"))
-        # The median, because a preprocessing may pad.
-        self.low, self.high = (plain.flatten(1).median(dim=1).values[:, None, None] for plain in (black, white))
-        self.regions: dict[tuple[int, int], Box] = {}
-
-    def __call__(self, width: int, height: int) -> Box:
-        """Return the region that is seen of an image of this size."""
-        if (width, height) not in self.regions:
-            self.regions[width, height] = self._measure(width, height)
-        return self.regions[width, height]
-
-    def _measure(self, width: int, height: int) -> Box:
-        ramps = np.full((height, width, 3), 255, np.uint8)
-        ramps[..., 0] = np.rint(255 * (np.arange(width) + 0.5) / width)
-        ramps[..., 1] = np.rint(255 * (np.arange(height)[:, None] + 0.5) / height)
-        inputs = self.preprocess(Image.fromarray(ramps))
-        colours = ((inputs - self.low) / (self.high - self.low)).double().numpy()
-        # The blue of the ramps is full everywhere, and padding is darker.
-        inside = colours.max(axis=0) > 0.75
-        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-        seen = colours[:, rows][:, :, columns]
-        # A preprocessing may change the order of the channels.
-        by_column, by_row = seen.mean(axis=1), seen.mean(axis=2)
-        left, right = _ends(by_column[by_column.std(axis=1).argmax()], columns, inside.shape[1])
-        top, bottom = _ends(by_row[by_row.std(axis=1).argmax()], rows, inside.shape[0])
-        return left * width, top * height, right * width, bottom * height
-
-
-def _ends(values: np.ndarray[Any, Any], pixels: np.ndarray[Any, Any], count: int) -> tuple[float, float]:
-    """Return what values that grow linearly over pixels would reach at the outer edges of ``count`` pixels."""
-    # At the border of the image values stay as they are for half a pixel.
-    margin = (values.max() - values.min()) / 10
-    linear = (values > values.min() + margin) & (values < values.max() - margin)
-    if linear.sum() < 2:  # an image of one pixel
-        return 0.0, 1.0
-    slope, offset = np.polyfit(pixels[linear] + 0.5, values[linear], 1)
-    return float(offset), float(offset + slope * count)
 
 
 def one_line(error: BaseException, width: int = 200) -> str:

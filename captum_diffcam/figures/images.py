@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from captum_diffcam._checks import as_tensor
+from captum_diffcam.figures.seen_region import seen_region
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,9 +29,6 @@ Statistics: TypeAlias = Union[float, Sequence[float], Tensor, None]
 
 Box: TypeAlias = tuple[int, int, int, int]
 """A part of an image in pixels: top, left, bottom, right."""
-
-_STRAIGHT = 0.05
-"""The largest error of the line that is fitted to a preprocessed ramp, as a share of the image's size."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +67,11 @@ def as_pictures(
     for image, is_tensor in singles:
         channels, height, width = image.shape
         box = (0, 0, height, width)
-        if preprocess is not None and not image.is_floating_point():
+        transform = None if image.is_floating_point() else _callable(preprocess)
+        if transform is not None:
             key = (is_tensor, *image.shape)
             if key not in boxes:
-                boxes[key] = _visible_box(_callable(preprocess), channels, height, width, is_tensor)
+                boxes[key] = _visible_box(transform, channels, height, width, is_tensor)
             box = boxes[key]
         rgb = _normalised(image, mean, std, stretch).clamp(0, 1).expand(3, -1, -1).permute(1, 2, 0)
         pictures.append(Picture(rgb.numpy(), box))
@@ -162,7 +161,9 @@ def _statistics(preprocess: Any) -> tuple[Statistics, Statistics] | None:
 
 
 def _callable(preprocess: Any) -> Callable[[Any], Any] | None:
-    """Return a preprocessing as a function from an image to a tensor, or None if it is nothing but mean and std."""
+    """Return a preprocessing as a function from an image to a tensor, or None if it leaves the image's size alone."""
+    if preprocess is None:
+        return None
     if isinstance(preprocess, Mapping):
         if "crop_pct" not in preprocess:
             return None
@@ -180,46 +181,21 @@ def _callable(preprocess: Any) -> Callable[[Any], Any] | None:
     return preprocess  # type: ignore[no-any-return]
 
 
-def _visible_box(
-    preprocess: Callable[[Any], Any] | None, channels: int, height: int, width: int, is_tensor: bool
-) -> Box:
-    """Return the part of an image of this size that is left after its preprocessing.
+def _visible_box(preprocess: Callable[[Any], Any], channels: int, height: int, width: int, is_tensor: bool) -> Box:
+    """Return the part of an image of this size that is left after its preprocessing."""
 
-    Ramps whose brightness is the position are preprocessed, and a line is fitted to what comes out. So no preprocessing
-    has to be known.
-    """
-    if preprocess is None:
-        return 0, 0, height, width
-
-    def run(levels: Array) -> Tensor:
+    def as_image(levels: Array) -> object:
         image = torch.from_numpy(np.broadcast_to(levels, (channels, height, width)).copy())
-        out = preprocess(image if is_tensor else _to_pil(image))
-        if not isinstance(out, Tensor) or not out.is_floating_point() or out.ndim < 3:
-            got = f"{out.dtype}, {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
-            raise ValueError(f"`preprocess` must return a floating-point tensor (C, H, W), got {got}.")
-        return out.detach().cpu().double().reshape(-1, *out.shape[-2:])
+        return image if is_tensor else _to_pil(image)
 
-    black, white = (run(np.full((1, 1), level, np.uint8)) for level in (0, 255))
-    # A normalisation is a scale and an offset per channel, which the centre shows even if a border is padded.
-    low, high = (out[:, out.shape[1] // 2, out.shape[2] // 2, None, None] for out in (black, white))
-    ends = []
-    for size, dim in ((height, 1), (width, 2)):
-        ramp = ((np.arange(size) + 0.5) / size * 255).round().astype(np.uint8)
-        out = (run(ramp[:, None] if dim == 1 else ramp[None]) - low) / (high - low)
-        places = (torch.arange(out.shape[dim]) + 0.5).double() / out.shape[dim]
-        design = torch.stack([1 - places, places], dim=1)
-        line = out.movedim(dim, 0).flatten(1).mean(dim=1)
-        first, last = torch.linalg.lstsq(design, line[:, None]).solution.flatten().tolist()
-        fitted = (design @ torch.tensor([first, last]).double()).reshape([-1 if i == dim else 1 for i in range(3)])
-        if not bool(((out - fitted).abs() < _STRAIGHT).all()) or last - first < 1 / size:
-            raise ValueError(
-                "`preprocess` must only resize, crop and normalise images, so that maps can be drawn over the right "
-                "part of the original images. It pads, flips, rotates or recolours them. Pass the preprocessed images "
-                "instead of the original ones."
-            )
-        ends.append((max(round(first * size), 0), min(round(last * size), size)))
-    (top, bottom), (left, right) = ends
-    return top, left, bottom, right
+    left, top, right, bottom = (round(edge) for edge in seen_region(preprocess, as_image, height, width))
+    if left < -1 or top < -1 or right > width + 1 or bottom > height + 1:
+        raise ValueError(
+            "`preprocess` must not pad images, because an overlay has no place for the map outside the image, got a "
+            f"region from ({left}, {top}) to ({right}, {bottom}) of an image of {width} x {height} pixels. Pass the "
+            "preprocessed images instead of the original ones."
+        )
+    return max(top, 0), max(left, 0), min(bottom, height), min(right, width)
 
 
 def _to_pil(image: Tensor) -> Image:
