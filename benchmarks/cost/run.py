@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
             "--quick explains single images with a small model, where a call costs most; the targets are for full runs"
         )
     cases, in_memory = _quick_cases(args) if args.quick else _cases(args)
-    rounds = min(args.rounds, 3) if args.quick else args.rounds
+    rounds = 1 if args.quick else args.rounds
     record: dict[str, Any] = {"benchmark": "cost", "complete": False, **environment(args)}
     try:
         record["time"] = []
