@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, Union, overload
 
 import torch
@@ -437,6 +437,24 @@ class LayerDiffGradCam(LayerAttribution, GradientAttribution, Generic[MapsT]):
         """Return a list if there is a list of layers, and a tuple if a layer has several tensors."""
         unpacked = [of_layer if len(of_layer) > 1 else of_layer[0] for of_layer in maps]
         return unpacked if isinstance(self.layer, list) else unpacked[0]
+
+
+def attribute_each(
+    cam: LayerDiffGradCam[MapsT], inputs: Inputs, target: Target, scores: Sequence[tuple[Contrast, Reduction]]
+) -> list[MapsT]:
+    """Return the map of each contrast set and reduction, from one forward pass."""
+    for contrast, reduction in scores:
+        check_reduction(reduction)
+        check_contrast_is_unambiguous(contrast, target)
+
+    def explain(run: LayerRun, logits: Tensor, classes: Tensor) -> list[MapsT]:
+        maps = []
+        for contrast, reduction in scores:
+            score = explained_score(logits, classes, contrast_mask(contrast, logits, classes), reduction)
+            maps.append(cam._unpack(cam._maps(run, score, False, True, {"retain_graph": True})))
+        return maps
+
+    return cam._run(inputs, target, None, False, {}, explain)
 
 
 class LayerDiffGradCamPlusPlus(LayerDiffGradCam[MapsT]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ from captum.attr import LayerAttribution
 from torch import Tensor
 from torch.nn import Module
 
-from captum_diffcam.attribution import Layer, LayerDiffGradCam
+from captum_diffcam.attribution import Layer, LayerDiffGradCam, attribute_each
 from captum_diffcam.contrast import as_one_set
 from captum_diffcam.layers import SpatialLayer, resolve_layer
 from captum_diffcam.logits import at_least_float32
@@ -77,13 +77,13 @@ class CamMethod:
                 keywords["attribute_to_layer_input"] = True
             layer = layer.layer
         maps = self.attribution(model, layer).attribute(images, target, **keywords, **options)
-        if not isinstance(maps, Tensor) or maps.ndim < 3 or maps.shape[1] != 1:
-            got = f"shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else type(maps).__name__
-            raise ValueError(
-                f"`layer` must give one map (N, 1, *positions), got {got} from {self}. Choose another layer."
-            )
-        # Captum returns maps in the model's precision and with their graph.
-        return at_least_float32(maps if create_graph else maps.detach())[:, 0]
+        return _as_maps(maps, self, create_graph=create_graph)
+
+    def _contrast_score(self) -> tuple[Any, Any] | None:
+        """Return contrast set and reduction if these are all that tells the method from LayerDiffGradCam."""
+        if self.attribution is not LayerDiffGradCam or self.keywords.keys() - {"contrast", "reduction"}:
+            return None
+        return as_one_set(self.keywords.get("contrast")), self.keywords.get("reduction", "logsumexp")
 
     def _needs_a_module(self) -> bool:
         """Return whether the attribution is a class that does not know SpatialLayer, such as Captum's."""
@@ -94,6 +94,31 @@ class CamMethod:
         attribution = getattr(self.attribution, "func", self.attribution)
         keywords = ", ".join(f"{name}={value!r}" for name, value in self.keywords.items())
         return f"{getattr(attribution, '__name__', attribution)}({keywords})"
+
+
+def _as_maps(maps: Any, method: CamMethod, *, create_graph: bool = False) -> Tensor:
+    if not isinstance(maps, Tensor) or maps.ndim < 3 or maps.shape[1] != 1:
+        got = f"shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else type(maps).__name__
+        raise ValueError(
+            f"`layer` must give one map (N, 1, *positions), got {got} from {method}. Choose another layer."
+        )
+    # Captum returns maps in the model's precision and with their graph.
+    return at_least_float32(maps if create_graph else maps.detach())[:, 0]
+
+
+def maps_of_methods(
+    methods: Sequence[CamMethod], model: Module, layer: Layer, images: Tensor, target: Tensor
+) -> list[Tensor]:
+    """Return the maps of each method, ``(N, *positions)``. Contrasts of LayerDiffGradCam share one forward pass."""
+    scores = [method._contrast_score() for method in methods]
+    sharing = [score for score in scores if score is not None]
+    if len(sharing) < 2:
+        return [method.maps(model, layer, images, target) for method in methods]
+    shared = iter(attribute_each(LayerDiffGradCam(model, layer), images, target, sharing))
+    return [
+        method.maps(model, layer, images, target) if score is None else _as_maps(next(shared), method)
+        for method, score in zip(methods, scores, strict=True)
+    ]
 
 
 def as_methods(methods: CamMethod | Iterable[CamMethod]) -> list[CamMethod]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from captum_diffcam import CamMethod, EquivariantPart, LayerDiffGradCam
 from captum_diffcam.layers import SpatialLayer
-from captum_diffcam.methods import in_eval_mode
+from captum_diffcam.methods import in_eval_mode, maps_of_methods
 from captum_diffcam.metrics import pearson
 
 TARGET = torch.tensor([0, 2, 3])
@@ -118,3 +118,23 @@ def test_eval_mode_ends_in_the_modes_before(error):
     except KeyError:
         pass
     assert [module.training for module in net.modules()] == modes
+
+
+def test_contrasts_of_one_class_share_a_forward_pass():
+    net, x = conv_net(), images()
+    methods = [
+        CamMethod(LayerDiffGradCam, contrast=[]),
+        CamMethod(LayerGradCam),
+        CamMethod(LayerDiffGradCam, contrast=[1, 4], reduction="mean"),
+        CamMethod(LayerDiffGradCam, relu_attributions=True),
+        CamMethod(LayerDiffGradCam),
+    ]
+    expected = [method.maps(net, net.features, x, TARGET) for method in methods]
+    calls = []
+    net.register_forward_hook(lambda *_: calls.append(1))
+    shared = maps_of_methods(methods, net, net.features, x, TARGET)
+    assert len(calls) == 3
+    for maps, alone in zip(shared, expected, strict=True):
+        torch.testing.assert_close(maps, alone)
+    with pytest.raises(ValueError, match="reduction"):
+        maps_of_methods([methods[0], CamMethod(LayerDiffGradCam, reduction="sum")], net, net.features, x, TARGET)

@@ -36,7 +36,7 @@ from captum_diffcam.contrast import contrast_mask
 from captum_diffcam.equivariant import shift_images
 from captum_diffcam.layers import last_spatial_layer
 from captum_diffcam.logits import as_logits, check_several_classes, resolve_target
-from captum_diffcam.methods import CamMethod, as_methods, in_eval_mode, layer_of_model
+from captum_diffcam.methods import CamMethod, as_methods, in_eval_mode, layer_of_model, maps_of_methods
 from captum_diffcam.metrics import pearson
 from captum_diffcam.score import explained_score
 
@@ -87,8 +87,8 @@ def audit(
 
     - ``"supported"`` if its prediction is shown to be above 0.4, its agreement above 0.2 and no shift to gain more than
       0.12. Also, excess must be shown to be below 0.3, deficit below 0.5 and equivariance above -0.25. A prediction
-      shown to be above 0.6 makes up for the last three. No shift may gain more than 0.05 in these images, and no class
-      of at least four images may be shown to disagree;
+      shown to be above 0.6 makes up for the last three. No shift may look better than none at a level of 0.3, and no
+      class of at least four images may be shown to disagree;
     - ``"contradicted"`` if its agreement is shown to be below 0.4, and one more thing is shown: prediction below 0.25,
       a shift that gains more than 0.12, excess above 0.3, or equivariance below zero. The last does not count if most
       images are of one class;
@@ -164,16 +164,15 @@ def audit(
         if audited_layer is None:
             audited_layer = last_spatial_layer(model, to_model(images[:1]))
 
-        def maps_of(method: CamMethod, batch: Tensor, classes: Tensor) -> Tensor:
-            return method.maps(model, audited_layer, to_model(batch), classes.to(where.device))
+        def maps_of(methods: Sequence[CamMethod], batch: Tensor, classes: Tensor) -> dict[str, Tensor]:
+            maps = maps_of_methods(methods, model, audited_layer, to_model(batch), classes.to(where.device))
+            return dict(zip(map(str, methods), maps, strict=True))
 
-        report = _audit(
-            predict, {str(method): partial(maps_of, method) for method in methods}, images, settings, "layer"
-        )
+        report = _audit(predict, _Maps(partial(maps_of, methods)), images, settings, "layer")
         if any(result.verdict == "contradicted" for result in report.by_method.values()):
             few, classes = report.images[:MIN_IMAGES], report.target[:MIN_IMAGES]
-            pair = [maps_of(CamMethod(kind), few, classes) for kind in (LayerDiffGradCam, LayerDiffHiResCam)]
-            report = replace(report, gradients_vary=pearson(*pair).mean().item() < _UNIFORM)
+            pair = maps_of([CamMethod(LayerDiffGradCam), CamMethod(LayerDiffHiResCam)], few, classes)
+            report = replace(report, gradients_vary=pearson(*pair.values()).mean().item() < _UNIFORM)
     return report
 
 
@@ -227,14 +226,20 @@ def audit_maps(
     by_name = dict(maps) if isinstance(maps, Mapping) else {"maps": maps}
     if not by_name:
         raise ValueError("`maps` must be at least one function or tensor, got an empty dict.")
-    for name, its_maps in by_name.items():
-        if not callable(its_maps):
-            by_name[name] = torch.as_tensor(its_maps)
-            if len(by_name[name]) != len(images):
-                raise ValueError(f"`maps` must be one for each of {len(images)} images, got {len(by_name[name])}.")
+    functions = {name: its for name, its in by_name.items() if callable(its)}
+    given = {name: torch.as_tensor(its) for name, its in by_name.items() if not callable(its)}
+    for its_maps in given.values():
+        if len(its_maps) != len(images):
+            raise ValueError(f"`maps` must be one for each of {len(images)} images, got {len(its_maps)}.")
+
+    def compute(batch: Tensor, classes: Tensor) -> dict[str, Tensor]:
+        return {name: torch.as_tensor(function(batch, classes)) for name, function in functions.items()}
+
     settings = _Settings(target, class_names, alpha, fills, seed, batch_size).checked()
     with torch.no_grad():
-        return _audit(lambda batch: as_logits(torch.as_tensor(predict(batch))), by_name, images, settings, "maps")
+        return _audit(
+            lambda batch: as_logits(torch.as_tensor(predict(batch))), _Maps(compute, given), images, settings, "maps"
+        )
 
 
 class _Settings(NamedTuple):
@@ -302,12 +307,22 @@ class _Part(NamedTuple):
     """The log-odds of a guess."""
     occlusions: Occlusions
     maps: dict[str, Tensor]
-    shifted_maps: dict[str, Tensor | None]
+    shifted_maps: dict[str, Tensor]
+    """Of the methods that can explain any image."""
     shifts: list[tuple[int, ...]]
 
 
+class _Maps(NamedTuple):
+    """Where the maps of each method come from."""
+
+    compute: Callable[[Tensor, Tensor], Mapping[str, Tensor]]
+    """``(images, classes) -> maps``, for the methods that can explain any image."""
+    given: Mapping[str, Tensor] = {}
+    """The maps of other methods for all images of the caller."""
+
+
 def _audit(
-    predict: Callable[[Tensor], Tensor], maps: Mapping[str, Any], images: Tensor, settings: _Settings, source: str
+    predict: Callable[[Tensor], Tensor], maps: _Maps, images: Tensor, settings: _Settings, source: str
 ) -> AuditReport:
     assert settings.seed is not None
     generator = torch.Generator().manual_seed(settings.seed)
@@ -333,7 +348,7 @@ def _audit(
             classes, log_odds = (torch.cat([getattr(part, name) for part in parts]) for name in ("classes", "log_odds"))
             confident = (log_odds - parts[0].guess).median().item() >= MIN_CONFIDENCE
             several = Counter(classes.tolist()).most_common(1)[0][1] <= LARGEST_CLASS * last
-            data = {name: _joined(parts, name) for name in maps}
+            data = {name: _joined(parts, name) for name in parts[0].maps}
             evidence = {name: _evidence(its, classes, several, confident) for name, its in data.items()}
             results = decide(evidence, settings.alpha, share)
             bar.update(last - bar.n)
@@ -359,7 +374,7 @@ def _audit(
 
 def _measure(
     predict: Callable[[Tensor], Tensor],
-    maps: Mapping[str, Any],
+    maps: _Maps,
     shuffled: Tensor,
     numbers: Tensor,
     part: slice,
@@ -370,30 +385,31 @@ def _measure(
     """Return the measurements of a part of the images, whose numbers in the caller's order are ``numbers``."""
     images = shuffled[part]
 
-    def in_batches(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-        batches = zip(*(torch.split(tensor, settings.batch_size) for tensor in tensors), strict=True)
-        return torch.cat([function(*batch).detach().cpu() for batch in batches])
+    def predicted(batch: Tensor) -> Tensor:
+        return torch.cat([predict(split) for split in torch.split(batch, settings.batch_size)])
 
-    logits = in_batches(predict, images)
+    def explained(batch: Tensor) -> dict[str, Tensor]:
+        splits = zip(*(torch.split(tensor, settings.batch_size) for tensor in (batch, classes)), strict=True)
+        computed = [maps.compute(*split) for split in splits]
+        return {name: as_maps([part[name] for part in computed], len(batch)) for name in computed[0]}
+
+    logits = predicted(images)
     if logits.ndim != 2:
         raise ValueError(f"`model` must return logits (N, C), got {tuple(logits.shape)} for {len(images)} images.")
     check_several_classes(logits)
+    if settings.class_names is not None and len(settings.class_names) != logits.shape[1]:
+        raise ValueError(
+            f"`class_names` must have a name for each of {logits.shape[1]} classes, got {len(settings.class_names)}."
+        )
     classes = _classes(logits, settings.target, numbers, len(shuffled))
     log_odds = _log_odds(logits, classes)
-    its_maps = {
-        name: as_maps(in_batches(its, images, classes) if callable(its) else its[numbers], len(images))
-        for name, its in maps.items()
-    }
+    its_maps = {**explained(images), **{name: as_maps([its[numbers]], len(images)) for name, its in maps.given.items()}}
     grid = _grid(its_maps, images, source)
     shifts = [_draw_shift(grid, generator) for _ in images]
     shifted = torch.cat([shift_images(image[None], by, grid) for image, by in zip(images, shifts, strict=True)])
-    shifted_maps = {
-        name: as_maps(in_batches(its, shifted, classes), len(images)) if callable(its) else None
-        for name, its in maps.items()
-    }
 
     def score(occluded: Tensor, originals: Tensor) -> Tensor:
-        return _log_odds(in_batches(predict, occluded), classes[originals])
+        return _log_odds(predicted(occluded), classes[originals])
 
     occlusions = random_window_occlusion(
         score,
@@ -406,15 +422,14 @@ def _measure(
         fills=settings.fills,
     )
     guess = -math.log(max(logits.shape[1] - 1, 1))
-    return _Part(classes, log_odds, guess, occlusions, its_maps, shifted_maps, shifts)
+    return _Part(classes, log_odds, guess, occlusions, its_maps, explained(shifted), shifts)
 
 
 def _joined(parts: Sequence[_Part], name: str) -> Measurements:
     """Return the measurements of all parts for one method."""
-    shifted = [part.shifted_maps[name] for part in parts]
     return Measurements(
         torch.cat([part.maps[name] for part in parts]),
-        None if any(its is None for its in shifted) else torch.cat([its for its in shifted if its is not None]),
+        torch.cat([part.shifted_maps[name] for part in parts]) if name in parts[0].shifted_maps else None,
         [by for part in parts for by in part.shifts],
         Occlusions(*(torch.cat(tensors) for tensors in zip(*(part.occlusions for part in parts), strict=True))),
     )
@@ -463,9 +478,9 @@ def _as_images(images: Any) -> Tensor:
     return tensor
 
 
-def as_maps(maps: Any, count: int) -> Tensor:
+def as_maps(parts: Sequence[Tensor], count: int) -> Tensor:
     """Return maps ``(N, *positions)`` in float32 on the CPU, without a channel dimension of one."""
-    tensor = torch.as_tensor(maps).detach().cpu().float()
+    tensor = torch.cat([part.detach().cpu() for part in parts]).float()
     if tensor.ndim == 4 and tensor.shape[1] == 1:
         tensor = tensor[:, 0]
     if tensor.ndim < 2 or len(tensor) != count:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise, product
-from typing import NamedTuple, TypeAlias
+from itertools import accumulate, pairwise, product
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -83,17 +83,22 @@ def random_window_occlusion(
     Source: occlusion is from M. Zeiler, R. Fergus, arXiv:1311.2901; the random windows are ours.
     """
     size = images.shape[2:]
+    own_fills: list[Any] = [name for name in fills if name != "other"]
     all_covers, all_falls = [], []
     for indices in torch.split(torch.arange(len(images)), _CHUNK):
+        own = torch.stack([fill_of(images[indices], name) for name in own_fills] or [images[indices]], dim=1)
         occluded, windows = [], []
-        for image in images[indices]:
-            for _ in range(tilings):
-                its_windows = _random_windows(size, generator)
-                hiding = torch.stack([_fill(name, image, other_images, generator) for name in fills])
-                drawn = torch.randint(len(fills), (len(its_windows),), generator=generator)
-                windows.append(its_windows)
-                occluded.append(_occlude(image, hiding[drawn], its_windows))
-        originals = indices.repeat_interleave(tilings * len(windows[0]))
+        for image, hiding in zip(images[indices], own[:, : len(own_fills)], strict=True):
+            by_tiling = torch.tensor([_random_windows(size, generator) for _ in range(tilings)])
+            its_windows = by_tiling.flatten(0, 1)
+            drawn = torch.randint(len(fills), by_tiling.shape[:2], generator=generator)
+            if "other" in fills:
+                others = [_other_image(other_images, generator).to(image) for _ in range(tilings)]
+                hiding = torch.cat([hiding, torch.stack(others)])
+                drawn += (drawn == len(own_fills)) * torch.arange(tilings)[:, None]
+            windows.append(its_windows)
+            occluded.append(_occlude(image, hiding[drawn.flatten()], its_windows))
+        originals = indices.repeat_interleave(tilings * by_tiling.shape[1])
         falls = clean_scores[originals] - score(torch.cat(occluded), originals)
         # The log-odds are infinite where the model is certain or rules a class out.
         all_falls.append(falls.float().nan_to_num(0, 0, 0).reshape(len(indices), tilings, -1))
@@ -102,20 +107,20 @@ def random_window_occlusion(
     return Occlusions(torch.cat(all_covers), torch.cat(all_falls))
 
 
-def _random_windows(size: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Return windows that cover the size without overlap, in pixels, (K, dimensions, 2)."""
+def _random_windows(size: Sequence[int], generator: torch.Generator) -> list[tuple[tuple[int, int], ...]]:
+    """Return windows that cover the size without overlap: the start and end of each along each dimension, in pixels."""
     counts = _WINDOWS.get(len(size), (2,) * len(size))
     order = torch.randperm(len(counts), generator=generator).tolist()
     by_dimension = []
     for length, count in zip(size, (counts[i] for i in order), strict=True):
         # As many along each dimension of a tiny image, because all tilings have as many.
-        shares = 0.5 + torch.rand(min(count, *size), generator=generator)
-        ends = [0, *(shares.cumsum(0) / shares.sum() * length).round().int().tolist()]
+        count = min(count, *size)
+        ends = list(accumulate((0.5 + torch.rand(count, generator=generator)).tolist(), initial=0.0))
+        inner = [round(end / ends[-1] * length) for end in ends]
         # Rounding must not close a window.
-        ends = [max(end, index) for index, end in enumerate(ends)]
-        ends = [min(end, length - len(shares) + index) for index, end in enumerate(ends)]
-        by_dimension.append(list(pairwise(ends)))
-    return torch.tensor(list(product(*by_dimension)))
+        inner = [min(max(end, index), length - count + index) for index, end in enumerate(inner)]
+        by_dimension.append(list(pairwise(inner)))
+    return list(product(*by_dimension))
 
 
 def _occlude(image: Tensor, hiding: Tensor, windows: Tensor) -> Tensor:
@@ -132,14 +137,13 @@ def _occlude(image: Tensor, hiding: Tensor, windows: Tensor) -> Tensor:
     return torch.where(hidden, hiding, image)
 
 
-def _fill(name: str, image: Tensor, other_images: Tensor, generator: torch.Generator) -> Tensor:
-    """Return what shows where the image is hidden. Shape: as the image."""
-    if name != "other":
-        return fill_of(image[None], "mean" if name == "mean" else "blur")[0]
-    other = other_images[_draw(len(other_images), generator)]
-    flipped = [dim for dim in range(1, image.ndim) if _draw(2, generator)]
-    distances = [_draw(length, generator) for length in image.shape[1:]]
-    return other.flip(flipped).roll(distances, tuple(range(1, image.ndim))).to(image)
+def _other_image(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a random image, flipped along random dimensions and shifted circularly by random distances."""
+    image = images[_draw(len(images), generator)]
+    dimensions = range(1, image.ndim)
+    flipped = [dim for dim in dimensions if _draw(2, generator)]
+    distances = [_draw(image.shape[dim], generator) for dim in dimensions]
+    return image.flip(flipped).roll(distances, tuple(dimensions))
 
 
 def _draw(count: int, generator: torch.Generator) -> int:

@@ -48,9 +48,9 @@ DEFICIT_LIMIT = 0.5
 """The highest deficit of such maps."""
 GAIN_LIMIT = 0.12
 """The highest gain from a shift of maps that are in register."""
-GAIN_ESTIMATE = 0.05
-"""Maps are supported only if the estimated gain of no shift is above this. A shift by one cell often gains less than is
-significant with 32 images."""
+REGISTRATION_LEVEL = 0.3
+"""Maps are supported only if no shift is better than none at this level, which is high because a shift by one cell
+gains little: often less than is significant with 32 images."""
 STATIC_LIMIT = -0.25
 """Maps are supported only if their equivariance is shown to be above this. If predictions depend on the same cells of
 all images, such as those in the middle, maps of a clean model hardly move either."""
@@ -88,7 +88,7 @@ class Evidence:
         m = self.measures
         if m is None:
             return {}
-        in_register = not m.registration.value > GAIN_ESTIMATE
+        in_register = all(its.p_above(0) > REGISTRATION_LEVEL for its in m.gains.values())
         return {
             "agreement": m.agreement.p_above(LOW_AGREEMENT),
             "prediction": m.prediction.p_above(GOOD_PREDICTION),
@@ -215,13 +215,14 @@ class MethodResult(Evidence):
     def unnoticed_share(self) -> float:
         """The largest share of images like these that could disagree with occlusion: an upper 95 % bound.
 
-        An image disagrees if its agreement is not above zero (C. Clopper, E. Pearson, 1934).
+        An image disagrees if its true agreement is zero or less. Its estimate is then above zero in up to half of the
+        cases, so the bound is twice that on the share of estimates that are not (C. Clopper, E. Pearson, 1934).
         """
         if self.measures is None:
             return 1.0
         disagreeing = int((self.measures.agreement_of_images <= 0).sum())
         agreeing = len(self.measures.agreement_of_images) - disagreeing
-        return float(stats.beta.ppf(0.95, disagreeing + 1, agreeing)) if agreeing else 1.0
+        return min(1.0, 2 * float(stats.beta.ppf(0.95, disagreeing + 1, agreeing))) if agreeing else 1.0
 
     @property
     def causes(self) -> list[str]:

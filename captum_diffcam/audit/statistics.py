@@ -8,7 +8,7 @@ from itertools import product
 from typing import NamedTuple
 
 import torch
-from scipy import stats
+from scipy.special import stdtr
 from torch import Tensor
 
 from captum_diffcam.audit.occlusion import Occlusions, paint
@@ -44,7 +44,7 @@ class Estimate(NamedTuple):
         difference = self.value - limit
         if self.error == 0:  # the same value for every image
             return 0.5 if difference == 0 else float(difference < 0)
-        return float(stats.t.sf(difference / self.error, self.degrees))
+        return float(stdtr(self.degrees, -difference / self.error))
 
     def p_below(self, limit: float) -> float:
         """Return the one-sided p-value of "the true value is below the limit", approximately: by Student's t."""
@@ -305,11 +305,11 @@ def window_means(maps: Tensor, covers: Tensor) -> Tensor:
 def _gains(data: Measurements, shifts: Sequence[tuple[int, ...]]) -> Tensor:
     """Return how much better each shifted map predicts the falls per cell than the unshifted one, (S, N)."""
     unshifted = (0,) * (data.maps.ndim - 1)
-    maps = torch.stack([_shifted(data.maps, shift).flatten(1) for shift in (unshifted, *shifts)])
+    maps = _shifted(data.maps, [unshifted, *shifts])
     covers = data.occlusions.covers.flatten(3).flatten(1, 2)
-    predicted = torch.einsum("nkc,snc->snk", covers, maps.to(covers)) / covers.sum(dim=2)
-    measured = unit_maps(data.occlusions.per_cell()).repeat(len(maps), 1)
-    correlations = (unit_maps(predicted.flatten(0, 1)) * measured).sum(dim=1).reshape(len(maps), -1)
+    predicted = torch.einsum("nkc,nsc->snk", covers, maps.to(covers)) / covers.sum(dim=2)
+    measured = unit_maps(data.occlusions.per_cell())
+    correlations = (unit_maps(predicted.flatten(0, 1)).reshape(*predicted.shape) * measured).sum(dim=2)
     return correlations[1:] - correlations[0]
 
 
@@ -323,12 +323,23 @@ def largest_shifts(grid: Sequence[int]) -> list[int]:
     return [min(MAX_SHIFT, (cells - 1) // 2) for cells in grid]
 
 
-def _shifted(maps: Tensor, shift: tuple[int, ...]) -> Tensor:
-    """Return the maps, shifted. Cells at the border repeat, so that every window still has a prediction."""
-    for dimension, by in enumerate(shift, start=1):
-        size = maps.shape[dimension]
-        maps = maps.index_select(dimension, (torch.arange(size) - by).clamp(0, size - 1))
-    return maps
+def _shifted(maps: Tensor, shifts: Sequence[tuple[int, ...]]) -> Tensor:
+    """Return the maps with each shift, (N, S, cells). Cells at the border repeat, so every window has a prediction."""
+    return maps.flatten(1)[:, _origins(maps.shape[1:], shifts)[0]]
+
+
+def _origins(grid: Sequence[int], shifts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
+    """Return from which cell each cell of a shifted map comes, and whether that is inside of the grid: both (S, cells).
+
+    Where it is not, the cell is the nearest at the border.
+    """
+    origins, inside = torch.zeros(len(shifts), 1, dtype=torch.long), torch.ones(len(shifts), 1, dtype=torch.bool)
+    for size, by in zip(grid, torch.tensor(shifts).T, strict=True):
+        along = torch.arange(size) - by[:, None]
+        nearest = along.clamp(0, size - 1)
+        origins = (size * origins[:, :, None] + nearest[:, None]).flatten(1)
+        inside = (inside[:, :, None] & (along == nearest)[:, None]).flatten(1)
+    return origins, inside
 
 
 def equivariance(shifted_maps: Tensor, maps: Tensor, shifts: Sequence[tuple[int, ...]]) -> Tensor:
@@ -354,27 +365,21 @@ def equivariance(shifted_maps: Tensor, maps: Tensor, shifts: Sequence[tuple[int,
         >>> bool(equivariance(maps, maps, [(1, 2)]) < 0)
         True
     """
-    dimensions = range(maps.ndim - 1)
-    moved = torch.stack([single.roll(shift, tuple(dimensions)) for single, shift in zip(maps, shifts, strict=True)])
-    common = torch.ones(maps.shape, dtype=torch.bool)
-    for dimension in dimensions:
-        length = maps.shape[dimension + 1]
-        origin = torch.arange(length) - torch.tensor([shift[dimension] for shift in shifts])[:, None]
-        inside = (origin >= 0) & (origin < length)
-        common &= inside.reshape(len(maps), *(length if other == dimension else 1 for other in dimensions))
+    origins, common = _origins(maps.shape[1:], shifts)
+    moved = maps.flatten(1).gather(1, origins)
     observed, there, here = (unit_maps(its, common) for its in (shifted_maps, moved, maps))
-    enough = common.flatten(1).sum(dim=1) >= _MIN_COMMON_CELLS
+    enough = common.sum(dim=1) >= _MIN_COMMON_CELLS
     return (observed * (there - here)).sum(dim=1) * enough
 
 
 def unit_maps(maps: Tensor, common: Tensor | None = None) -> Tensor:
     """Return flat, centred maps of unit length, so that products are correlations; zero where a map is constant.
 
-    Shapes: ``(N, *positions)`` -> (N, cells), in float64. If ``common`` says what positions count, of the same shape as
-    the maps, the others are zero.
+    Shapes: ``(N, *positions)`` -> (N, cells), in float64. If ``common``, (N, cells), says what positions count, the
+    others are zero.
     """
     flat = maps.double().flatten(1)
-    counts = torch.ones_like(flat) if common is None else common.flatten(1).double()
+    counts = torch.ones_like(flat) if common is None else common.double()
     flat = flat * counts
     largest = flat.abs().amax(dim=1, keepdim=True)
     scaled = flat / largest.where(largest > 0, 1)

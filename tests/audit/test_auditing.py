@@ -130,7 +130,8 @@ class TestVerdict:
                 return self.linear((self.layer(x) * sign).mean((2, 3)) * 4 + 0.1 * x.mean((2, 3)))
 
         model = Flattened().eval()
-        report = audit(model, many, layer=model.layer, methods=[CONTRASTIVE], seed=0)
+        images = torch.cat([many, many.flip(2)])
+        report = audit(model, images, layer=model.layer, methods=[CONTRASTIVE], seed=0)
         assert report.verdict == "contradicted"
         assert report.gradients_vary
         assert any("HiResCam" in sentence for sentence in report.advice)
@@ -487,6 +488,7 @@ class TestBadArguments:
             ({"fills": "mean"}, ValueError),
             ({"fills": []}, ValueError),
             ({"class_names": "cat"}, TypeError),
+            ({"class_names": ["cat", "dog"]}, ValueError),
             ({"seed": 0.5}, TypeError),
             ({"batch_size": 0}, (TypeError, ValueError)),
             ({"batch_size": None}, TypeError),
