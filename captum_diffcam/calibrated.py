@@ -63,8 +63,8 @@ class CalibratedMap(LayerAttribution, Generic[MapsT]):
         windows: the number of windows of each size along each dimension, evenly spaced, or windows of your own:
             ``(K, dimensions, 2)``, for each window and dimension its start and end as shares of the side.
         sizes: the sides of the windows, as shares of the image's side. The default is 9 windows, each as wide as 3 of 7
-            positions. It was chosen on the photographs of scikit-image and scikit-learn with EfficientNet-Lite0. There
-            18 windows of 1/2 and 1/3 predict held-out windows no better.
+            positions. It was chosen on the photographs of scikit-image and scikit-learn with EfficientNet-Lite0. The
+            results page has 18 windows that predict held-out windows better.
         fill: what hides a window: ``"blur"``, ``"mean"``, a number, a tensor such as another image, or a function of
             the images; or a list of several, over which the measured falls are averaged. Each takes K forward passes.
         ridge: the ridge, 0 or more. None: chosen as described above.
@@ -118,9 +118,6 @@ class CalibratedMap(LayerAttribution, Generic[MapsT]):
         inputs: Tensor | tuple[Tensor, ...],
         target: Target = None,
         additional_forward_args: object = None,
-        *,
-        windows_per_eval: int = 8,
-        show_progress: bool = False,
         **kwargs: Any,
     ) -> MapsT:
         r"""Return the calibrated map.
@@ -131,11 +128,7 @@ class CalibratedMap(LayerAttribution, Generic[MapsT]):
             target: the class to explain, in any form of :meth:`LayerDiffGradCam.attribute`. A callable such as
                 :func:`predicted` is called once, with the logits of the whole image, and so is a callable ``contrast``.
             additional_forward_args: further arguments of the model.
-            windows_per_eval: the number of windows in one forward pass. Tensors among the additional arguments, and
-                targets per example, are then repeated in place, as Captum's tools do.
-            show_progress: show a progress bar.
-            **kwargs: further arguments of the wrapped attribution's ``attribute``, such as ``contrast``. With
-                ``relu_attributions=True`` the calibrated map is rectified, not the map that it is made from.
+            **kwargs: further arguments of :meth:`calibrate`.
 
         Returns:
             ``(N, 1, *positions)`` in units of the score, nats for a contrast score. If the attribution has a list of
@@ -145,15 +138,7 @@ class CalibratedMap(LayerAttribution, Generic[MapsT]):
         Raises:
             TypeError, ValueError, IndexError: an argument is invalid. The message names it.
         """
-        calibration = self.calibrate(
-            inputs,
-            target,
-            additional_forward_args,
-            windows_per_eval=windows_per_eval,
-            show_progress=show_progress,
-            **kwargs,
-        )
-        return calibration.maps
+        return self.calibrate(inputs, target, additional_forward_args, **kwargs).maps
 
     def calibrate(
         self,
@@ -166,16 +151,18 @@ class CalibratedMap(LayerAttribution, Generic[MapsT]):
         relu_attributions: bool = False,
         **kwargs: Any,
     ) -> Calibration[MapsT]:
-        """Return the map and what it was made from. The arguments are those of :meth:`attribute`.
+        """Return the map and what it was made from.
 
         Args:
-            inputs: the model's input, or a tuple of inputs.
-            target: the class to explain.
-            additional_forward_args: further arguments of the model.
-            windows_per_eval: the number of windows in one forward pass.
+            inputs: as in :meth:`attribute`.
+            target: the class to explain, as in :meth:`attribute`.
+            additional_forward_args: further arguments of the model, as in :meth:`attribute`.
+            windows_per_eval: the number of windows in one forward pass. Tensors among the additional arguments, and
+                targets per example, are then repeated in place, as Captum's tools do.
             show_progress: show a progress bar.
-            relu_attributions: keep the positive values of the calibrated map only.
-            **kwargs: further arguments of the wrapped attribution's ``attribute``.
+            relu_attributions: keep only the positive values of the calibrated map. The map that it is made from is not
+                rectified.
+            **kwargs: further arguments of the wrapped attribution's ``attribute``, such as ``contrast``.
 
         Returns:
             Calibration: the maps, their standard error, the measured falls, and how far the map was from them.

@@ -8,7 +8,7 @@ of the map loss. All of these were chosen before the run and not on it.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -153,8 +153,20 @@ class Clean:
 class Laboratory:
     """Trains clean models, attacks them and measures their maps. It keeps the last clean models and their maps."""
 
-    def __init__(self, fashion_folder: Path | None, material: Material | None, stored: Stored, quick: bool) -> None:
+    def __init__(
+        self,
+        fashion_folder: Path | None,
+        material: Material | None,
+        stored: Stored,
+        quick: bool,
+        maps_of: Callable[..., dict[str, Tensor]] = all_maps,
+    ) -> None:
+        """Measure the maps of ``maps_of``, which has the arguments of :func:`all_maps`.
+
+        Among its maps are Grad-CAM's and occlusion maps, by their names in :mod:`benchmarks.attacks.defences`.
+        """
         self.fashion, self.material, self.stored, self.quick = fashion_folder, material, stored, quick
+        self.maps_of = maps_of
         self.subject = lru_cache(maxsize=2)(self._make_subject)
         self.clean = lru_cache(maxsize=4)(self._make_clean)
 
@@ -292,7 +304,7 @@ class Laboratory:
         self, model: nn.Module, layer: nn.Module, subject: Subject, shown: Tensor, predicted: Tensor
     ) -> dict[str, Tensor]:
         images = subject.test[0]
-        return all_maps(model, layer, images[shown], predicted[shown], images, subject.training[0])
+        return self.maps_of(model, layer, images[shown], predicted[shown], images, subject.training[0])
 
     def _make_subject(self, setting: str, seed: int, tagged: bool) -> Subject:
         if setting == CUTOUTS_MOBILENET:

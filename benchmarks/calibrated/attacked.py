@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from benchmarks.attacks import defences, owner
+from benchmarks.attacks.measures import compare_predictions
+from benchmarks.attacks.plan import MAIN_ATTACKS, weights_of
 from benchmarks.calibrated.measures import ALONE, CALIBRATED, DEFAULT, OCCLUSION, PLANS, with_and_without_map
-from benchmarks.common.clean_models import CONFIDENT, CleanModel, Setting
+from benchmarks.common.clean_models import CleanModel, Setting, TrainedPart
+from benchmarks.common.cutouts import Material
 from benchmarks.common.manipulated_models import (
     ADAPTIVE,
-    AT_ONCE,
+    AGAINST_EQUIVARIANT,
     LOGSUMEXP,
-    MEAN,
     SHAM,
     Reference,
     cpu_state,
@@ -26,18 +29,20 @@ from benchmarks.common.manipulated_models import (
     reference_for,
     with_tail_state,
 )
-from benchmarks.common.names import CLOTHES, GLYPHS
+from benchmarks.common.names import CLOTHES, CUTOUTS, GLYPHS
 from benchmarks.common.occlusion import occlusion_maps
 from benchmarks.common.staged import Staged
 from benchmarks.common.stored import Stored, fingerprint
 from captum_diffcam import CalibratedMap, CamMethod, LayerDiffGradCam
 from captum_diffcam.attacks import fool
 from captum_diffcam.metrics import pearson
-from captum_diffcam.occlusion import grid_windows
 
-SETTINGS = (CLOTHES, GLYPHS)
-LAYER_ATTACKS = (SHAM, ADAPTIVE[LOGSUMEXP], ADAPTIVE[MEAN], AT_ONCE)
-"""Attacks on maps of the layer: on Grad-CAM, two reductions, and all three in turn."""
+LAYER_ATTACKS = {
+    CLOTHES: (*MAIN_ATTACKS, AGAINST_EQUIVARIANT),
+    GLYPHS: MAIN_ATTACKS,
+    CUTOUTS: (SHAM, ADAPTIVE[LOGSUMEXP]),
+}
+"""Attacks on maps of the layer, by setting. The last one is EfficientNet-Lite0, on which an attack takes minutes."""
 KNOWS_WINDOWS, KNOWS_ALL = "windows alone, knows the windows", "calibrated map, knows the windows"
 KNOWS_METHOD = "windows alone, knows the method"
 OWN_ATTACKS: dict[str, Callable[..., CalibratedMap]] = {
@@ -48,13 +53,19 @@ OWN_ATTACKS: dict[str, Callable[..., CalibratedMap]] = {
 """Attacks on the calibrated map: what the attacker trains against. The last one guesses windows and fill, wrongly."""
 HIDDEN_WINDOWS = "windows alone, 9 others"
 """Windows and a fill that an attacker who knows the default ones has not trained against."""
-WEIGHT = 3.0
-"""The weight of the map loss: the middle one of the benchmark of attacks."""
+BUDGET = 0.95
+"""The least share of confident predictions that an attacker within the budget keeps."""
+BUDGET_WEIGHTS = (2.0, 1.0, 0.6, 0.3, 0.1)
+"""Weights of the map loss that an attacker within the budget tries, until the predictions of their own images stay."""
 CEILING, TARGET = 0.8, 0.8
 """Where exhaustive occlusion keeps at least the first, the calibrated map should keep at least the second."""
 _TRAINED, _STEPS = ("features.4", "head"), 150
 """What an attacker of the calibrated map trains: as the others do, the last convolution and the head. A step takes ten
 times as long as for a map of the layer, so there are fewer."""
+_SEEDS = 2
+"""The number of seeds of attacks on the calibrated map."""
+_VALIDATION = 1 / 8
+"""The share of the attacker's images that choose the weight and are not trained on."""
 
 
 @dataclass(frozen=True)
@@ -64,24 +75,36 @@ class Case:
     setting: str
     attack: str
     seed: int
+    within_budget: bool = False
+    """Whether an attacker of the calibrated map keeps :data:`BUDGET` of the predictions."""
 
     @property
     def key(self) -> str:
         """A unique name."""
-        return f"attacked, {self.setting}, {self.attack}, seed {self.seed}"
+        budget = ", within the budget" if self.within_budget else ""
+        return f"attacked, {self.setting}, {self.attack}{budget}, seed {self.seed}"
 
 
 def planned(settings: Mapping[str, Setting], seeds: Sequence[int], quick: bool) -> list[Case]:
-    """Return every case. Attacks on the calibrated map take minutes, so they are made in the first setting only."""
+    """Return every case. What takes minutes is made in one setting, or for one seed, only."""
     if quick:
-        return [Case(GLYPHS, attack, seeds[0]) for attack in (SHAM, KNOWS_WINDOWS)]
-    names = [name for name in SETTINGS if name in settings]
-    return [
+        return [Case(GLYPHS, SHAM, seeds[0]), Case(GLYPHS, KNOWS_WINDOWS, seeds[0], within_budget=True)]
+    on_layer = [
         Case(name, attack, seed)
-        for name in names
+        for name in (CLOTHES, GLYPHS, CUTOUTS)
+        if name in settings
         for seed in seeds
-        for attack in (*LAYER_ATTACKS, *(OWN_ATTACKS if name == CLOTHES else ()))
+        for attack in LAYER_ATTACKS[name]
+        if seed == seeds[0] or not (name == CUTOUTS or attack == AGAINST_EQUIVARIANT)
     ]
+    own = [
+        Case(CLOTHES, attack, seed, within_budget)
+        for seed in seeds[:_SEEDS]
+        for attack in OWN_ATTACKS
+        for within_budget in (False, True)
+        if CLOTHES in settings
+    ]
+    return [*on_layer, *own]
 
 
 class Laboratory:
@@ -94,18 +117,24 @@ class Laboratory:
     def measure(self, case: Case) -> dict[str, Any]:
         """Return the share of predictions that stay, and correlations of each map with the clean map and the hoax."""
         own = case.attack in OWN_ATTACKS
-        reference = self._reference(case.setting, case.seed, own)
+        # Windows are hidden in the image, and the image is shifted, so these attackers need the whole model.
+        whole = own or case.attack == AGAINST_EQUIVARIANT
+        reference = self._reference(case.setting, case.seed, whole)
         clean, setting = reference.clean, self.settings[case.setting]
+        weight = weights_of(setting).middle
         if own:
-            model, layer = self._attack_calibrated_map(setting, case, clean, reference.hoax)
+            weights = BUDGET_WEIGHTS if case.within_budget else (weight,)
+            model, layer, weight = self._attack_calibrated_map(setting, case, clean, reference.hoax, weights)
         else:
+            part: TrainedPart = "all" if whole else "last"
             model, layer = manipulate(
-                setting, case.seed, "last", case.attack, WEIGHT, clean, reference.hoax, self.stored, self.quick
+                setting, case.seed, part, case.attack, weight, clean, reference.hoax, self.stored, self.quick
             )
         maps = _maps(model, layer, clean.images, reference.target)
         return {
             **{"setting": case.setting, "attack": case.attack, "seed": case.seed, "images": len(clean.images)},
-            "predictions": _predictions_kept(clean, model),
+            **{"own": own, "within_budget": case.within_budget, "weight": weight},
+            "predictions": compare_predictions(clean, model)["kept"],
             "methods": {
                 name: {
                     "clean": pearson(map_, reference.maps[name]).double().mean().item(),
@@ -115,25 +144,28 @@ class Laboratory:
             },
         }
 
-    def _make_reference(self, name: str, seed: int, own: bool) -> Reference:
-        # Windows are hidden in the image, so an attacker of the calibrated map needs the whole model.
-        clean = self.settings[name].make(seed, "all" if own else "last", self.quick)
+    def _make_reference(self, name: str, seed: int, whole: bool) -> Reference:
+        clean = self.settings[name].make(seed, "all" if whole else "last", self.quick)
         return reference_for(clean, lambda target: _maps(clean.model, clean.layer, clean.images, target))
 
     def _attack_calibrated_map(
-        self, setting: Setting, case: Case, clean: CleanModel, hoax: Tensor
-    ) -> tuple[Staged, nn.Module]:
+        self, setting: Setting, case: Case, clean: CleanModel, hoax: Tensor, weights: Sequence[float]
+    ) -> tuple[Staged, nn.Module, float]:
+        """Return the model of the first weight that keeps the budget on the attacker's images, or of the last one."""
         wrap, how = OWN_ATTACKS[case.attack], recipe(setting, self.quick)
         steps = min(how.steps, _STEPS)
+        batches = list(clean.attacker_batches)
+        count = max(1, round(_VALIDATION * len(batches)))
+        training, validation = batches[:-count], batches[-count:]
 
-        def make() -> dict[str, Tensor]:
+        def make(weight: float) -> dict[str, Tensor]:
             manipulated = fool(
                 clean.model.tail,
                 clean.layer,
-                clean.attacker_batches,
+                training,
                 hoax,
                 methods=CamMethod(lambda model, layer: wrap(LayerDiffGradCam(model, layer)), windows_per_eval=9),
-                weight=WEIGHT,
+                weight=weight,
                 steps=steps,
                 learning_rate=how.learning_rate,
                 parameters=_TRAINED,
@@ -141,14 +173,44 @@ class Laboratory:
             )
             return cpu_state(manipulated.model)
 
-        state = self.stored.get(
-            case.key, make,
-            weight=WEIGHT, steps=steps, recipe=vars(how), quick=self.quick,
-            hoax=hoax.tolist(), tail=fingerprint(clean.model.tail),
-            attacker=[len(clean.attacker_batches), clean.attacker_batches[0].double().sum().item()],
-            windows=str(wrap),
-        )  # fmt: skip
-        return with_tail_state(clean, state)
+        for weight in weights:
+            state = self.stored.get(
+                f"{setting.name}, {case.attack}", partial(make, weight),
+                weight=weight, steps=steps, recipe=vars(how), quick=self.quick, seed=case.seed,
+                hoax=hoax.tolist(), tail=fingerprint(clean.model.tail),
+                attacker=[len(training), training[0].double().sum().item()],
+                windows=str(wrap),
+            )  # fmt: skip
+            model, layer = with_tail_state(clean, state)
+            if compare_predictions(replace(clean, held_out_batches=validation), model)["kept"] >= BUDGET:
+                break
+        return model, layer, weight
+
+
+def owner_laboratory(fashion: Path | None, material: Material | None, stored: Stored, quick: bool) -> owner.Laboratory:
+    """Return what makes the attacks of a model's owner, with the maps of this benchmark."""
+
+    def maps_of(model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor, *_: Tensor) -> dict[str, Tensor]:
+        maps = _maps(model, layer, images, target)
+        grad_cam = defences.METHODS[defences.GRAD_CAM].maps(model, layer, images, target)
+        return {**maps, defences.GRAD_CAM: grad_cam, defences.OCCLUSION: maps[OCCLUSION]}
+
+    return owner.Laboratory(fashion, material, stored, quick, maps_of)
+
+
+def of_owner(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the point of an owner's attack as :meth:`Laboratory.measure` returns points."""
+    weight = point["weight"]
+    others = (defences.GRAD_CAM, defences.OCCLUSION)
+    return {
+        **{key: point[key] for key in ("setting", "attack", "seed", "images")},
+        **{"own": False, "within_budget": False, "weight": weight, "predictions": point["kept"]},
+        "methods": {
+            name: {"clean": numbers["clean"], "hoax": numbers.get("wanted")}
+            for name, numbers in point["methods"].items()
+            if name not in others
+        },
+    }
 
 
 def _maps(model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -156,8 +218,7 @@ def _maps(model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor) ->
     cam = LayerDiffGradCam(model, layer)
     maps = {DEFAULT: cam.attribute(images, target)}
     grid = maps[DEFAULT].shape[2:]
-    for count, plan in PLANS.items():
-        windows = grid_windows(2, *plan)
+    for count, windows in PLANS.items():
         maps[f"{CALIBRATED}, {count}"], maps[f"{ALONE}, {count}"], _ = with_and_without_map(
             cam, windows, images, target
         )
@@ -165,32 +226,26 @@ def _maps(model: nn.Module, layer: nn.Module, images: Tensor, target: Tensor) ->
     return {name: map_[:, 0] for name, map_ in maps.items()} | {OCCLUSION: occlusion_maps(model, images, target, grid)}
 
 
-def _predictions_kept(clean: CleanModel, manipulated: Staged) -> float:
-    """Return the share of confident predictions that the manipulated model keeps."""
-    with torch.no_grad():
-        before, after = (
-            torch.cat([model.tail(batch) for batch in clean.held_out_batches]) for model in (clean.model, manipulated)
-        )
-    confident = before.softmax(dim=1).amax(dim=1) >= CONFIDENT
-    confident = confident if confident.any() else torch.ones_like(confident)
-    return (before.argmax(dim=1) == after.argmax(dim=1))[confident].double().mean().item()
-
-
 def rows_of(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each setting and attack: means over seeds, with the lowest and the highest."""
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    """Return a row for each setting, attack and weight: means over seeds, with the lowest and the highest.
+
+    An attacker within the budget may choose another weight for each seed.
+    """
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
     for result in results:
-        groups[result["setting"], result["attack"]].append(result)
+        weight = None if result["within_budget"] else result["weight"]
+        groups[result["setting"], result["attack"], result["within_budget"], weight].append(result)
     return [
         {
-            **{"setting": setting, "attack": attack, "seeds": len(group), "own": attack in OWN_ATTACKS},
+            **{key: group[0][key] for key in ("setting", "attack", "own", "within_budget")},
+            **{"weights": [result["weight"] for result in group], "seeds": len(group)},
             "predictions": _over_seeds([result["predictions"] for result in group]),
             "methods": {
-                name: {key: _over_seeds([result["methods"][name][key] for result in group]) for key in numbers}
-                for name, numbers in group[0]["methods"].items()
+                name: _over_seeds([result["methods"][name]["clean"] for result in group])
+                for name in group[0]["methods"]
             },
         }
-        for (setting, attack), group in groups.items()
+        for group in groups.values()
     ]
 
 
@@ -203,14 +258,14 @@ def reached(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     Only rows count where exhaustive occlusion keeps :data:`CEILING`: where it does not, the model itself has changed.
     """
-    counted = [row for row in rows if not row["own"] and row["methods"][OCCLUSION]["clean"]["mean"] >= CEILING]
+    counted = [row for row in rows if not row["own"] and row["methods"][OCCLUSION]["mean"] >= CEILING]
     names = [name for name in (rows[0]["methods"] if rows else ()) if name != OCCLUSION]
     return [
         {
             "method": name,
-            "reached": sum(row["methods"][name]["clean"]["mean"] >= TARGET for row in counted),
+            "reached": sum(row["methods"][name]["mean"] >= TARGET for row in counted),
             "rows": len(counted),
-            "lowest": min((row["methods"][name]["clean"]["mean"] for row in counted), default=None),
+            "lowest": min((row["methods"][name]["mean"] for row in counted), default=None),
         }
         for name in names
     ]
@@ -227,9 +282,10 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             f"more, so many leave a map at {TARGET} or more: {shown}."
         )
     for row in (row for row in rows if row["own"]):
-        clean = {name: numbers["clean"]["mean"] for name, numbers in row["methods"].items()}
+        budget = ", within the budget" if row["within_budget"] else ""
+        clean = {name: numbers["mean"] for name, numbers in row["methods"].items()}
         sentences.append(
-            f"Attack on {row['attack']}: 9 windows alone keep {clean[f'{ALONE}, 9']:.2f}, 9 other windows "
+            f"Attack on {row['attack']}{budget}: 9 windows alone keep {clean[f'{ALONE}, 9']:.2f}, 9 other windows "
             f"{clean[HIDDEN_WINDOWS]:.2f}, exhaustive occlusion {clean[OCCLUSION]:.2f}; predictions kept "
             f"{100 * row['predictions']['mean']:.0f} %."
         )

@@ -18,8 +18,12 @@ from captum_diffcam.occlusion import cover, fill_of, grid_windows, in_pixels
 
 DEFAULT = "default map"
 CALIBRATED, ALONE, OCCLUSION, RISE, SHAP = "calibrated", "windows alone", "occlusion", "RISE", "KernelSHAP"
-PLANS: dict[int, tuple[int, tuple[float, ...]]] = {9: (3, (3 / 7,)), 18: (3, (1 / 2, 1 / 3))}
-"""Windows along each dimension and their sizes, by the number of windows."""
+_QUARTERS = grid_windows(2, 2, [1 / 2])
+PLANS = {9: grid_windows(2, 3, [3 / 7]), 18: torch.cat([grid_windows(2, 4, [5 / 14]), _QUARTERS[[0, 3]]])}
+"""The windows by their number: the default ones, and 4 x 4 smaller ones with two opposite quarters of the image.
+
+With the forward passes for the image and its map, 18 windows take 20.
+"""
 SIDES = (2, 3)
 """The sides of the held-out windows, in cells."""
 CELLS = 7
@@ -27,7 +31,7 @@ SHIFT = (3, 3)
 _BATCH = 9
 _STARTS = {2: (0, 1, 3, 4, 5), 3: (1, 3)}
 """Where held-out windows begin. No window of a plan is one of them."""
-_SHAP_PARTS, _RISE_CELLS = {9: 2, 18: 3}, 4
+_SHAP_PARTS, _RISE_CELLS = 2, 4
 """Along each dimension. KernelSHAP needs more samples than parts, here about twice as many."""
 
 
@@ -74,15 +78,14 @@ def maps_of(cam: LayerDiffGradCam[Tensor], images: Tensor, target: Tensor) -> di
             own: Tensor = odds(hidden).gather(1, target[:, None])
         return own[:, 0]
 
-    for count, (per_side, sizes) in PLANS.items():
-        windows = grid_windows(2, per_side, sizes)
+    for count, windows in PLANS.items():
         calibrated, alone, falls = with_and_without_map(cam, windows, images, target)
         maps[f"{CALIBRATED}, {count}"], maps[f"{ALONE}, {count}"] = calibrated, alone
         covers = cover(in_pixels(windows, images.shape[2:]), images.shape[2:], grid)
         per_cell = (falls / covers.sum(dim=1)) @ covers / covers.sum(dim=0).clamp(min=1e-6)
         maps[f"{OCCLUSION}, {count}"] = per_cell.reshape(maps[DEFAULT].shape)
-        maps[f"{RISE}, {count}"] = _rise(scores, images, filled, grid, count)
-        maps[f"{SHAP}, {count}"] = _kernel_shap(odds, images, filled, target, grid, count)
+    maps[f"{RISE}, 9"] = _rise(scores, images, filled, grid, 9)
+    maps[f"{SHAP}, 9"] = _kernel_shap(odds, images, filled, target, grid, 9)
     return maps
 
 
@@ -113,7 +116,7 @@ def _kernel_shap(
     odds: nn.Module, images: Tensor, filled: Tensor, target: Tensor, grid: torch.Size, count: int
 ) -> Tensor:
     """Return Captum's KernelSHAP of equal parts of the image, each part's value shared among its cells."""
-    parts = _SHAP_PARTS[count]
+    parts = _SHAP_PARTS
     numbers = torch.arange(parts**2).float().reshape(1, 1, parts, parts)
     mask = interpolate(numbers, images.shape[2:], mode="nearest").long()
     maps = []
@@ -130,8 +133,8 @@ def kept(model: nn.Module, layer: str, images: Tensor) -> dict[str, Tensor]:
         target = model(images).argmax(dim=1)
     cams: list[Any] = [LayerDiffGradCam(model, layer), LayerDiffGradCam(manipulated.model, manipulated.layer)]
     result = {DEFAULT: pearson(*(cam.attribute(images, target) for cam in cams))}
-    for count, plan in PLANS.items():
-        before, after = (with_and_without_map(cam, grid_windows(2, *plan), images, target) for cam in cams)
+    for count, windows in PLANS.items():
+        before, after = (with_and_without_map(cam, windows, images, target) for cam in cams)
         result[f"{CALIBRATED}, {count}"] = pearson(before[0], after[0])
         result[f"{ALONE}, {count}"] = pearson(before[1], after[1])
     return result

@@ -7,7 +7,7 @@ import argparse
 from benchmarks.common.options import add_attack_arguments, positive
 
 UNPUBLISHED = ("images", "seeds", "minutes", "cutouts", "backgrounds", "fashion")
-PREDICTION, ATTACKED, TESTS = STUDIES = ("prediction", "attacked", "tests")
+CHOICES, PREDICTION, ATTACKED, TESTS = STUDIES = ("choices", "prediction", "attacked", "tests")
 """Each study has a record of its own."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +15,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from benchmarks.calibrated import attacked, tests
+from benchmarks.attacks import owner
+from benchmarks.calibrated import attacked, choices, tests
 from benchmarks.calibrated.measures import ALONE, CALIBRATED, PLANS, RISE, SIDES, kept, predictions
-from benchmarks.calibrated.options import ATTACKED, PREDICTION, STUDIES, TESTS
-from benchmarks.common.clean_models import glyphs, settings
+from benchmarks.calibrated.options import ATTACKED, CHOICES, PREDICTION, STUDIES, TESTS
+from benchmarks.common.clean_models import Setting, glyphs, settings
 from benchmarks.common.cutouts import MISSING, Material, compose, find_material
 from benchmarks.common.fashion import MISSING as MISSING_FASHION
 from benchmarks.common.fashion import find_fashion
@@ -42,10 +43,12 @@ from benchmarks.common.stored import Stored
 from benchmarks.faithfulness.studies.plan import Piece, recognise
 
 PHOTOGRAPHS, WALLPAPERS, CUTOUTS = "packaged photographs", "wallpapers", "cut-outs"
-SET = PHOTOGRAPHS
-"""The images that set the sizes of 9 windows, on EfficientNet-Lite0. Their rows are left out of the conclusion."""
-SHIFTED = {LITE0: "_bn1", MOBILENET: "features"}
+SET = (LITE0, PHOTOGRAPHS)
+"""The classifier and the images that set the windows. Their rows are left out of the conclusion."""
+SHIFTED = {LITE0: "_bn1", MOBILENET: "features", LITE1: "_bn1"}
 """The layers whose features are shifted. By default the input of a module is explained, which cannot be shifted."""
+LEAST_R, SLOPES = 0.75, (0.9, 1.1)
+"""What is to be reached on held-out windows: the least correlation, and the range of the slope."""
 _PIECE = 4
 _SCENES = 700_000
 """The seed of scenes that no other benchmark shows."""
@@ -86,6 +89,7 @@ def run(args: argparse.Namespace) -> None:
     refuse_to_publish(args, missing)
     studies = [study for study in STUDIES if study in (args.studies or STUDIES)]
     run_study: dict[str, Callable[[_Run], _Report]] = {
+        CHOICES: _run_choices,
         PREDICTION: _run_prediction,
         ATTACKED: _run_attacked,
         TESTS: _run_tests,
@@ -104,17 +108,42 @@ def run(args: argparse.Namespace) -> None:
         conclude(args, sentences, files, complete=not (missing or work.left))
 
 
+def _run_choices(run: _Run) -> _Report:
+    """Measure windows and forms of the formula on what no other study reports."""
+    args, stored = run.args, Stored(run.args.output / "models")
+    classifier = cache(lambda: load_classifier(LITE0, None, torch.device("cpu")))
+    pieces = choices.planned(classifier, {} if args.quick else _settings(run, stored), stored, args.quick)
+    results = run.work.run_pieces(pieces, lambda measure: measure(), until=run.until)
+    if not run.work.reports:
+        return _Report("", [], [])
+    rows = rounded(choices.rows_of(list(results.values())))
+    _write(run, CHOICES, {"rows": rows})
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [[_cell(row.get(key)) for key in header] for row in rows]
+    write_csv(args.output / f"{CHOICES}.csv", header, cells, quick=args.quick)
+    return _Report(table(header, cells, [24] * len(header)), [], [f"{CHOICES}.json", f"{CHOICES}.csv"])
+
+
+def _settings(run: _Run, stored: Stored) -> dict[str, Setting]:
+    args = run.args
+    return settings(
+        stored, cutouts_folder=args.cutouts, backgrounds_folder=args.backgrounds, fashion_folder=args.fashion
+    )
+
+
 def _run_prediction(run: _Run) -> _Report:
     """Measure what maps predict of held-out windows, and what shifted features leave of them."""
     args, quick = run.args, run.args.quick
-    names = [LITE0, *([MOBILENET] if mobilenet_weights() is not None and not quick else [])]
-    kinds = [PHOTOGRAPHS, *([WALLPAPERS, CUTOUTS] if run.material is not None and not quick else [])]
+    pairs = [SET]
+    if not quick:
+        names = [MOBILENET] * (mobilenet_weights() is not None) + [LITE1] * (lite_weights(LITE1) is not None)
+        kinds = [WALLPAPERS, CUTOUTS] if run.material is not None else []
+        pairs += [(name, kind) for name in names for kind in kinds]
     count = 1 if quick else args.images
     classifier = cache(lambda name: load_classifier(name, None, args.device))
     pieces = {
         f"{name}, {kind}, {start}": (name, kind, start)
-        for name in names
-        for kind in kinds
+        for name, kind in pairs
         for start in range(0, min(count, len(packaged_photographs())) if kind == PHOTOGRAPHS else count, _PIECE)
     }
 
@@ -142,28 +171,26 @@ def _run_prediction(run: _Run) -> _Report:
 def _run_attacked(run: _Run) -> _Report:
     """Measure what trained attacks leave of maps."""
     args, stored = run.args, Stored(run.args.output / "models")
-    chosen = (
-        {GLYPHS: glyphs(10, stored)}
-        if args.quick
-        else settings(
-            stored, cutouts_folder=args.cutouts, backgrounds_folder=args.backgrounds, fashion_folder=args.fashion
-        )
-    )
+    chosen = {GLYPHS: glyphs(10, stored)} if args.quick else _settings(run, stored)
     seeds = list(range(args.seed, args.seed + (1 if args.quick else args.seeds)))
     laboratory = attacked.Laboratory(chosen, stored, args.quick)
     cases = {case.key: case for case in attacked.planned(chosen, seeds, args.quick)}
     results = run.work.run_pieces(cases, laboratory.measure, unit="attack", until=run.until)
+    owners = attacked.owner_laboratory(run.fashion, run.material, stored, args.quick)
+    owner_cases = {f"owner, {case.key}": case for case in owner.planned(seeds, owners.installed, args.quick)}
+    of_owners = run.work.run_pieces(owner_cases, owners.measure, unit="attack", until=run.until)
     if not run.work.reports:
         return _Report("", [], [])
-    rows = rounded(attacked.rows_of(list(results.values())))
-    record = {"seeds": seeds, "weight": attacked.WEIGHT, "reached": attacked.reached(rows), "rows": rows}
-    _write(run, ATTACKED, {**record, "points": list(results.values())})
+    points = [*results.values(), *map(attacked.of_owner, of_owners.values())]
+    rows = rounded(attacked.rows_of(points))
+    record = {"seeds": seeds, "reached": attacked.reached(rows), "rows": rows}
+    _write(run, ATTACKED, {**record, "points": points})
     names = list(rows[0]["methods"]) if rows else []
-    header = ["setting", "attack", "seeds", "predictions", *names]
+    header = ["setting", "attack", "within budget", "weights", "seeds", "predictions", *names]
     cells = [
         [
-            *(str(row[key]) for key in header[:3]),
-            *(_cell(each["mean"]) for each in (row["predictions"], *(row["methods"][n]["clean"] for n in names))),
+            *(row["setting"], row["attack"], "yes" if row["within_budget"] else "", _weights(row), str(row["seeds"])),
+            *(_cell(each["mean"]) for each in (row["predictions"], *(row["methods"][name] for name in names))),
         ]
         for row in rows
     ]
@@ -171,6 +198,10 @@ def _run_attacked(run: _Run) -> _Report:
     title = "Correlation with the same method's map of the clean model"
     shown = f"{title}\n{table(header, cells, [24] * len(header))}"
     return _Report(shown, attacked.verdict(rows), [f"{ATTACKED}.json", f"{ATTACKED}.csv"])
+
+
+def _weights(row: Mapping[str, Any]) -> str:
+    return " ".join(f"{weight:g}" for weight in sorted(set(row["weights"]) - {None}))
 
 
 def _run_tests(run: _Run) -> _Report:
@@ -236,7 +267,12 @@ def rows_of(pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for name, kind in dict.fromkeys((piece["classifier"], piece["images"]) for piece in pieces):
         own = [piece for piece in pieces if (piece["classifier"], piece["images"]) == (name, kind)]
         for method in (key for key in own[0] if key not in ("classifier", "images", "falls", "kept")):
-            row: dict[str, Any] = {"classifier": name, "images": kind, "method": method, "set": kind == SET}
+            row: dict[str, Any] = {
+                "classifier": name,
+                "images": kind,
+                "method": method,
+                "set": (name, kind) == SET,
+            }
             for side in SIDES:
                 x, y = (torch.cat([p[key][side].flatten() for p in own]).double().numpy() for key in (method, "falls"))
                 row[f"r, {side} x {side}"] = float(np.corrcoef(x, y)[0, 1])
@@ -250,22 +286,27 @@ def rows_of(pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def verdict(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return what was found on the classifiers and images that set nothing."""
-    reported = [row for row in rows if not row["set"]]
     sentences = []
     for count in PLANS:
-        values = {
-            name: [
-                row[f"r, {side} x {side}"] for row in reported if row["method"] == f"{name}, {count}" for side in SIDES
-            ]
-            for name in (CALIBRATED, ALONE)
-        }
-        low, high = min(values[CALIBRATED]), max(values[CALIBRATED])
-        gain = float(np.mean(values[CALIBRATED]) - np.mean(values[ALONE]))
+        r, slopes, gain = (reached(rows, count)[key] for key in ("r", "slopes", "gain"))
         sentences.append(
-            f"With {count} windows the calibrated map predicts held-out windows at r {low:.2f} to {high:.2f}; the map "
-            f"adds {gain:+.2f} on average to the windows alone."
+            f"With {count} windows the calibrated map predicts held-out windows at r {min(r):.2f} to {max(r):.2f}, "
+            f"with a slope of {min(slopes):.2f} to {max(slopes):.2f}; the map adds {gain:+.2f} on average to the "
+            "windows alone."
         )
     return sentences
+
+
+def reached(rows: Sequence[dict[str, Any]], count: int) -> dict[str, Any]:
+    """Return r and slopes of the calibrated map on the rows that set nothing, and what its CAM adds to r."""
+    reported = [row for row in rows if not row["set"]]
+
+    def of(what: str, name: str) -> list[float]:
+        own = [row for row in reported if row["method"] == f"{name}, {count}"]
+        return [row[f"{what}, {side} x {side}"] for row in own for side in SIDES]
+
+    gain = float(np.mean(of("r", CALIBRATED)) - np.mean(of("r", ALONE)))
+    return {"r": of("r", CALIBRATED), "slopes": of("slope", CALIBRATED), "gain": gain}
 
 
 def _cell(value: Any) -> str:
@@ -273,20 +314,26 @@ def _cell(value: Any) -> str:
 
 
 def draw(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Draw the pooled correlation of each method, a panel for each side of the held-out windows."""
-    figure = Figure((9.0, 4.5), layout="constrained")
+    """Draw the pooled correlation and the slope of each method, a panel for each side of the held-out windows.
+
+    Rows that set the windows are left out, unless there are no others.
+    """
+    rows = [row for row in rows if not row["set"]] or rows
+    figure = Figure((8.0, 7.5), layout="constrained")
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    panels = np.atleast_1d(figure.subplots(1, len(SIDES), sharey=True))
-    for axes, side in zip(panels, SIDES, strict=True):
-        for name, kind in dict.fromkeys((row["classifier"], row["images"]) for row in rows):
-            own = {row["method"]: row for row in rows if (row["classifier"], row["images"]) == (name, kind)}
-            values = [own[method][f"r, {side} x {side}"] for method in methods]
-            note = " (set the sizes)" if kind == SET else ""
-            axes.plot(values, range(len(methods)), "o", label=f"{name}, {kind}{note}", alpha=0.8)
-        axes.set_title(f"held-out windows of {side} x {side} cells", fontsize=10)
-        axes.set_xlabel("pooled correlation of predicted and measured falls")
-        axes.set_yticks(range(len(methods)), methods)
-        axes.grid(axis="x", alpha=0.3)
-    panels[0].invert_yaxis()
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+    panels = figure.subplots(2, len(SIDES), sharex="row", sharey=True)
+    for pair, what in zip(panels, ("r", "slope"), strict=True):
+        for axes, side in zip(pair, SIDES, strict=True):
+            axes.axvspan(*(LEAST_R, 1) if what == "r" else SLOPES, color="0.92")
+            for name, kind in dict.fromkeys((row["classifier"], row["images"]) for row in rows):
+                own = {row["method"]: row for row in rows if (row["classifier"], row["images"]) == (name, kind)}
+                # A method without a slope has no dot.
+                values = [math.nan if (value := own[m][f"{what}, {side} x {side}"]) is None else value for m in methods]
+                axes.plot(values, range(len(methods)), "o", label=f"{name}, {kind}", alpha=0.8)
+            axes.set_title(f"held-out windows of {side} x {side} cells", fontsize=10)
+            axes.set_xlabel({"r": "correlation of predicted and measured falls", "slope": "slope"}[what])
+            axes.set_yticks(range(len(methods)), methods)
+            axes.grid(axis="x", alpha=0.3)
+    panels[0, 0].invert_yaxis()
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     figure.savefig(path, dpi=130)

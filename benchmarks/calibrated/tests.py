@@ -23,7 +23,6 @@ from benchmarks.faithfulness.studies.methods import DEFAULT, Method, Question, a
 from benchmarks.faithfulness.studies.networks import Network, real_network
 from benchmarks.faithfulness.studies.plan import Piece, Sizes, Subject, measure, pieces
 from captum_diffcam import LayerDiffGradCam
-from captum_diffcam.occlusion import grid_windows
 
 MEASURES = {
     "GridPG": (GRIDPG, True),
@@ -78,8 +77,7 @@ def methods(network: Network) -> list[Method]:
         pixels = question.images.cpu().contiguous().numpy().tobytes()
         key = (hashlib.sha256(pixels).hexdigest(), tuple(question.targets.tolist()))
         if key not in made:
-            windows = grid_windows(2, *PLANS[9])
-            made[key] = with_and_without_map(cam, windows, question.images, question.targets)
+            made[key] = with_and_without_map(cam, PLANS[9], question.images, question.targets)
         return made[key][index][:, 0]
 
     return [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
-from benchmarks.calibrated import attacked, tests
+from benchmarks.calibrated import attacked, choices, tests
 from benchmarks.calibrated.measures import (
     ALONE,
     CALIBRATED,
@@ -18,7 +20,9 @@ from benchmarks.calibrated.measures import (
     with_and_without_map,
 )
 from benchmarks.calibrated.run import CUTOUTS, SET, rows_of, verdict
-from benchmarks.common.names import CLOTHES, GLYPHS, LITE0, MOBILENET
+from benchmarks.common.manipulated_models import AGAINST_EQUIVARIANT
+from benchmarks.common.names import CLOTHES, GLYPHS, LITE0, LITE1, MOBILENET
+from benchmarks.common.names import CUTOUTS as CUTOUTS_SETTING
 from captum_diffcam import CalibratedMap, LayerDiffGradCam
 from captum_diffcam.occlusion import cover, grid_windows, in_pixels
 
@@ -28,14 +32,25 @@ def test_no_window_of_a_plan_is_held_out(side):
     held_out = in_pixels(held_out_windows(side), (224, 224)).flatten(1).tolist()
     covers = cover(in_pixels(held_out_windows(side), (224, 224)), (224, 224), (7, 7))
     assert covers.sum(dim=1).tolist() == [side**2] * len(covers)
-    for per_side, sizes in PLANS.values():
-        used = in_pixels(grid_windows(2, per_side, sizes), (224, 224)).flatten(1).tolist()
+    for windows in [*PLANS.values(), *choices.LAYOUTS.values()]:
+        used = in_pixels(windows, (224, 224)).flatten(1).tolist()
         assert not [window for window in held_out if window in used]
 
 
 @pytest.mark.parametrize("count", PLANS)
 def test_plans_have_as_many_windows_as_they_say(count):
-    assert len(grid_windows(2, *PLANS[count])) == count
+    assert len(PLANS[count]) == count
+
+
+def test_nine_windows_are_the_default_ones():
+    layer = torch.nn.Conv2d(3, 4, 4)
+    default = CalibratedMap(LayerDiffGradCam(torch.nn.Sequential(layer), layer))
+    torch.testing.assert_close(grid_windows(2, default.windows, default.sizes), PLANS[9])
+
+
+@pytest.mark.parametrize(("name", "windows"), choices.LAYOUTS.items())
+def test_layouts_have_as_many_windows_as_they_say(name, windows):
+    assert len(windows) == int(re.match("[0-9]+", name)[0])
 
 
 def _piece(where, factor):
@@ -49,7 +64,7 @@ def _piece(where, factor):
 
 def test_rows_pool_all_windows_of_all_images():
     reported = (MOBILENET, CUTOUTS)
-    rows = rows_of([_piece((LITE0, SET), 1.0), _piece(reported, 0.5), _piece(reported, 0.5)])
+    rows = rows_of([_piece(SET, 1.0), _piece(reported, 0.5), _piece(reported, 0.5)])
     by_key = {(row["classifier"], row["method"]): row for row in rows}
     row = by_key[MOBILENET, f"{CALIBRATED}, 9"]
     assert (row["r, 2 x 2"], row["slope, 2 x 2"], row["kept"]) == pytest.approx((1, 2, 0.5))
@@ -61,8 +76,13 @@ def test_rows_pool_all_windows_of_all_images():
 
 
 def test_the_verdict_leaves_out_what_set_the_windows():
-    rows = rows_of([_piece((MOBILENET, SET), -1.0), _piece((LITE0, CUTOUTS), 1.0)])
-    assert all("r 1.00 to 1.00" in sentence and "+2.00" in sentence for sentence in verdict(rows))
+    rows = rows_of([_piece(SET, -1.0), _piece((LITE1, CUTOUTS), 0.5)])
+    sentences = verdict(rows)
+    assert len(sentences) == len(PLANS)
+    for sentence in sentences:
+        assert "r 1.00 to 1.00" in sentence
+        assert "2.00 to 2.00" in sentence
+        assert "+2.00" in sentence
 
 
 def test_both_maps_come_from_the_same_falls():
@@ -70,7 +90,7 @@ def test_both_maps_come_from_the_same_falls():
     layer = torch.nn.Conv2d(3, 4, 4, stride=4)
     model = torch.nn.Sequential(layer, torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     cam, images, target = LayerDiffGradCam(model, layer), torch.rand(2, 3, 28, 28), torch.tensor([0, 3])
-    windows = grid_windows(2, *PLANS[9])
+    windows = PLANS[9]
     calibrated, alone, falls = with_and_without_map(cam, windows, images, target)
     torch.testing.assert_close(calibrated, CalibratedMap(cam, windows).attribute(images, target))
     expected = CalibratedMap(cam, windows, use_map=False).calibrate(images, target)
@@ -79,16 +99,17 @@ def test_both_maps_come_from_the_same_falls():
 
 
 def test_every_attack_is_planned_for_each_seed():
-    cases = attacked.planned(dict.fromkeys((CLOTHES, GLYPHS)), [0, 1], quick=False)
+    cases = attacked.planned(dict.fromkeys((CLOTHES, GLYPHS, CUTOUTS_SETTING)), [0, 1], quick=False)
     assert len({case.key for case in cases}) == len(cases)
     for seed in (0, 1):
-        assert {case.attack for case in cases if (case.setting, case.seed) == (CLOTHES, seed)} == {
-            *attacked.LAYER_ATTACKS,
-            *attacked.OWN_ATTACKS,
-        }
-        assert {case.attack for case in cases if (case.setting, case.seed) == (GLYPHS, seed)} == {
-            *attacked.LAYER_ATTACKS
-        }
+        for setting, own in ((CLOTHES, attacked.OWN_ATTACKS), (GLYPHS, ())):
+            attacks = {case.attack for case in cases if (case.setting, case.seed) == (setting, seed)}
+            slow = {AGAINST_EQUIVARIANT} if seed else set()
+            assert attacks == {*attacked.LAYER_ATTACKS[setting], *own} - slow
+        budgets = [case.within_budget for case in cases if case.attack in attacked.OWN_ATTACKS and case.seed == seed]
+        assert sorted(budgets) == [False] * 3 + [True] * 3
+    # An attack on a large model takes minutes.
+    assert {case.seed for case in cases if case.setting == CUTOUTS_SETTING} == {0}
 
 
 def test_the_attacker_who_knows_the_method_guesses_other_windows():
@@ -103,11 +124,12 @@ def test_the_attacker_who_knows_the_method_guesses_other_windows():
 def _attacked(attack, seed, clean, ceiling):
     names = (DEFAULT, f"{CALIBRATED}, 9", f"{ALONE}, 9", attacked.HIDDEN_WINDOWS)
     methods = {name: {"clean": clean, "hoax": -clean} for name in names} | {OCCLUSION: {"clean": ceiling, "hoax": 0.0}}
-    return {"setting": CLOTHES, "attack": attack, "seed": seed, "predictions": 0.9, "methods": methods}
+    what = {"setting": CLOTHES, "attack": attack, "seed": seed, "own": attack in attacked.OWN_ATTACKS}
+    return {**what, "within_budget": False, "weight": 3.0, "predictions": 0.9, "methods": methods}
 
 
 def test_only_attacks_that_leave_occlusion_count():
-    first, second, third = attacked.LAYER_ATTACKS[:3]
+    first, second, third = attacked.LAYER_ATTACKS[CLOTHES][:3]
     rows = attacked.rows_of(
         [
             _attacked(first, 0, 0.7, 0.9),
@@ -117,7 +139,7 @@ def test_only_attacks_that_leave_occlusion_count():
             _attacked(attacked.KNOWS_WINDOWS, 0, 0.99, 0.99),
         ]
     )
-    assert rows[0]["methods"][DEFAULT]["clean"] == pytest.approx({"mean": 0.825, "low": 0.7, "high": 0.95})
+    assert rows[0]["methods"][DEFAULT] == pytest.approx({"mean": 0.825, "low": 0.7, "high": 0.95})
     for found in attacked.reached(rows):
         assert (found["reached"], found["rows"], found["lowest"]) == (1, 2, 0.5)
     assert OCCLUSION not in {found["method"] for found in attacked.reached(rows)}
@@ -146,3 +168,42 @@ def test_higher_is_better_or_worse():
     mosaics = [row for row in rows if row["measure"] == "GridPG"]
     assert tests.better_and_worse(mosaics, f"{CALIBRATED}, 9") == (1, 0, 1)
     assert tests.better_and_worse(mosaics, f"{ALONE}, 9") == (0, 1, 1)
+
+
+def _measured(seed, count=6, positions=49):
+    generator = torch.Generator().manual_seed(seed)
+    covers = cover(in_pixels(PLANS[9], (224, 224)), (224, 224), (7, 7))
+    maps = torch.randn(count, positions, generator=generator, dtype=torch.float64)
+    return maps, covers
+
+
+def test_the_scale_of_a_map_is_fitted_between_0_and_1():
+    maps, covers = _measured(0)
+    for factor, scale in ((1, 1), (0.3, 0.3), (3, 1), (-1, 0)):
+        falls = factor * maps @ covers.T
+        expected = scale * maps if factor == scale else choices.calibrated(scale * maps, covers, falls)
+        torch.testing.assert_close(choices.scaled(maps, covers, falls), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_a_smooth_correction_is_the_formula_with_a_covariance():
+    maps, covers = _measured(0)
+    falls = _measured(1)[0] @ covers.T
+    corrected = choices.smooth(maps, covers, falls)
+    places = torch.tensor([[i, j] for i in range(7) for j in range(7)], dtype=torch.float64)
+    distances = (places[:, None] - places).square().sum(dim=2)
+    covariance = torch.exp(-distances / (2 * choices._LENGTH**2))
+    gram = covers @ covariance @ covers.T
+    residual = falls - maps @ covers.T
+    # The ridge is the only free number: it follows from one image, and all others agree.
+    for image in range(len(maps)):
+        errors = [
+            (
+                maps[image]
+                + covariance @ covers.T @ torch.linalg.solve(gram + ridge * torch.eye(9), residual[image])
+                - corrected[image]
+            )
+            .abs()
+            .max()
+            for ridge in torch.tensor(choices._RIDGES) * torch.linalg.eigvalsh(gram).mean()
+        ]
+        assert min(errors) < 1e-6
