@@ -121,7 +121,8 @@ def _run_choices(run: _Run) -> _Report:
     header = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[_cell(row.get(key)) for key in header] for row in rows]
     write_csv(args.output / f"{CHOICES}.csv", header, cells, quick=args.quick)
-    return _Report(table(header, cells, [24] * len(header)), [], [f"{CHOICES}.json", f"{CHOICES}.csv"])
+    shown = table(header, [line for line in cells if choices.CALIBRATED in line], [24] * len(header))
+    return _Report(shown, [], [f"{CHOICES}.json", f"{CHOICES}.csv"])
 
 
 def _settings(run: _Run, stored: Stored) -> dict[str, Setting]:

@@ -22,7 +22,6 @@ from benchmarks.calibrated.measures import (
 from benchmarks.calibrated.run import CUTOUTS, SET, rows_of, verdict
 from benchmarks.common.manipulated_models import AGAINST_EQUIVARIANT
 from benchmarks.common.names import CLOTHES, GLYPHS, LITE0, LITE1, MOBILENET
-from benchmarks.common.names import CUTOUTS as CUTOUTS_SETTING
 from captum_diffcam import CalibratedMap, LayerDiffGradCam
 from captum_diffcam.occlusion import cover, grid_windows, in_pixels
 
@@ -99,7 +98,7 @@ def test_both_maps_come_from_the_same_falls():
 
 
 def test_every_attack_is_planned_for_each_seed():
-    cases = attacked.planned(dict.fromkeys((CLOTHES, GLYPHS, CUTOUTS_SETTING)), [0, 1], quick=False)
+    cases = attacked.planned(dict.fromkeys((CLOTHES, GLYPHS)), [0, 1], quick=False)
     assert len({case.key for case in cases}) == len(cases)
     for seed in (0, 1):
         for setting, own in ((CLOTHES, attacked.OWN_ATTACKS), (GLYPHS, ())):
@@ -108,8 +107,6 @@ def test_every_attack_is_planned_for_each_seed():
             assert attacks == {*attacked.LAYER_ATTACKS[setting], *own} - slow
         budgets = [case.within_budget for case in cases if case.attack in attacked.OWN_ATTACKS and case.seed == seed]
         assert sorted(budgets) == [False] * 3 + [True] * 3
-    # An attack on a large model takes minutes.
-    assert {case.seed for case in cases if case.setting == CUTOUTS_SETTING} == {0}
 
 
 def test_the_attacker_who_knows_the_method_guesses_other_windows():
