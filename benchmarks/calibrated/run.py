@@ -121,7 +121,7 @@ def _run_choices(run: _Run) -> _Report:
     header = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[_cell(row.get(key)) for key in header] for row in rows]
     write_csv(args.output / f"{CHOICES}.csv", header, cells, quick=args.quick)
-    shown = table(header, [line for line in cells if choices.CALIBRATED in line], [24] * len(header))
+    shown = table(header, [line for line in cells if CALIBRATED in line], [24] * len(header))
     return _Report(shown, [], [f"{CHOICES}.json", f"{CHOICES}.csv"])
 
 
