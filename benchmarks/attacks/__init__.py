@@ -21,7 +21,7 @@ training from scratch and an attack on DiffGradCAM++. It writes owner.json, owne
 A third study, --studies scratch, compares training with the hoax map from the first step, as the paper trains, with
 fine-tuning, on networks like ResNet and DenseNet. A GPU can be shared by several processes: torchrun --standalone
 --nproc-per-node 6 -m benchmarks attacks --studies scratch --device cuda:0. It writes scratch.json, scratch.csv and
-scratch.png. What another machine measured is reported by --measured FILE.
+scratch.png. Points of an earlier run or of another machine are not measured again with --measured FILE.
 
 Every point is kept when it is finished: --minutes ends a run in time, --resume continues it later. The most informative
 points come first, and the results name what was left out. Trained models are kept in --models.

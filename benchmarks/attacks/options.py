@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--measured",
         type=Path,
         metavar="FILE",
-        help=f"for one study: a record that another machine wrote. {OWNER} measures what it lacks, {SCRATCH} only "
-        "reports it",
+        help=f"for --studies {OWNER} or {SCRATCH} alone: a record of this study that an earlier run or another machine "
+        "wrote; only what it lacks is measured",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="for --model: a folder of images for each class")

@@ -1,8 +1,7 @@
-"""From points to the record of the owner's attacks: rows, the summary, tables and the figure."""
+"""From points of the owner's attacks to rows, the summary, the printed table and the figure."""
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,9 +9,8 @@ from typing import Any
 
 from benchmarks.attacks.defences import DIFF, EQUIVARIANT, GRAD_CAM, OCCLUSION, PLUS_PLUS
 from benchmarks.attacks.frontier import interval
-from benchmarks.attacks.options import OWNER
 from benchmarks.common.canvas import Canvas
-from benchmarks.common.reporting import conclude, rounded, table, write_csv, write_json
+from benchmarks.common.reporting import table
 
 BUDGET = 2
 """Percentage points of accuracy that an attacker of the summary may lose, on average over the seeds."""
@@ -21,7 +19,8 @@ BUDGET = 2
 def rows_of(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each setting, attack and weight: means over seeds, and the map that keeps most of its clean map.
 
-    ``attacked`` is the map that the attack is aimed at.
+    ``attacked`` is the map that the attack is aimed at. ``cost`` is the accuracy lost, in percentage points. Without
+    labels it is the share of confident predictions that changed.
     """
     groups: dict[tuple[str, str, float | None], list[Mapping[str, Any]]] = defaultdict(list)
     for result in results:
@@ -52,8 +51,7 @@ def rows_of(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "methods": methods,
             "best": {"name": best, **methods[best]},
         }
-        if "accuracy" in row:
-            row["cost"] = interval([100 * (seed["accuracy"] - seed["accuracy_after"]) for seed in group])
+        row["cost"] = interval([100 * _lost(seed) for seed in group])
         rows.append(row)
     return rows
 
@@ -61,7 +59,7 @@ def rows_of(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def summary_of(rows: Sequence[Mapping[str, Any]], setting: str, attacks: Sequence[str]) -> list[Mapping[str, Any]]:
     """Return a row for each attack, with the weight that an attacker would choose.
 
-    Of the weights that cost at most :data:`BUDGET` points of accuracy, it is the one under which the attacked map keeps
+    Of the weights that cost at most :data:`BUDGET` percentage points, it is the one under which the attacked map keeps
     least of its clean map. If all cost more, it is the cheapest.
     """
     chosen = []
@@ -75,64 +73,18 @@ def summary_of(rows: Sequence[Mapping[str, Any]], setting: str, attacks: Sequenc
 
 
 def _cost(row: Mapping[str, Any]) -> float:
-    """Return the accuracy lost, in percentage points. Images without labels have exact attacks only."""
-    cost: float = row["cost"]["mean"] if "cost" in row else 0.0
+    cost: float = row["cost"]["mean"]
     return cost
 
 
-def report(
-    args: argparse.Namespace,
-    made: Mapping[str, Any],
-    seeds: Sequence[int],
-    results: list[dict[str, Any]],
-    left: list[str],
-    recipe: Mapping[str, Any],
-    summarised: tuple[str, Sequence[str]],
-) -> None:
-    """Write the record, a table of every number and the figure, and print the summary.
+def _lost(point: Mapping[str, Any]) -> float:
+    """Return the accuracy lost; without labels, the share of confident predictions that changed."""
+    lost: float = point["accuracy"] - point["accuracy_after"] if "accuracy" in point else 1 - point["kept"]
+    return lost
 
-    Args:
-        args: the options.
-        made: command, commit, seed, versions and machine of the run.
-        seeds: the seeds of the run.
-        results: the points.
-        left: what was not measured.
-        recipe: how the attacks were made.
-        summarised: the setting and the attacks of the summary.
-    """
-    results = rounded(results)
-    rows = rows_of(results)
-    record = rounded(
-        {
-            "benchmark": "attacks",
-            "study": OWNER,
-            "complete": not (args.quick or left),
-            **made,
-            "seeds": list(seeds),
-            "left_out": left,
-            "recipe": recipe,
-            "budget": BUDGET,
-            "summary": summary_of(rows, *summarised),
-            "rows": rows,
-            "points": results,
-        }
-    )
-    write_json(args.output / "owner.json", record)
-    lines = []
-    for point in record["points"]:
-        for name, numbers in point["methods"].items():
-            lines.append(
-                [
-                    *(point[key] for key in ("setting", "attack", "weight", "seed")),
-                    *(point.get(key, "") for key in ("accuracy", "accuracy_after")),
-                    *(point["kept"], name, numbers["clean"], numbers.get("wanted", ""), numbers["occlusion"]),
-                    numbers["invariant"],
-                ]
-            )
-    header = ["setting", "attack", "weight", "seed", "accuracy", "accuracy after", "predictions kept", "map"]
-    header += ["with clean map", "with what is wanted", "with own occlusion map", "invariant"]
-    write_csv(args.output / "owner.csv", header, lines, quick=args.quick)
-    draw(args.output / "owner.png", record["rows"])
+
+def print_table(record: Mapping[str, Any]) -> None:
+    """Print what maps keep under each attack."""
     cells: list[list[str | float]] = [
         [
             *(row["setting"], row["attack"], "" if row["weight"] is None else f"{row['weight']:g}"),
@@ -144,7 +96,6 @@ def report(
     print("\nCorrelation with the clean model's map")
     limits = (34, 27, 6, 0, *[0] * len(_COLOURS))
     print(table(["setting", "attack", "weight", "kept", *_COLOURS], cells, limits=limits))
-    conclude(args, verdict(record), ["owner.json", "owner.csv", "owner.png"], complete=bool(record["complete"]))
 
 
 def verdict(record: Mapping[str, Any]) -> list[str]:
@@ -161,13 +112,14 @@ _COLOURS = {GRAD_CAM: "#b2182b", DIFF: "#2166ac", PLUS_PLUS: "#e08214", EQUIVARI
 _PANELS = 4
 
 
-def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def draw(path: Path, record: Mapping[str, Any]) -> None:
     """Draw a panel for each of the first settings and a line for each attack, with a dot for each map.
 
     The first setting, which has most attacks, is on the left, and the others are on the right.
 
     Of several weights, that of :func:`summary_of` is drawn.
     """
+    rows = record["rows"]
     settings = list(dict.fromkeys(row["setting"] for row in rows))[:_PANELS]
     drawn = {
         setting: summary_of(rows, setting, list(dict.fromkeys(r["attack"] for r in rows if r["setting"] == setting)))

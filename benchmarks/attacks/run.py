@@ -41,9 +41,6 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"--studies {OWNER} and {SCRATCH} have models of their own; use --model with {FRONTIER}")
     if args.measured and (len(studies) > 1 or studies[0] == FRONTIER):
         raise UsageError(f"--measured needs one study, --studies {OWNER} or --studies {SCRATCH}")
-    if args.measured and studies[0] == SCRATCH:
-        scratch.report_measured(args)
-        return
     stored = Stored(args.models)
     chosen = chosen_settings(args, stored) if FRONTIER in studies else {}
     missing = [] if args.model or FRONTIER not in studies else [name for name in SETTINGS if name not in chosen]

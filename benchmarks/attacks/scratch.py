@@ -26,30 +26,31 @@ from torch import Tensor, nn
 from benchmarks.attacks import defences
 from benchmarks.attacks.defences import CALIBRATED, DIFF, GRAD_CAM, OCCLUSION, WINDOWS
 from benchmarks.attacks.frontier import best_within_budget, interval, over_seeds
-from benchmarks.attacks.measured import made_by, read_measured
 from benchmarks.attacks.measures import mean
 from benchmarks.attacks.options import SCRATCH as SCRATCH_STUDY
+from benchmarks.attacks.study import Study, measure_cases, report
 from benchmarks.common.canvas import Canvas
-from benchmarks.common.fashion import fashion_scenes, labels_of
+from benchmarks.common.fashion import TWO, fashion_scenes, labels_of
 from benchmarks.common.glyphs import draw_scenes
 from benchmarks.common.localization import upsample
-from benchmarks.common.names import CLOTHES, GLYPHS
+from benchmarks.common.names import CLOTHES, GLYPHS, SHOES
 from benchmarks.common.occlusion import occlusion_maps
 from benchmarks.common.pieces import Work
-from benchmarks.common.reporting import conclude, environment, rounded, table, write_csv, write_json
+from benchmarks.common.reporting import table
 from benchmarks.common.small_nets import Classifier, build
 from benchmarks.common.stored import Stored
 from captum_diffcam.attacks import ManipulatedModel, fool, hoax_like
 from captum_diffcam.metrics import pearson
 
 SCRATCH, TUNED = "from scratch", "fine-tuned"
-WEIGHTS = {SCRATCH: (0.0, 1.0), TUNED: (0.0, 1.0, 0.3)}
+WEIGHTS = {SCRATCH: (0.0, 1.0, 0.3), TUNED: (0.0, 1.0, 0.3)}
 """Weights of the map loss. With zero there is no attack."""
 BUDGETS = (1, 2, 5)
 """Percentage points of accuracy that an attacker may lose."""
 SEEDS = 2
 """Networks of each kind, at most. There are two to save time."""
-ARCHITECTURES, DATA, CLASSES = ("resnet", "densenet"), (CLOTHES,), 10
+ARCHITECTURES, DATA = ("resnet", "densenet"), (CLOTHES, SHOES)
+_CLASSES = {CLOTHES: 10, SHOES: 2, GLYPHS: 10}
 
 METHODS = {name: method for name, method in defences.METHODS.items() if name not in (CALIBRATED, WINDOWS)}
 _COARSE = (4, 4)
@@ -154,7 +155,9 @@ class Laboratory:
 
     def _attack(self, case: Case, subject: Subject) -> ManipulatedModel:
         if case.attack == SCRATCH:
-            untrained = build(case.architecture, CLASSES, case.seed + _OTHER_START, self.sizes.width).to(self.device)
+            untrained = build(case.architecture, _CLASSES[case.data], case.seed + _OTHER_START, self.sizes.width).to(
+                self.device
+            )
             return self._from_scratch(untrained, subject.batches, subject.hoax, case.weight, case.seed + _OTHER_START)
         if case.weight == 0:
             return ManipulatedModel(subject.model, subject.model.features)
@@ -189,7 +192,7 @@ class Laboratory:
         images, labels = self._images(data, seed, train=True)
         test = self._images(data, seed, train=False)
         batches = list(zip(torch.split(images, sizes.batch), torch.split(labels, sizes.batch), strict=True))
-        model = build(architecture, CLASSES, seed, sizes.width).to(self.device)
+        model = build(architecture, _CLASSES[data], seed, sizes.width).to(self.device)
 
         def make() -> dict[str, Tensor]:
             # The same training as under attack, with no weight for the map, so that accuracies can be compared.
@@ -211,10 +214,11 @@ class Laboratory:
         count = self.sizes.training if train else self.sizes.test
         if data == GLYPHS:
             # A quick run needs no data that have to be installed.
-            scenes = draw_scenes(CLASSES, count, seed + (0 if train else 10_000))
+            scenes = draw_scenes(_CLASSES[data], count, seed + (0 if train else 10_000))
         else:
             assert self.fashion is not None
-            scenes = fashion_scenes(self.fashion, train=train, count=count, seed=seed)
+            classes = TWO if data == SHOES else None
+            scenes = fashion_scenes(self.fashion, train=train, count=count, seed=seed, classes=classes)
         return scenes.images.to(self.device), labels_of(scenes).to(self.device)
 
 
@@ -260,60 +264,8 @@ def rows_of(points: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def run(
-    args: argparse.Namespace, work: Work, fashion: Path | None, stored: Stored, seeds: Sequence[int], until: float
-) -> None:
-    """Measure every case and report."""
-    laboratory = Laboratory(fashion, stored, args.quick, args.device)
-    missing = [name for name in DATA if name not in laboratory.installed]
-    seeds = seeds[:SEEDS]
-    cases = planned(seeds, laboratory.installed, args.quick)
-    results = work.run_pieces({case.key: case for case in cases}, laboratory.measure, unit="attack", until=until)
-    if work.reports and results:
-        report(args, environment(args), list(seeds), list(results.values()), [*missing, *work.left])
-
-
-def report_measured(args: argparse.Namespace) -> None:
-    """Report the points of a record that was measured on another machine, which the new record names."""
-    measured = read_measured(args.measured, SCRATCH_STUDY)
-    args.quick = "note" in measured
-    report(args, made_by(measured), measured["seeds"], measured["points"], measured["left_out"])
-
-
-def report(
-    args: argparse.Namespace,
-    made: Mapping[str, Any],
-    seeds: list[int],
-    points: list[dict[str, Any]],
-    left: list[str],
-) -> None:
-    """Write the record, a table of every number and the figure, and print the summary."""
-    sizes = vars(QUICK if args.quick else Sizes())
-    # Rounded first, so that the rows of a record are those of its points.
-    points = rounded(points)
-    record = rounded(
-        {
-            "benchmark": "attacks",
-            "study": SCRATCH_STUDY,
-            "complete": not (args.quick or left),
-            **made,
-            "seeds": seeds,
-            "left_out": left,
-            "recipe": {"sizes": sizes, "learning_rates": _LEARNING_RATE, "weights": WEIGHTS},
-            "rows": rows_of(points),
-            "points": points,
-        }
-    )
-    write_json(args.output / "scratch.json", record)
-    fields = ("data", "architecture", "seed", "attack", "weight", "accuracy", "accuracy_after", "kept")
-    lines = [
-        [*(point[key] for key in fields), name, *(numbers[key] for key in ("hoax", "clean", "occlusion"))]
-        for point in record["points"]
-        for name, numbers in point["methods"].items()
-    ]
-    header = [*fields, "map", "with hoax map", "with clean map", "with own occlusion map"]
-    write_csv(args.output / "scratch.csv", header, lines, quick=args.quick)
-    draw(args.output / "scratch.png", record["points"])
+def print_table(record: Mapping[str, Any]) -> None:
+    """Print the best attacks within each budget."""
     cells: list[list[str | float]] = [
         [
             *(row[key] for key in ("data", "architecture", "attack", "budget", "seeds")),
@@ -327,15 +279,14 @@ def report(
         "\nBest attack on Grad-CAM within a budget of accuracy; correlations with the hoax map and with the clean map"
     )
     print(table(header, cells, limits=(25, 9, 12, *[0] * (len(header) - 3))))
-    conclude(args, verdict(record["rows"]), ["scratch.json", "scratch.csv", "scratch.png"], complete=record["complete"])
 
 
 _SHOWN = ((GRAD_CAM, "hoax"), (DIFF, "hoax"), (GRAD_CAM, "clean"), (DIFF, "clean"), (OCCLUSION, "clean"))
 
 
-def verdict(rows: Sequence[Mapping[str, Any]], budget: int = 2) -> list[str]:
+def verdict(record: Mapping[str, Any], budget: int = 2) -> list[str]:
     """Return what both attacks reach within a budget, in sentences."""
-    sentences = []
+    sentences, rows = [], record["rows"]
     for attack in (SCRATCH, TUNED):
         own = [row for row in rows if row["attack"] == attack and row["budget"] == budget]
         numbers = [
@@ -355,8 +306,9 @@ _MARKERS = {GRAD_CAM: "o", DIFF: "s"}
 _TITLES = {"resnet": "ResNet", "densenet": "DenseNet"}
 
 
-def draw(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
+def draw(path: Path, record: Mapping[str, Any]) -> None:
     """Draw a panel for each kind of network: the correlation with the hoax map against the loss of accuracy."""
+    points = record["points"]
     kinds = list(dict.fromkeys((point["data"], point["architecture"]) for point in points))
     wide, high, left, top = 3.2, 2.2, 0.75, 1.6
     canvas = Canvas(2 * (wide + left) + 0.2, top + (len(kinds) + 1) // 2 * (high + 0.8) - 0.2)
@@ -385,3 +337,31 @@ def draw(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
         axes.set_title(f"{data}, like {_TITLES[architecture]}", fontsize=10)
         axes.set_xlabel("accuracy lost, percentage points", fontsize=9)
     canvas.save(path)
+
+
+def study(quick: bool) -> Study:
+    """Return how the points are reported."""
+    point_fields = ("data", "architecture", "seed", "attack", "weight", "accuracy", "accuracy_after", "kept")
+    return Study(
+        SCRATCH_STUDY,
+        {"sizes": vars(QUICK if quick else Sizes()), "learning_rates": _LEARNING_RATE, "weights": WEIGHTS},
+        lambda points: {"rows": rows_of(points)},
+        columns={name: name for name in point_fields},
+        numbers={"hoax": "with hoax map", "clean": "with clean map", "occlusion": "with own occlusion map"},
+        draw=draw,
+        print_table=print_table,
+        verdict=verdict,
+    )
+
+
+def run(
+    args: argparse.Namespace, work: Work, fashion: Path | None, stored: Stored, seeds: Sequence[int], until: float
+) -> None:
+    """Measure every case and report."""
+    laboratory = Laboratory(fashion, stored, args.quick, args.device)
+    missing = [name for name in DATA if name not in laboratory.installed]
+    seeds = seeds[:SEEDS]
+    cases = {case.key: case for case in planned(seeds, laboratory.installed, args.quick)}
+    made, points = measure_cases(args, work, SCRATCH_STUDY, cases, laboratory.measure, until)
+    if points:
+        report(args, study(args.quick), made, seeds, points, [*missing, *work.left])

@@ -51,7 +51,7 @@ class _Residual(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            *_convolution(inputs, outputs, stride),
+            *convolution(inputs, outputs, stride),
             nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
         )
@@ -88,9 +88,10 @@ class _MeanToken(nn.Module):
         return tokens[:, 1:].mean(dim=1)
 
 
-def _convolution(
+def convolution(
     inputs: int, outputs: int, stride: int = 1, kernel: int = 3, padding: int | None = None
 ) -> list[nn.Module]:
+    """Return a convolution with batch normalisation and ReLU, by default of the same size."""
     # No in-place operations, because attacks differentiate through the maps.
     padding = kernel // 2 if padding is None else padding
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=padding, bias=False)
@@ -100,17 +101,17 @@ def _convolution(
 def _plain(width: int) -> nn.Sequential:
     """The features of GlyphClassifier, narrower, in five parts."""
     return nn.Sequential(
-        nn.Sequential(*_convolution(3, width, 2, 5)),
-        nn.Sequential(*_convolution(width, 2 * width, 2)),
-        nn.Sequential(*_convolution(2 * width, 4 * width)),
+        nn.Sequential(*convolution(3, width, 2, 5)),
+        nn.Sequential(*convolution(width, 2 * width, 2)),
+        nn.Sequential(*convolution(2 * width, 4 * width)),
         nn.MaxPool2d(2),
-        nn.Sequential(*_convolution(4 * width, 4 * width)),
+        nn.Sequential(*convolution(4 * width, 4 * width)),
     )
 
 
 def _residual(width: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Sequential(*_convolution(3, width, 2, 5)),
+        nn.Sequential(*convolution(3, width, 2, 5)),
         _Residual(width, width, 1),
         _Residual(width, 2 * width, 2),
         _Residual(2 * width, 4 * width, 2),
@@ -138,7 +139,7 @@ def _dense(width: int) -> nn.Sequential:
 
     transition = nn.Conv2d(3 * width, 2 * width, 1, bias=False)
     return nn.Sequential(
-        nn.Sequential(*_convolution(3, width, 2, 5), nn.MaxPool2d(2)),
+        nn.Sequential(*convolution(3, width, 2, 5), nn.MaxPool2d(2)),
         block(width),
         nn.Sequential(nn.BatchNorm2d(3 * width), nn.ReLU(), transition, nn.AvgPool2d(2)),
         block(2 * width),
@@ -148,10 +149,10 @@ def _dense(width: int) -> nn.Sequential:
 
 def _vgg(width: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Sequential(*_convolution(3, width), nn.MaxPool2d(2)),
-        nn.Sequential(*_convolution(width, 2 * width), nn.MaxPool2d(2)),
-        nn.Sequential(*_convolution(2 * width, 4 * width), *_convolution(4 * width, 4 * width), nn.MaxPool2d(2)),
-        nn.Sequential(*_convolution(4 * width, 4 * width)),
+        nn.Sequential(*convolution(3, width), nn.MaxPool2d(2)),
+        nn.Sequential(*convolution(width, 2 * width), nn.MaxPool2d(2)),
+        nn.Sequential(*convolution(2 * width, 4 * width), *convolution(4 * width, 4 * width), nn.MaxPool2d(2)),
+        nn.Sequential(*convolution(4 * width, 4 * width)),
     )
 
 
@@ -176,9 +177,9 @@ ARCHITECTURES: dict[str, Callable[[int], nn.Sequential]] = {
 def _one_cell(width: int) -> nn.Sequential:
     """A position sees the 8 x 8 pixels of its own cell only."""
     return nn.Sequential(
-        nn.Sequential(*_convolution(3, 2 * width, 8, 8, padding=0)),
-        nn.Sequential(*_convolution(2 * width, 4 * width, kernel=1)),
-        nn.Sequential(*_convolution(4 * width, 4 * width, kernel=1)),
+        nn.Sequential(*convolution(3, 2 * width, 8, 8, padding=0)),
+        nn.Sequential(*convolution(2 * width, 4 * width, kernel=1)),
+        nn.Sequential(*convolution(4 * width, 4 * width, kernel=1)),
     )
 
 
@@ -242,7 +243,7 @@ class GlyphClassifier(nn.Module):
         super().__init__()
 
         def stage(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-            return nn.Sequential(*_convolution(inputs, outputs, stride, kernel))
+            return nn.Sequential(*convolution(inputs, outputs, stride, kernel))
 
         self.features = nn.Sequential(
             stage(3, 32, kernel=5, stride=2), stage(32, 64, stride=2), stage(64, 128), nn.MaxPool2d(2), stage(128, 128)
@@ -278,11 +279,12 @@ def fit(
     quiet: bool = False,
     classes: int,
     epochs: int = _EPOCHS,
+    batch_size: int | None = None,
 ) -> _Model:
-    """Train a model in place. Shapes: images (N, 3, 56, 56), labels (N,)."""
+    """Train a model in place. Shapes: images (N, ...), labels (N,)."""
     order = torch.Generator().manual_seed(seed)
     data = TensorDataset(images, labels)
-    loader = DataLoader(data, batch_size=_BATCH, shuffle=True, drop_last=True, generator=order)
+    loader = DataLoader(data, batch_size=batch_size or _BATCH, shuffle=True, drop_last=True, generator=order)
     steps = epochs * len(loader)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.attacks import defences, owner, owner_report
-from benchmarks.common import textile
-from benchmarks.common.names import CLOTHES
+from benchmarks.attacks import defences, owner, owner_report, subjects
+from benchmarks.common import pages, textile
+from benchmarks.common.staged import Staged
 from captum_diffcam.attacks import hoax_map, inject_hoax, shift_features
 
 
@@ -55,7 +55,8 @@ def test_what_another_machine_has_measured_is_not_measured_again(finished, tmp_p
     assert [case.attack for case in cases] == [here["attack"]]
     record = json.loads((out / "owner.json").read_text())
     assert record["points"] == [here, *measured["points"]]
-    assert record["measured_elsewhere"]["machine"]["device"] == "another"
+    (elsewhere,) = record["measured_elsewhere"]
+    assert elsewhere["machine"]["device"] == "another"
     assert record["machine"]["device"] != "another"
 
 
@@ -67,7 +68,7 @@ def test_a_row_is_the_mean_over_seeds_and_names_the_best_map():
     def point(seed, grad_cam, diff, after):
         numbers = {name: {"clean": value, "invariant": False} for name, value in (("a", grad_cam), ("b", diff))}
         fields = {"setting": "s", "attack": "x", "weight": 1.0, "exact": False, "attacked": "a"}
-        return {**fields, "accuracy": 0.9, "accuracy_after": after, "seed": seed, "methods": numbers}
+        return {**fields, "accuracy": 0.9, "accuracy_after": after, "kept": 0.5, "seed": seed, "methods": numbers}
 
     (row,) = owner_report.rows_of([point(0, 0.1, 0.5, 0.8), point(1, 0.3, 0.7, 0.7)])
     assert row["seeds"] == 2
@@ -77,16 +78,23 @@ def test_a_row_is_the_mean_over_seeds_and_names_the_best_map():
     assert row["cost"]["mean"] == pytest.approx(15)
 
 
+def test_without_labels_the_cost_is_the_share_of_confident_predictions_that_changed():
+    fields = {"setting": "s", "attack": "x", "weight": 1.0, "exact": False, "attacked": "a", "seed": 0}
+    point = {**fields, "kept": 0.97, "methods": {"a": {"clean": 0.5, "invariant": False}}}
+    (row,) = owner_report.rows_of([point])
+    assert row["cost"]["mean"] == pytest.approx(3)
+
+
 def test_textile_images_are_split_without_overlap(tmp_path):
     from PIL import Image
 
     for index, name in enumerate(textile.CLASSES):
         (tmp_path / name).mkdir()
         for number in range(4):
-            Image.new("RGB", (250, 250), (60 * index, 20 * number, 0)).save(tmp_path / name / f"{number}.jpg")
+            Image.new("L", (250, 250), 80 * index + 20 * number).save(tmp_path / name / f"{number}.jpg")
     (images, labels), (others, other_labels) = textile.textile_images(tmp_path, 0, 8)
-    assert images.shape == (8, 3, 112, 112)
-    assert others.shape == (4, 3, 112, 112)
+    assert images.shape == (8, 1, 250, 250)
+    assert others.shape == (4, 1, 250, 250)
     assert torch.bincount(torch.cat([labels, other_labels])).tolist() == [4, 4, 4]
     assert len(torch.cat([images, others])[:, :, 50, 50].unique(dim=0)) == 12
 
@@ -105,15 +113,77 @@ def test_the_summary_has_the_weight_that_an_attacker_would_choose():
     assert [(choice["attack"], choice["weight"]) for choice in chosen] == [("y", 3.0), ("x", 3.0)]
 
 
-def test_fashion_mnist_has_all_seeds_and_exact_attacks_have_no_weight():
-    cases = owner.planned([4, 5, 6], list(owner.ATTACKS), quick=False)
+def test_few_classes_have_all_seeds_and_exact_attacks_have_no_weight():
+    cases = owner.planned([4, 5, 6], subjects.SETTINGS, quick=False)
     assert len({case.key for case in cases}) == len(cases)
+    assert set(owner.ATTACKS) == set(subjects.SETTINGS)
     for setting, attacks in owner.ATTACKS.items():
         for attack in attacks:
             own = [case for case in cases if (case.setting, case.attack) == (setting, attack)]
             seeds = {case.seed for case in own}
-            assert seeds == ({4, 5, 6} if setting == CLOTHES else {4})
+            assert seeds == {4, 5, 6} if "classes" in setting else seeds < {4, 5, 6}
             assert all((case.weight is None) == (attack in owner.EXACT) for case in own)
+
+
+def test_pages_say_how_they_are_rotated():
+    """Turned back, pages have their title above and text that begins at the left margin."""
+    images, labels = pages.draw_pages(24, 0)
+    others, _ = pages.draw_pages(24, 1)
+    assert images.shape == (24, 3, 224, 224)
+    assert torch.bincount(labels).tolist() == [6, 6, 6, 6]
+    assert not torch.equal(images, others)
+    upright = torch.stack([image.rot90(int(turns), (1, 2)) for image, turns in zip(images, labels, strict=True)])
+    paper = upright[:, 0].flatten(1).amax(dim=1)[:, None, None]
+    ink = upright[:, 0] < paper - 1
+    first_column = ink.any(dim=1).float().argmax(dim=1)
+    last_column = 223 - ink.any(dim=1).flip(1).float().argmax(dim=1)
+    left_ends = [(page.float().argmax(dim=1))[page.any(dim=1)].float().std() for page in ink]
+    right_ends = [(223 - page.flip(1).float().argmax(dim=1))[page.any(dim=1)].float().std() for page in ink]
+    assert (first_column < 35).all()
+    assert (last_column > 150).all()
+    assert sum(left < right for left, right in zip(left_ends, right_ends, strict=True)) >= 22
+
+
+def traced_net():
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 5, 3), torch.nn.AdaptiveAvgPool2d(1)]
+    return torch.fx.symbolic_trace(torch.nn.Sequential(*layers, torch.nn.Flatten())).eval()
+
+
+def test_a_traced_model_is_cut_in_two():
+    net, images = traced_net(), torch.rand(2, 3, 9, 9)
+    stem, tail = pages.cut(net, "2")
+    assert stem(images).shape == (2, 4, 7, 7)
+    torch.testing.assert_close(tail(stem(images)), net(images))
+    # Neither part keeps what it does not run.
+    assert {name for name, _ in stem.named_parameters()} == {"0.weight", "0.bias"}
+    assert {name for name, _ in tail.named_parameters()} == {"2.weight", "2.bias"}
+
+
+def test_the_stem_of_a_staged_model_is_not_attacked():
+    stem, tail = pages.cut(traced_net(), "2")
+    model, images = Staged(stem, tail), torch.rand(2, 3, 9, 9)
+    pair = (images, torch.tensor([0, 1]))
+    subject = subjects.Subject(model, tail.get_submodule("2"), pair, pair, [stem(images)])
+    assert subject.attacked is tail
+    other = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(196, 3))
+    torch.testing.assert_close(subject.with_attacked(other)(images), other(stem(images)))
+
+
+@pytest.mark.skipif(pages.find_orientation() is None, reason=pages.MISSING)
+def test_the_classifier_of_documents_recognises_drawn_pages():
+    images, labels = pages.draw_pages(8, 5)
+    model = pages.orientation_classifier(pages.find_orientation())
+    with torch.no_grad():
+        assert (model(images).argmax(dim=1) == labels).sum() >= 7
+        assert model.stem(images).shape[2:] == (7, 7)
+
+
+def test_the_textile_classifier_has_features_of_7_x_7_positions():
+    images = torch.rand(2, 1, 250, 250)
+    net = textile.textile_classifier(0)
+    assert net.features(images).shape[2:] == (7, 7)
+    assert net(images).shape == (2, 3)
 
 
 def small_net():
