@@ -40,22 +40,35 @@ def _grid(per_side: int, size: float) -> Tensor:
     return grid_windows(2, per_side, [size])
 
 
-_LARGE, _SMALL = _grid(2, 1 / 2), _grid(4, 5 / 14)
-LAYOUTS = {
+_PARTS = {
     "9 of 3/7": PLANS[9],
     "9 of 1/2": _grid(3, 1 / 2),
     "9 of 1/3": _grid(3, 1 / 3),
-    "10: 9 of 3/7, 1 of 3/5": torch.cat([PLANS[9], _grid(1, 3 / 5)]),
     "16 of 3/10": _grid(4, 3 / 10),
     "16 of 1/3": _grid(4, 1 / 3),
-    "16 of 5/14": _SMALL,
+    "16 of 5/14": PLANS[18][:16],
     "16 of 3/7": _grid(4, 3 / 7),
-    "17: 16 of 5/14, 1 of 9/10": torch.cat([_SMALL, _grid(1, 9 / 10)]),
-    "18: 9 of 1/2, 9 of 1/3": grid_windows(2, 3, [1 / 2, 1 / 3]),
-    "18: 16 of 5/14, 2 of 1/2": PLANS[18],
-    "20: 16 of 5/14, 4 of 1/2": torch.cat([_SMALL, _LARGE]),
+    "1 of 3/5": _grid(1, 3 / 5),
+    "1 of 9/10": _grid(1, 9 / 10),
+    "2 of 1/2": PLANS[18][16:],
+    "4 of 1/2": _grid(2, 1 / 2),
 }
 """Windows by their number and size, as shares of the image's side."""
+_ALONE = ("9 of 3/7", "9 of 1/2", "9 of 1/3", "16 of 3/10", "16 of 1/3", "16 of 5/14", "16 of 3/7")
+_TOGETHER = (
+    ("9 of 3/7", "1 of 3/5"),
+    ("16 of 5/14", "1 of 9/10"),
+    ("9 of 1/2", "9 of 1/3"),
+    ("16 of 5/14", "2 of 1/2"),
+    ("16 of 5/14", "4 of 1/2"),
+)
+LAYOUTS = {" and ".join(parts): parts for parts in (*((part,) for part in _ALONE), *_TOGETHER)}
+"""The parts of each set of windows."""
+
+
+def windows_of(layout: str) -> Tensor:
+    """Return the windows of a layout, (K, 2, 2)."""
+    return torch.cat([_PARTS[part] for part in LAYOUTS[layout]])
 
 
 def calibrated(maps: Tensor, covers: Tensor, falls: Tensor) -> Tensor:
@@ -160,15 +173,21 @@ def _of_net(setting: Setting, seed: int, stored: Stored) -> dict[str, Any]:
 def _measured(
     model: nn.Module, layer: Layer, images: Tensor, target: Tensor, exhaustive: bool = False
 ) -> dict[str, Any]:
-    """Return the maps (N, P), and for each layout and each side of held-out windows the falls and what they cover."""
+    """Return the maps (N, P), and for each part and each side of held-out windows the falls and what they cover."""
     cam, size = LayerDiffGradCam(model, layer), images.shape[2:]
     maps = cam.attribute(images, target)
     result: dict[str, Any] = {"maps": maps.flatten(1).double()}
     if exhaustive:
         result[OCCLUSION] = occlusion_maps(model, images, target, maps.shape[2:]).flatten(1).double()
-    for name, windows in {**LAYOUTS, **{str(side): held_out_windows(side) for side in SIDES}}.items():
-        falls = CalibratedMap(cam, windows).calibrate(images, target).falls.double()
-        result[name] = {"falls": falls, "covers": cover(in_pixels(windows, size), size, maps.shape[2:])}
+    parts = {**_PARTS, **{str(side): held_out_windows(side) for side in SIDES}}
+    windows = torch.cat(list(parts.values()))
+    falls = CalibratedMap(cam, windows).calibrate(images, target).falls.double()
+    covers = cover(in_pixels(windows, size), size, maps.shape[2:])
+    sizes = [len(part) for part in parts.values()]
+    for name, own_falls, own_covers in zip(
+        parts, torch.split(falls, sizes, dim=1), torch.split(covers, sizes), strict=True
+    ):
+        result[name] = {"falls": own_falls, "covers": own_covers}
     return result
 
 
@@ -207,7 +226,9 @@ def rows_of(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _form(form: Callable[[Tensor, Tensor, Tensor], Tensor], measured: Mapping[str, Any], layout: str) -> Tensor:
-    return form(measured["maps"], measured[layout]["covers"], measured[layout]["falls"])
+    parts = [measured[part] for part in LAYOUTS[layout]]
+    covers, falls = torch.cat([part["covers"] for part in parts]), torch.cat([part["falls"] for part in parts], dim=1)
+    return form(measured["maps"], covers, falls)
 
 
 def _rolled(maps: Tensor) -> Tensor:

@@ -127,14 +127,20 @@ def _kernel_shap(
 
 
 def kept(model: nn.Module, layer: str, images: Tensor) -> dict[str, Tensor]:
-    """Return the correlation of each map with that of the clean model, after its features are shifted. Shapes: (N,)."""
+    """Return the correlation of each map with that of the clean model, after its features are shifted. Shapes: (N,).
+
+    No logit changes, which ``shift_features`` checks, so both models have the same falls and the same reconstruction
+    from these alone. They are measured on the manipulated one.
+    """
     manipulated = shift_features(model, layer, images, SHIFT)
     with torch.no_grad():
         target = model(images).argmax(dim=1)
-    cams: list[Any] = [LayerDiffGradCam(model, layer), LayerDiffGradCam(manipulated.model, manipulated.layer)]
-    result = {DEFAULT: pearson(*(cam.attribute(images, target) for cam in cams))}
+    clean_cam, cam = LayerDiffGradCam(model, layer), LayerDiffGradCam(manipulated.model, manipulated.layer)
+    clean = clean_cam.attribute(images, target)
+    result = {DEFAULT: pearson(clean, cam.attribute(images, target))}
     for count, windows in PLANS.items():
-        before, after = (with_and_without_map(cam, windows, images, target) for cam in cams)
-        result[f"{CALIBRATED}, {count}"] = pearson(before[0], after[0])
-        result[f"{ALONE}, {count}"] = pearson(before[1], after[1])
+        after, _, falls = with_and_without_map(cam, windows, images, target)
+        covers = cover(in_pixels(windows, images.shape[2:]), images.shape[2:], clean.shape[2:]).to(clean.device)
+        before = calibrate_map(clean.flatten(1), covers, falls)[0]
+        result[f"{CALIBRATED}, {count}"] = pearson(before.reshape(after.shape), after)
     return result
