@@ -16,4 +16,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--studies", nargs="+", choices=STUDIES, metavar="NAME", help=f"{', '.join(STUDIES)} (default all)"
     )
     parser.add_argument("--images", type=positive, default=16, metavar="N", help="images of each kind (default 16)")
-    add_attack_arguments(parser, seeds=3)
+    add_attack_arguments(parser, seeds=2)
