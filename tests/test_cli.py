@@ -192,6 +192,9 @@ def test_calibrated_maps_are_those_of_the_library(folder, method, target):
         assert stored["target"] == predicted
         rivals = [None if predicted == 2 else 2, top_rivals(2)]
         assert [item["against"] for item in entry["calibrated"]] == [item["against"] for item in entry["contrasts"]]
+        pictures = [folder / "report" / name for name in entry["overlays"]]
+        assert pictures[2:] == [folder / "report" / item["overlay"] for item in entry["calibrated"]]
+        assert len({picture.read_bytes() for picture in pictures}) == 4
         for number, contrast in enumerate(rivals):
             expected = CalibratedMap(kind(model, model[1])).calibrate(x, predicted, contrast=contrast, reduction="mean")
             scale = float(expected.maps.abs().max())

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from captum_diffcam.cli.drawing import draw_overlay, thumbnail, tile
@@ -219,21 +220,23 @@ class ImageWriter:
         overlays, contrasts, calibrated, views = [], [], [], []
         for i, question in enumerate(self.questions):
             text, score = question.text_for(target), answers.scores[i]
-            overlays.append(f"overlays/{file.output}{f'.{i + 1}' if i else ''}.png")
+            overlay = f"overlays/{file.output}{f'.{i + 1}' if i else ''}.png"
             caption = f"{self._named(answers, target)} against {text}"
-            picture = draw_overlay(image, answers.maps[i], sample.region, caption)
-            # The strongest compression takes ten times as long for a few percent.
-            picture.save(self._path(overlays[i]), compress_level=1)
+            self._save_overlay(overlay, image, answers.maps[i], sample, caption)
+            overlays.append(overlay)
             contrasts.append({"against": text, "score": _number(score), **_by_region(regions, evidence[i])})
-            views.append(View(tile(answers.maps[i]), text, _in_words(regions, evidence[i], score), overlays[i]))
+            views.append(View(tile(answers.maps[i]), text, _in_words(regions, evidence[i], score), overlay))
             if len(answers.calibrated_maps):
                 residual, fall = (_root_mean_square(values[i]) for values in (answers.residuals, answers.falls))
                 in_regions = _by_region(regions, calibrated_evidence[i])
-                calibrated.append({"against": text, "residual": _number(residual), "fall": _number(fall), **in_regions})
+                overlay = f"{overlay.removesuffix('.png')}.calibrated.png"
+                self._save_overlay(overlay, image, answers.calibrated_maps[i], sample, f"calibrated: {caption}")
+                of_occlusions = {"residual": _number(residual), "fall": _number(fall)}
+                calibrated.append({"against": text, **of_occlusions, **in_regions, "overlay": overlay})
                 words = f"falls of {float(fall):.2g} nats, error of the map {float(residual):.2g}"
                 if regions:
                     words = f"{_in_words(regions, calibrated_evidence[i], score)}. {words}"
-                views.append(View(tile(answers.calibrated_maps[i]), text, words, calibrated=True))
+                views.append(View(tile(answers.calibrated_maps[i]), text, words, overlay, calibrated=True))
         rivals, rival_views = [], []
         for i, rival in enumerate(answers.rivals.tolist()):
             score, in_regions = answers.rival_scores[i], _by_region(regions, rival_evidence[i])
@@ -253,7 +256,7 @@ class ImageWriter:
             "contrasts": contrasts,
             "calibrated": calibrated,
             "rivals": rivals,
-            "overlays": overlays,
+            "overlays": [*overlays, *(entry["overlay"] for entry in calibrated)],
             "maps": maps,
         }
         on_page = Picture(
@@ -267,6 +270,11 @@ class ImageWriter:
             rival_views,
         )
         return {"index": sample.index, "image": record, "card": card(on_page)}
+
+    def _save_overlay(self, name: str, image: Image.Image, map_: Tensor, sample: Sample, caption: str) -> None:
+        picture = draw_overlay(image, map_, sample.region, caption)
+        # The strongest compression takes ten times as long for a few percent.
+        picture.save(self._path(name), compress_level=1)
 
     def _path(self, name: str) -> Path:
         path = self.folder / name
