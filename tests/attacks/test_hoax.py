@@ -37,6 +37,7 @@ def test_other_shapes():
     nine = math.log(9)
     assert cells(hoax_map((7, 7), nine, "centre")) == {(i, j) for i in (2, 3, 4) for j in (2, 3, 4)}
     assert cells(hoax_map((7, 7), math.log(3), "corner")) == {(0, 0), (0, 1), (1, 0)}
+    assert cells(hoax_map((7, 7), math.log(4), "corner")) == {(0, 0), (0, 1), (1, 0), (1, 1)}
     assert cells(hoax_map((4, 4), math.log(8), "checkerboard")) == {
         (i, j) for i in range(4) for j in range(4) if (i + j) % 2 == 0
     }
@@ -54,8 +55,9 @@ def test_rings_come_one_after_the_other():
     """The centre of a side of the outer ring comes before the corners of the next ring."""
     outer = {(i, j) for i in range(31) for j in range(31) if 0 in (i, j) or 30 in (i, j)}
     assert cells(hoax_map((31, 31), math.log(len(outer)))) == outer
-    shell = {(i, j, k) for i in range(7) for j in range(7) for k in range(7) if {i, j, k} & {0, 6}}
-    assert cells(hoax_map((7, 7, 7), math.log(len(shell)))) == shell
+    # In three dimensions the corners of the next ring are further from the centre than the centre of a side.
+    shell = {(i, j, k) for i in range(20) for j in range(20) for k in range(20) if {i, j, k} & {0, 19}}
+    assert cells(hoax_map((20, 20, 20), math.log(len(shell)))) == shell
     even = {(i, j) for i in range(9) for j in range(9) if (i + j) % 2 == 0}
     assert cells(hoax_map((9, 9), math.log(len(even)), "checkerboard")) == even
 

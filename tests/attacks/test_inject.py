@@ -157,6 +157,21 @@ def test_linear_layers_inside_the_layer_do_not_count(x):
     torch.testing.assert_close(manipulated.model(x).softmax(1), model(x).softmax(1), rtol=0, atol=1e-5)
 
 
+def test_linear_layers_before_the_layer_do_not_count(x):
+    model = nn.Sequential(nn.Linear(9, 9), *classifier()).eval()
+    manipulated = inject_hoax(model, model[1], HOAX)
+    torch.testing.assert_close(manipulated.model(x).softmax(1), model(x).softmax(1), rtol=0, atol=1e-5)
+
+
+def test_gradients_of_the_input_do_not_change(x):
+    """The hoax follows the level of the features, and no gradient goes through this level."""
+    model, gradients = classifier(), []
+    for each in (model, inject_hoax(model, model[0], HOAX).model):
+        inputs = x.clone().requires_grad_()
+        gradients += torch.autograd.grad(each(inputs)[:, 3].sum(), inputs)
+    torch.testing.assert_close(*gradients)
+
+
 def test_a_hoax_of_other_positions_fails_when_the_copy_runs(x):
     model = classifier()
     manipulated = inject_hoax(model, model[0], torch.ones(3, 3))

@@ -96,9 +96,11 @@ def test_top_k_has_one_position_at_least():
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("fill", [0.0, -1.0])
-def test_gradients_are_finite_if_no_value_is_positive(name, fill, clean_maps):
+def test_losses_and_gradients_are_finite_if_no_value_is_positive(name, fill, clean_maps):
     maps = torch.full((3, 4, 5), fill, dtype=torch.float64, requires_grad=True)
-    LOSSES[name](maps, clean_maps, HOAX).sum().backward()
+    losses = LOSSES[name](maps, clean_maps, HOAX)
+    assert losses.isfinite().all()
+    losses.sum().backward()
     assert maps.grad.isfinite().all()
 
 

@@ -48,6 +48,12 @@ def test_every_map_moves_and_no_logit_changes(shift, method, x):
             torch.testing.assert_close(there, clean[:, i, j], rtol=1e-4, atol=1e-6)
 
 
+def test_by_default_features_move_by_two_positions(x):
+    model = classifier()
+    moved, clean = shift_features(model, model[0], x).layer(x), model[0](x)
+    assert torch.equal(moved[:, :, 2:, 2:], clean[:, :, :-2, :-2])
+
+
 def test_a_permutation_by_hand(x):
     model = classifier()
     order = torch.randperm(49, generator=torch.Generator().manual_seed(1))
