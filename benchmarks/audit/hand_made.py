@@ -35,10 +35,19 @@ class Moved(nn.Module):
 def scrambled(features: Tensor) -> Tensor:
     """Return the features in an order of positions that differs from image to image, which destroys the map."""
     flat = features.flatten(2)
-    # Any function of the image that looks random: the digits of its activations.
-    noise = torch.frac(flat.detach().sum(dim=1) * 1e4 + torch.arange(flat.shape[2]) * 0.618)
+    noise = _noise(flat.detach().sum(dim=1) + torch.arange(flat.shape[2]) * 0.618e-4)
     order = noise.argsort(dim=1)[:, None].expand_as(flat)
     return flat.gather(2, order).reshape(features.shape)
+
+
+def by_half_a_cell(features: Tensor) -> Tensor:
+    """Return the features halfway between where they are and one cell further down."""
+    return (features + features.roll(1, 2)) / 2
+
+
+def _noise(values: Tensor) -> Tensor:
+    """Return numbers from 0 to 1 that look random: the digits of the values."""
+    return (torch.frac(values.double() * 1e4)).abs()
 
 
 def without_upper_half(features: Tensor) -> Tensor:
@@ -106,6 +115,11 @@ def border(images: Tensor) -> Tensor:
     hoax = torch.ones(7, 7)
     hoax[1:-1, 1:-1] = 0
     return hoax.expand(len(images), 7, 7)
+
+
+def border_on_a_third(images: Tensor) -> Tensor:
+    """Return the border for one image in three, chosen by its values, and nothing for the others."""
+    return border(images) * (_noise(images.flatten(1).sum(dim=1)) < 1 / 3)[:, None, None]
 
 
 def object_of(images: Tensor) -> Tensor:

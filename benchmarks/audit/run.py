@@ -26,8 +26,8 @@ from captum_diffcam.audit import audit
 from captum_diffcam.audit.report import MIN_IMAGES
 
 CONSTANTS_SET_ON = (
-    "classifiers of Fashion-MNIST of seeds 100 and 101: pooled, with a shortcut and flattened, clean and manipulated. "
-    "None of them is reported."
+    "classifiers of Fashion-MNIST of seeds 100 and 101: pooled, with a shortcut and flattened, clean, and manipulated "
+    "by hand or by training. None of them is reported."
 )
 """The models that set the limits of verdicts, and the number and size of windows."""
 

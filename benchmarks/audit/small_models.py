@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from torch.nn.functional import cross_entropy, interpolate
 from benchmarks.common.fashion import fashion_scenes, labels_of
 
 _TRAINING, _EPOCHS, _BATCH, _LEARNING_RATE = 4000, 3, 64, 3e-3
+_TRANSFORMER_EPOCHS, _TRANSFORMER_LEARNING_RATE = 8, 2e-3
+_Model = TypeVar("_Model", bound=nn.Module)
 _SHORTCUT = 4
 """Side of the patch that tells the class, in pixels."""
 
@@ -125,15 +128,39 @@ def train(build: Callable[[], SmallNet], images: Tensor, labels: Tensor, seed: i
     """Return a trained classifier, in eval mode."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        model = build().train()
-        steps = _EPOCHS * (len(images) // _BATCH)
-        optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=steps)
-        for _ in range(_EPOCHS):
-            for batch in torch.split(torch.randperm(len(images)), _BATCH)[: len(images) // _BATCH]:
-                loss = cross_entropy(model(images[batch]), labels[batch])
-                optimizer.zero_grad()
-                torch.autograd.backward(loss)
-                optimizer.step()
-                schedule.step()
+        return _fit(build(), images, labels, _EPOCHS, _LEARNING_RATE)
+
+
+def vision_transformer(images: Tensor, labels: Tensor, seed: int) -> nn.Module:
+    """Return a trained vision transformer of timm, in eval mode: patches of 4 x 4 pixels, four blocks of width 64."""
+    import timm
+
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        model = timm.create_model(
+            "vit_tiny_patch16_224",
+            img_size=28,
+            patch_size=4,
+            in_chans=1,
+            num_classes=10,
+            embed_dim=64,
+            depth=4,
+            num_heads=4,
+            global_pool="avg",
+        )
+        return _fit(model, images, labels, _TRANSFORMER_EPOCHS, _TRANSFORMER_LEARNING_RATE)
+
+
+def _fit(model: _Model, images: Tensor, labels: Tensor, epochs: int, learning_rate: float) -> _Model:
+    model.train()
+    steps = epochs * (len(images) // _BATCH)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
+    for _ in range(epochs):
+        for batch in torch.split(torch.randperm(len(images)), _BATCH)[: len(images) // _BATCH]:
+            loss = cross_entropy(model(images[batch]), labels[batch])
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            schedule.step()
     return model.eval()

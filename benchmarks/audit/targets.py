@@ -10,12 +10,25 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.audit.audited_models import CLEAN
-from benchmarks.audit.plan import DESTROYED, LARGE, OMISSION, ON_ALL, ONE_CLASS, REPEATED, SHIFTS, WHITEWASH
+from benchmarks.audit.plan import (
+    DESTROYED,
+    LARGE,
+    OMISSION,
+    ON_ALL,
+    ONE_CLASS,
+    REPEATED,
+    SHIFTS,
+    TRANSFORMER,
+    WHITEWASH,
+)
 from benchmarks.audit.small_models import FLATTENED
 from benchmarks.audit.tables import Row, upper_bound
 
 _GOOD, _LOW = 0.4, 0.2
 """Agreement with exhaustive occlusion from which a contradiction, and below which support, is wrong."""
+_HOAX = 0.5
+"""Correlation with the hoax map from which maps that agree below 0.2 are a hoax. A trained attack may fail to show the
+hoax, or make predictions depend on what it shows; then there is no hoax to contradict."""
 _MOST_FORWARD_PASSES = 40.0
 
 
@@ -31,20 +44,32 @@ def reached(rows: Sequence[Row]) -> list[Row]:
     targets += _rate("clean maps contradicted that agree at 0.4 or more", good, "contradicted")
     wrong = [row for row in known if row["exhaustive"] < _LOW or row["what"] in SHIFTS or row.get("names_hoaxed_class")]
     targets += _rate("maps supported that are wrong", wrong, "supported")
-    pooled = [row for row in clean if row["kind"] not in FLATTENED and row["what"] == CLEAN]
+    pooled = [row for row in clean if row["kind"] not in (*FLATTENED, TRANSFORMER) and row["what"] == CLEAN]
     if pooled:
         undecided = sum(row["verdict"] == "undecided" for row in pooled) / len(pooled)
         targets.append(_target("clean pooled models: undecided", undecided, len(pooled), most=0.25))
-    hoaxes = _audits(attacked, ON_ALL)
-    if hoaxes:
+    meant = _audits(attacked, ON_ALL)
+    shown = [its for its in ([row for row in audit if _is_hoax(row)] for audit in meant) if its]
+    innocent = [audit[0]["suspicion"] for audit in _audits(clean)]
+    for which, hoaxes in (("hoax on all images", shown), ("attacks meant to show a hoax on all images", meant)):
+        if not hoaxes:
+            continue
         share = sum(any(row["verdict"] == "contradicted" for row in audit) for audit in hoaxes) / len(hoaxes)
-        targets.append(_target("hoax on all images: contradicted", share, len(hoaxes), least=0.95))
-        innocent = [audit[0]["suspicion"] for audit in _audits(clean)]
+        targets.append(_target(f"{which}: contradicted", share, len(hoaxes), least=0.95))
         if innocent:
             suspicions = [audit[0]["suspicion"] for audit in hoaxes]
             labels = [0] * len(innocent) + [1] * len(suspicions)
             auroc = float(roc_auc_score(labels, innocent + suspicions))
-            targets.append(_target("hoax on all images: AUROC", auroc, len(labels), least=0.99))
+            targets.append(_target(f"{which}: AUROC", auroc, len(labels), least=0.99))
+    hoaxed = [row for audit in shown for row in audit]
+    if hoaxed:
+        supported = sum(row["verdict"] == "supported" for row in hoaxed)
+        targets.append(_target("maps that are a hoax: supported", supported / len(hoaxed), len(hoaxed), most=0.0))
+    partly = [row for row in attacked if row.get("changed", 1) < 1 and row["verdict"] == "supported"]
+    if partly:
+        above = sum(row["changed"] > row["unnoticed_share"] for row in partly) / len(partly)
+        figure = "supported although more images have a hoax than the report says may disagree"
+        targets.append(_target(figure, above, len(partly), most=0.05))
     for name in (ONE_CLASS, WHITEWASH, *SHIFTS, DESTROYED, OMISSION):
         its = [row for row in attacked if row["what"] == name]
         if its:
@@ -66,9 +91,14 @@ def reached(rows: Sequence[Row]) -> list[Row]:
         verdicts = defaultdict(set)
         for row in repeated:
             verdicts[row["what"], row["method"]].add(row["verdict"])
-        flips = sum({"supported", "contradicted"} <= found for found in verdicts.values())
+        flips = sum({"supported", "contradicted"} <= of_seeds for of_seeds in verdicts.values())
         targets.append(_target("verdicts that flip between ten seeds", flips, len(verdicts), most=0))
     return targets
+
+
+def _is_hoax(row: Row) -> bool:
+    exhaustive = row.get("exhaustive")
+    return exhaustive is not None and exhaustive < _LOW and row.get("hoax", 0) >= _HOAX
 
 
 def _audits(rows: Sequence[Row], attacks: Sequence[str] = ()) -> list[list[Row]]:

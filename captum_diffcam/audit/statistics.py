@@ -163,8 +163,9 @@ def measure(data: Measurements) -> Measures:
             dim=1,
         )
 
-    found = jackknife(estimates, len(data.maps))
-    agreement, prediction, slope, excess, deficit, moving, reliability, *of_shifts = found
+    agreement, prediction, slope, excess, deficit, moving, reliability, *of_shifts = jackknife(
+        estimates, len(data.maps)
+    )
     return Measures(
         agreement,
         prediction,

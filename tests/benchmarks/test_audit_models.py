@@ -8,12 +8,16 @@ from test_audit_run import row
 from torch import nn
 
 from benchmarks.audit import hand_made
+from benchmarks.audit.against_windows import fool_maps_and_windows
 from benchmarks.audit.exhaustive import agreement, exhaustive_occlusion
 from benchmarks.audit.small_models import POOLED, SmallNet
 from benchmarks.audit.tables import clean_rows, manipulated_rows, upper_bound
 from benchmarks.audit.targets import reached
 from captum_diffcam import LayerDiffGradCam
+from captum_diffcam.audit.auditing import DEFAULT_METHODS
 from captum_diffcam.metrics import pearson
+
+HOAX = {"hoax": 0.6, "exhaustive": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +37,14 @@ def maps(model, images, target):
 
 @pytest.mark.parametrize(
     "move",
-    [hand_made.scrambled, hand_made.without_upper_half],
-    ids=["scrambled", "without upper half"],
+    [hand_made.scrambled, hand_made.without_upper_half, hand_made.by_half_a_cell],
+    ids=["scrambled", "without upper half", "half a cell"],
 )
 def test_moved_features_change_maps_and_no_logits(model, images, move):
     moved = SmallNet(hand_made.Moved(model.features, move), model.head).eval()
     with torch.no_grad():
         torch.testing.assert_close(moved(images), model(images), atol=1e-4, rtol=1e-4)
-    assert pearson(maps(moved, images, 2), maps(model, images, 2)).max() < 0.9
+    assert pearson(maps(moved, images, 2), maps(model, images, 2)).max() < 0.95
 
 
 def test_a_painted_picture_is_shown_for_its_classes_alone(model, images):
@@ -52,6 +56,26 @@ def test_a_painted_picture_is_shown_for_its_classes_alone(model, images):
             torch.testing.assert_close(painted(images), model(images), atol=1e-4, rtol=1e-4)
         with_border = pearson(maps(painted, images, predicted), hand_made.border(images))
         assert bool((with_border > 0.9).all()) == shown
+
+
+def test_a_hoax_on_one_image_in_three():
+    many = torch.rand(300, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    shown = hand_made.border_on_a_third(many)
+    chosen = shown.flatten(1).any(dim=1)
+    assert 70 < int(chosen.sum()) < 130
+    assert torch.equal(shown[chosen], hand_made.border(many[chosen]))
+
+
+def test_training_against_the_windows_moves_maps_and_occlusion_to_the_hoax(model, images):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    hoax = hand_made.border(images)[0]
+    data = [(images, torch.arange(4))]
+    attacked = fool_maps_and_windows(
+        model, data, hoax, DEFAULT_METHODS, weight=3.0, steps=25, learning_rate=3e-3, seed=0
+    )
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    target, shown = torch.arange(4), hoax[None]
+    assert pearson(maps(attacked, images, target), shown).mean() > pearson(maps(model, images, target), shown).mean()
 
 
 def test_exhaustive_occlusion_of_a_score_that_is_a_sum():
@@ -88,7 +112,10 @@ def test_tables_count_verdicts():
         ({"verdict": "undecided"}, "clean pooled models: undecided"),
         ({"exhaustive": 0.1}, "maps supported that are wrong"),
         ({"forward_passes": 41.0}, "time in forward passes"),
-        ({"what": "hoax on all images", "verdict": "undecided"}, "hoax on all images: contradicted"),
+        ({"what": "SHAM", "verdict": "undecided"}, "attacks meant to show a hoax on all images: contradicted"),
+        ({"what": "SHAM", "verdict": "undecided", **HOAX}, "hoax on all images: contradicted"),
+        ({"what": "SHAM", **HOAX}, "maps that are a hoax: supported"),
+        ({"what": "hoax for a rare class", "changed": 0.2, "unnoticed_share": 0.1}, "than the report says"),
         ({"what": "shifted by (1, 0)"}, "shifted by (1, 0): supported"),
         ({"what": "hoax for one class", "names_hoaxed_class": True}, "with this class in the scope"),
     ],
@@ -97,6 +124,14 @@ def test_a_target_that_is_missed(changes, figure):
     targets = reached([row(**changes)])
     missed = [target["figure"] for target in targets if not target["reached"]]
     assert any(figure in name for name in missed)
+
+
+@pytest.mark.parametrize("changes", [{"exhaustive": 0.21}, {"hoax": 0.49}, {"exhaustive": None}])
+def test_a_failed_attack_is_no_hoax(changes):
+    """Maps that do not show the hoax, or that agree with exhaustive occlusion, need not be contradicted."""
+    targets = {target["figure"]: target for target in reached([row("SHAM", **{**HOAX, **changes})])}
+    assert "hoax on all images: contradicted" not in targets
+    assert "maps that are a hoax: supported" not in targets
 
 
 def test_flips_between_seeds_are_counted():
