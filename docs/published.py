@@ -89,9 +89,11 @@ def made_by(name: str) -> str:
     file = name.rpartition("/")[2]
     versions = ", ".join(f"{package} {run['versions'][package]}" for package in VERSIONS)
     commit = f"; commit {run['commit']}" if run.get("commit") else ""
+    earlier = ", ".join(str(other["commit"]) for other in run.get("measured_elsewhere", []))
+    taken = f"Some points are of an earlier run, at commit {earlier}.\n" if earlier else ""
     return (
         f"\nMade by ``{run['command']}``, seed {run['seed']}, on {machine['device']} with {machine['cores']} cores\n"
         f"and {machine['torch_threads']} thread(s) of PyTorch, {machine['system']};\n"
-        f"{versions}{commit}.\n"
+        f"{versions}{commit}.\n{taken}"
         f"All numbers: :download:`{file}.json </../benchmarks/results/{folder}/{file}.json>`.\n"
     )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from benchmarks.common.localization import upsample
 from benchmarks.common.occlusion import occlusion_maps
 from benchmarks.common.probability import SCORES, Transformed
+from benchmarks.common.staged import Memoized
 from captum_diffcam import (
     CalibratedMap,
     CamMethod,
@@ -84,6 +85,10 @@ def all_maps(
 
 def _estimate_statistics(model: nn.Module, images: Tensor) -> None:
     """Replace the statistics of batch normalisation by those of the auditor's images, after arXiv:2403.16569."""
+    for module in model.modules():
+        if isinstance(module, Memoized):
+            # What it remembers belongs to the other statistics.
+            module.compute = module.module
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()

@@ -69,9 +69,9 @@ ATTACKS = {
         *(PERMUTED, INJECTED),
     ),
     SHOES: (SHIFTED, ONE_CLASS, DESTROYED, INJECTED),
-    FLAT: (SHAM, AGAINST_HIRES),
     TEXTILE: (SHIFTED, ONE_CLASS, DESTROYED, SHAM),
     ORIENTATION: (SHIFTED, ONE_CLASS, DESTROYED, SHAM),
+    FLAT: (SHAM, AGAINST_HIRES),
     CUTOUTS_MOBILENET: (SHIFTED, SHAM),
     CUTOUTS_LITE1: (SHIFTED, SHAM),
 }
@@ -183,6 +183,7 @@ class Laboratory:
         predicted, confident = before.argmax(dim=1), clean.confident
         hoax = hoax_like(clean_maps[GRAD_CAM])
         manipulated = self._attack(case, subject, hoax)
+        manipulated = manipulated._replace(model=subject.with_attacked(manipulated.model))
         maps = self._maps(manipulated.model, manipulated.layer, subject, shown, predicted)
         with torch.no_grad():
             after = _logits(manipulated.model, images)
@@ -225,12 +226,14 @@ class Laboratory:
         return result
 
     def _attack(self, case: Case, subject: Subject, hoax: Tensor) -> ManipulatedModel:
-        model, layer, seed = subject.model, subject.layer, case.seed
+        """Return the attacked part of the model after the attack."""
+        model, layer, seed = subject.attacked, subject.layer, case.seed
+        some = subject.batches[0][:1]
         if case.attack == SHIFTED:
-            return shift_features(model, layer, subject.test[0][:1])
+            return shift_features(model, layer, some)
         if case.attack == PERMUTED:
             order = torch.randperm(hoax.numel(), generator=torch.Generator().manual_seed(seed))
-            return shift_features(model, layer, subject.test[0][:1], order)
+            return shift_features(model, layer, some, order)
         if case.attack == INJECTED:
             return inject_hoax(model, layer, hoax)
         if case.attack == SCRATCH:
@@ -264,8 +267,8 @@ class Laboratory:
             options["map_loss"] = "destroy"
         elif case.attack in ATTACKED:
             options["methods"] = METHODS[ATTACKED[case.attack]]
-        manipulated = fool(
-            subject.attacked,
+        return fool(
+            model,
             layer,
             subject.batches,
             weight=case.weight or 0,
@@ -275,7 +278,6 @@ class Laboratory:
             seed=seed,
             **options,
         )
-        return manipulated._replace(model=subject.with_attacked(manipulated.model))
 
     def _make_clean(self, setting: str, seed: int, tagged: bool, one_class: bool) -> Clean:
         subject = self.subject(setting, seed, tagged)
@@ -342,8 +344,13 @@ def _object_maps(images: Tensor, grid: Sequence[int]) -> Tensor:
 
 def _summarise(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     rows = owner_report.rows_of(points)
-    summary = owner_report.summary_of(rows, CLOTHES, _CHOSEN)
-    return {"budget": owner_report.BUDGET, "summary": summary, "rows": rows}
+    others = [row for setting in SETTINGS[1:] for row in owner_report.summary_of(rows, setting, ATTACKS[setting])]
+    return {
+        "budget": owner_report.BUDGET,
+        "summary": owner_report.summary_of(rows, CLOTHES, _CHOSEN),
+        "other_settings": others,
+        "rows": rows,
+    }
 
 
 STUDY = Study(

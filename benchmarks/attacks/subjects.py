@@ -20,7 +20,7 @@ from benchmarks.common.glyphs import draw_scenes
 from benchmarks.common.models import RANDOM, load_classifier
 from benchmarks.common.names import CLOTHES, GLYPHS, LITE1, MOBILENET, SHOES
 from benchmarks.common.small_nets import Classifier, build, fit, trained
-from benchmarks.common.staged import Staged, Tail
+from benchmarks.common.staged import Memoized, Staged, Tail
 from benchmarks.common.stored import Stored
 
 TEXTILE, ORIENTATION = "textile images, 3 classes", "document orientation, 4 classes"
@@ -56,7 +56,7 @@ class Subject:
     """A clean model, with its images."""
 
     model: nn.Module
-    """If it is :class:`Staged`, its stem stays as it is, and its tail is attacked."""
+    """If it is :class:`Staged`, its stem stays as it is, and runs once for each batch. Its tail is attacked."""
     layer: nn.Module
     training: tuple[Tensor, Tensor]
     """Images and labels."""
@@ -149,7 +149,7 @@ class Subjects:
 
         net: Classifier = textile.textile_classifier(seed)
         net.load_state_dict(self.stored.get(f"owner {TEXTILE}", make, seed=seed, count=_TEXTILE_TRAINING, **recipe))
-        model = Staged(net.features[:-1], Tail(net.features[-1:], net.pooling, net.head)).eval()
+        model = _memoized(net.features[:-1], Tail(net.features[-1:], net.pooling, net.head))
         layer = model.tail.get_submodule("features")
         return Subject(model, layer, training, test, _outputs(model.stem, training[0]))
 
@@ -171,7 +171,7 @@ class Subjects:
 def _orientation(seed: int) -> Subject:
     file = pages.find_orientation()
     assert file is not None
-    model = pages.orientation_classifier(file)
+    model = _memoized(*pages.orientation_classifier(file))
     training, test = pages.draw_pages(_PAGES, seed), pages.draw_pages(_TEST_PAGES, seed + 10_000)
     layer = model.tail.get_submodule(pages.LAYER)
     return Subject(model, layer, training, test, _outputs(model.stem, training[0]), _LARGE_SHOWN)
@@ -189,7 +189,12 @@ def _staged(network: Any) -> Staged:
         stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6(), *blocks[:-2])
         behind = nn.Sequential(*blocks[-2:], network._conv_head, network._bn1, nn.ReLU6())
         head = network._fc
-    return Staged(stem, Tail(behind, nn.AdaptiveAvgPool2d(1), head)).eval()
+    return _memoized(stem, Tail(behind, nn.AdaptiveAvgPool2d(1), head))
+
+
+def _memoized(stem: nn.Module, tail: nn.Module) -> Staged:
+    """Return a model whose stem runs once for the same images, in eval mode."""
+    return Staged(Memoized(stem), tail).eval()
 
 
 def _outputs(stem: nn.Module, images: Tensor) -> list[Tensor]:

