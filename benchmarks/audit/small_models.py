@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, interpolate
 from benchmarks.common.fashion import fashion_scenes, labels_of
 
 _TRAINING, _EPOCHS, _BATCH, _LEARNING_RATE = 4000, 3, 64, 3e-3
-_TRANSFORMER_EPOCHS, _TRANSFORMER_LEARNING_RATE = 8, 2e-3
+_TRANSFORMER_EPOCHS, _TRANSFORMER_LEARNING_RATE = 6, 2e-3
 _Model = TypeVar("_Model", bound=nn.Module)
 _SHORTCUT = 4
 """Side of the patch that tells the class, in pixels."""
