@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import json
 import math
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 from scipy import stats
 from torch import Tensor
@@ -546,68 +546,37 @@ _CASES: dict[Literal["typical", "worst"], str] = {
 }
 _SIDE = 160
 """Width of a picture on the page, in pixels."""
-_STYLE = """
-:root {color-scheme: light dark; --line: #8884; --good: #1b7837; --bad: #b2182b; --open: #6b6b6b}
-@media (prefers-color-scheme: dark) {:root {--good: #7bd88f; --bad: #ff8a80; --open: #b5b5b5}}
-body {font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem}
-h1 {font-size: 1.5rem; margin: .5rem 0} h2 {font-size: 1.15rem; margin: 1.5rem 0 .5rem}
-.supported {color: var(--good)} .contradicted {color: var(--bad)} .undecided, .mixed {color: var(--open)}
-.verdict {font-size: 1.25rem} .scroll {overflow-x: auto}
-table {border-collapse: collapse; width: 100%} th, td {border-bottom: 1px solid var(--line); padding: .35rem .6rem;
-text-align: left; vertical-align: top}
-.cases {display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 0 2rem}
-figure {margin: 0 0 1rem} p, section, figcaption {overflow-wrap: anywhere}
-.row {display: grid; grid-template-columns: repeat(auto-fill, minmax(5.2rem, 1fr)); gap: 4px}
-.row div {font-size: .75rem; line-height: 1.25} img {width: 100%; display: block; border-radius: 3px}
-.method {border-left: 4px solid var(--line); padding-left: .8rem; margin: .8rem 0} small {color: var(--open)}
-"""
+_TEMPLATES = Environment(
+    loader=PackageLoader("captum_diffcam.audit", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+)
+
+
+def _plus_minus(estimate: Estimate | None) -> str:
+    if estimate is None or math.isnan(estimate.value):
+        return "not measured"
+    return f"{estimate.value:.2f} \N{PLUS-MINUS SIGN} {estimate.error:.2f}"
+
+
+_TEMPLATES.filters["plus_minus"] = _plus_minus
 
 
 def _page(report: AuditReport) -> str:
     """Return the report as HTML: verdicts first, then images, then the measures in plain words."""
-    methods = {name: html.escape(_TITLES.get(name, name)) for name in report.by_method}
-    head = "".join(
-        f"<section class='method'><b>{methods[name]}: <span class='{its.verdict}'>{its.verdict}</span></b>, "
-        f"{_WORDS[its.verdict]}.<br>{html.escape(_because(report, name))}<br><small>{html.escape(name)}</small>"
-        "</section>"
-        for name, its in report.by_method.items()
-    )
-    measures = "".join(
-        f"<tr><td><b>{key}</b><br><small>{meaning}</small></td><td>{wanted}</td>"
-        + "".join(f"<td>{_plus_minus(its.estimates.get(key))}</td>" for its in report.by_method.values())
-        + "</tr>"
-        for key, (meaning, wanted) in _MEANINGS.items()
-    )
-    cases = ""
-    if report.maps and report.occlusion_maps.ndim == 3:
-        cases = "".join(f"<section><h2>{title}</h2>{_rows(report, which)}</section>" for which, title in _CASES.items())
-        cases = (
-            "<p>Red speaks for the class, blue against it. <i>Occlusion</i> was measured by hiding parts of the image; "
-            f"a map that is right looks like it. <i>r</i>: their agreement.</p><div class='cases'>{cases}</div>"
-        )
+    titles = {name: _TITLES.get(name, name) for name in report.by_method}
     advice = " ".join(report.advice)
-    for name, title in methods.items():
+    for name, title in titles.items():
         advice = advice.replace(name, title)
-    used = (
-        f"{len(report.images)} of {report.total_images} images were used, in random order (seed {report.seed}). That "
-        f"took as long as {report.forward_passes:.0f} predictions of each. Significance level {report.alpha:g}."
+    drawable = report.maps and report.occlusion_maps.ndim == 3
+    return _TEMPLATES.get_template("audit.html").render(
+        report=report,
+        titles=titles,
+        advice=advice,
+        words=_WORDS,
+        reasons={name: _because(report, name) for name in titles},
+        cases={title: _pictures(report, which) for which, title in _CASES.items()} if drawable else {},
+        measures=_MEANINGS,
+        high_prediction=HIGH_PREDICTION,
     )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Audit of class activation maps: {report.verdict}</title><style>{_STYLE}</style></head><body>
-<h1>Do these maps show what predictions depend on?</h1>
-<p class="verdict"><b class="{report.verdict}">{report.verdict.capitalize()}.</b> {html.escape(advice)}</p>
-{head}
-{cases}
-<h2>For which images</h2><p>{html.escape(report.classes_text)}</p><p>{used}</p>
-<h2>What was measured</h2>
-<div class="scroll"><table><tr><th>measure</th><th>supported if</th>{"".join(f"<th>{m}</th>" for m in methods.values())}
-</tr>{measures}</table></div>
-<p>Support needs every measure to be shown with its standard error. A prediction that is shown to be above
-{HIGH_PREDICTION} makes up for the last three. A contradiction may come from a manipulated model, or from a method that
-does not fit the architecture. <i>Undecided</i> is not a finding: more images may decide.</p>
-</body></html>
-"""
 
 
 def _because(report: AuditReport, name: str) -> str:
@@ -617,25 +586,18 @@ def _because(report: AuditReport, name: str) -> str:
     return f"{reason[0].upper()}{reason[1:]}."
 
 
-def _plus_minus(estimate: Estimate | None) -> str:
-    if estimate is None or math.isnan(estimate.value):
-        return "not measured"
-    return f"{estimate.value:.2f} &plusmn; {estimate.error:.2f}"
-
-
-def _rows(report: AuditReport, which: Literal["typical", "worst"]) -> str:
-    """Return a row of pictures for each of three images."""
+def _pictures(report: AuditReport, which: Literal["typical", "worst"]) -> list[dict[str, Any]]:
+    """Return the name of each of three images, and what to show of it: titles and addresses of pictures."""
     chosen = report._chosen(which, 3)
-    pictures, drawn, columns = report._overlays(chosen)
-    agreement, rows = report.agreement, ""
-    for index, picture, maps in zip(chosen.tolist(), pictures, drawn, strict=True):
-        cells = f"<div><img alt='' src='{_png(picture)}'>image</div>"
-        for name, map_picture in zip(columns, maps, strict=True):
-            r = f", r = {agreement[name][index]:.2f}" if name in agreement else ""
-            title = html.escape(_TITLES.get(name, name)) + r
-            cells += f"<div><img alt='{title}' src='{_png(map_picture)}'>{title}</div>"
-        named = html.escape(f"{report._image_name(index)}: {report._class_name(int(report.target[index]))}")
-        rows += f"<figure><figcaption>{named}</figcaption><div class='row'>{cells}</div></figure>"
+    images, drawn, columns = report._overlays(chosen)
+    rows = []
+    for index, image, maps in zip(chosen.tolist(), images, drawn, strict=True):
+        pictures = [("image", _png(image))]
+        for name, picture in zip(columns, maps, strict=True):
+            r = f", r = {report.agreement[name][index]:.2f}" if name in report.agreement else ""
+            pictures.append((_TITLES.get(name, name) + r, _png(picture)))
+        named = f"{report._image_name(index)}: {report._class_name(int(report.target[index]))}"
+        rows.append({"name": named, "pictures": pictures})
     return rows
 
 
