@@ -15,14 +15,18 @@ from benchmarks.calibrated.measures import (
     OCCLUSION,
     PLANS,
     RISE,
+    SHIFT,
     SIDES,
     held_out_windows,
+    kept,
     with_and_without_map,
 )
 from benchmarks.calibrated.run import CUTOUTS, SET, rows_of, verdict
 from benchmarks.common.manipulated_models import AGAINST_EQUIVARIANT
 from benchmarks.common.names import CLOTHES, GLYPHS, LITE0, LITE1, MOBILENET
 from captum_diffcam import CalibratedMap, LayerDiffGradCam
+from captum_diffcam.attacks import shift_features
+from captum_diffcam.metrics import pearson
 from captum_diffcam.occlusion import cover, grid_windows, in_pixels
 
 
@@ -47,6 +51,13 @@ def test_nine_windows_are_the_default_ones():
     torch.testing.assert_close(grid_windows(2, default.windows, default.sizes), PLANS[9])
 
 
+def test_eighteen_windows_are_small_ones_and_two_opposite_quarters():
+    starts, ends = in_pixels(PLANS[18], (28, 28)).unbind(dim=2)
+    assert (ends - starts).tolist() == [[10, 10]] * 16 + [[14, 14]] * 2
+    assert starts[:16].tolist() == [[a, b] for a in (0, 6, 12, 18) for b in (0, 6, 12, 18)]
+    assert starts[16:].tolist() == [[0, 0], [14, 14]]
+
+
 @pytest.mark.parametrize("layout", choices.LAYOUTS)
 def test_layouts_have_as_many_windows_as_they_say(layout):
     assert len(choices.windows_of(layout)) == sum(int(number) for number in re.findall("([0-9]+) of", layout))
@@ -57,8 +68,8 @@ def _piece(where, factor):
     methods = {f"{name}, {count}": factor for name in (CALIBRATED, RISE) for count in PLANS}
     methods |= {f"{ALONE}, {count}": -factor for count in PLANS}
     predicted = {name: {side: by * falls[side] for side in SIDES} for name, by in methods.items()}
-    kept = {f"{CALIBRATED}, 9": torch.tensor([factor])}
-    return {"classifier": where[0], "images": where[1], "falls": falls, **predicted, "kept": kept}
+    shifted = {f"{CALIBRATED}, 9": torch.tensor([factor])}
+    return {"classifier": where[0], "images": where[1], "falls": falls, **predicted, "kept": shifted}
 
 
 def test_rows_pool_all_windows_of_all_images():
@@ -69,6 +80,7 @@ def test_rows_pool_all_windows_of_all_images():
     assert (row["r, 2 x 2"], row["slope, 2 x 2"], row["kept"]) == pytest.approx((1, 2, 0.5))
     assert not row["set"]
     assert by_key[LITE0, f"{CALIBRATED}, 9"]["set"]
+    assert not any(row["set"] for row in rows_of([_piece((LITE0, CUTOUTS), 1.0)]))
     assert by_key[MOBILENET, f"{ALONE}, 18"]["r, 3 x 3"] == pytest.approx(-1)
     assert by_key[MOBILENET, f"{RISE}, 18"]["slope, 3 x 3"] is None
     assert "kept" not in by_key[MOBILENET, f"{RISE}, 9"]
@@ -204,3 +216,27 @@ def test_a_smooth_correction_is_the_formula_with_a_covariance():
             for ridge in torch.tensor(choices._RIDGES) * torch.linalg.eigvalsh(gram).mean()
         ]
         assert min(errors) < 1e-6
+
+
+def test_an_attacker_within_the_budget_chooses_a_weight_for_each_seed():
+    results = [
+        {**_attacked(attacked.KNOWS_WINDOWS, seed, 0.5, 0.9), "within_budget": budget, "weight": weight}
+        for budget in (False, True)
+        for seed, weight in enumerate((1.0, 0.3))
+    ]
+    assert [row["weights"] for row in attacked.rows_of(results)] == [[1.0], [0.3], [1.0, 0.3]]
+
+
+def test_shifted_features_are_compared_with_the_calibrated_map_of_the_clean_model():
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(3, 4, 8, stride=8)
+    model = torch.nn.Sequential(layer, torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+    images = torch.rand(3, 3, 56, 56)
+    target = model(images).argmax(dim=1)
+    result = kept(model, "0", images)
+    manipulated = shift_features(model, "0", images, SHIFT)
+    for name, wrap in ((DEFAULT, lambda cam: cam), (f"{CALIBRATED}, 9", lambda cam: CalibratedMap(cam, PLANS[9]))):
+        clean, after = (
+            wrap(LayerDiffGradCam(*each)).attribute(images, target) for each in ((model, layer), manipulated[:2])
+        )
+        torch.testing.assert_close(result[name], pearson(clean, after))
