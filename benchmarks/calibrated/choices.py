@@ -33,6 +33,8 @@ _CROP = 0.75
 """The side of the two crops of each photograph, as a share of its shorter side."""
 _LENGTH = 1.0
 """How far a smooth correction reaches, in cells."""
+_RESAMPLES = 1000
+"""Of the bootstrap."""
 _RIDGES = tuple(10 ** (exponent / 4) for exponent in range(-12, 9))
 
 
@@ -192,7 +194,7 @@ def _measured(
 
 
 def rows_of(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each subject, layout and form: pooled r and slope, and what attacks leave of the map.
+    """Return a row for each subject, layout and form: pooled r, slope with its interval, and what attacks leave.
 
     The attacks are named after their correlation of the map with that of the clean model, a mean over images. Features
     are shifted by :data:`SHIFT`.
@@ -209,12 +211,12 @@ def rows_of(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 row = {"subject": subject, "windows": layout, "form": name}
                 maps = [_form(form, result[CLEAN], layout) for result in own]
                 for side in SIDES:
-                    x = torch.cat(
-                        [(m @ r[CLEAN][str(side)]["covers"].T).flatten() for m, r in zip(maps, own, strict=True)]
-                    )
-                    y = torch.cat([r[CLEAN][str(side)]["falls"].flatten() for r in own])
-                    (xx, xy), (_, yy) = torch.cov(torch.stack([x, y])).tolist()
-                    row[f"r, {side} x {side}"], row[f"slope, {side} x {side}"] = xy / (xx * yy) ** 0.5, xy / xx
+                    held_out = [result[CLEAN][str(side)] for result in own]
+                    x = torch.cat([m @ each["covers"].T for m, each in zip(maps, held_out, strict=True)])
+                    y = torch.cat([each["falls"] for each in held_out])
+                    row[f"r, {side} x {side}"], row[f"slope, {side} x {side}"] = map(float, _r_and_slope(x, y))
+                    low, high = _slope_interval(x, y)
+                    row[f"slope, {side} x {side}, low"], row[f"slope, {side} x {side}, high"] = low, high
                 moved = [_form(form, {**r[CLEAN], "maps": _rolled(r[CLEAN]["maps"])}, layout) for r in own]
                 row[SHIFTED] = _mean(list(map(pearson, moved, maps)))
                 for attack in attacks:
@@ -223,6 +225,20 @@ def rows_of(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                     )
                 rows.append({**row, **{f"{attack}, ceiling": value for attack, value in ceiling.items()}})
     return rows
+
+
+def _r_and_slope(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the correlation of y with x, and its slope on x, over images and windows. Shapes: (..., N, K) -> (...)."""
+    x, y = (values.flatten(-2) - values.flatten(-2).mean(dim=-1, keepdim=True) for values in (x, y))
+    xx, xy, yy = ((a * b).sum(dim=-1) for a, b in ((x, x), (x, y), (y, y)))
+    return xy / (xx * yy).sqrt(), xy / xx
+
+
+def _slope_interval(x: Tensor, y: Tensor) -> tuple[float, float]:
+    """Return the 95 % interval of the slope by the bootstrap over images. Shapes: (N, K)."""
+    drawn = torch.randint(len(x), (_RESAMPLES, len(x)), generator=torch.Generator().manual_seed(0))
+    low, high = _r_and_slope(x[drawn], y[drawn])[1].quantile(torch.tensor([0.025, 0.975], dtype=x.dtype)).tolist()
+    return low, high
 
 
 def _form(form: Callable[[Tensor, Tensor, Tensor], Tensor], measured: Mapping[str, Any], layout: str) -> Tensor:

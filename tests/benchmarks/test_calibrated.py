@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -240,3 +241,34 @@ def test_shifted_features_are_compared_with_the_calibrated_map_of_the_clean_mode
             wrap(LayerDiffGradCam(*each)).attribute(images, target) for each in ((model, layer), manipulated[:2])
         )
         torch.testing.assert_close(result[name], pearson(clean, after))
+
+
+def test_choices_are_compared_by_pooled_slopes_with_an_interval():
+    generator = torch.Generator().manual_seed(0)
+    size = (56, 56)
+    parts = {**choices._PARTS, **{str(side): held_out_windows(side) for side in SIDES}}
+    covers = {name: cover(in_pixels(windows, size), size, (7, 7)) for name, windows in parts.items()}
+    maps = torch.randn(30, 49, generator=generator, dtype=torch.float64)
+    # The measured falls are twice those of the map, plus noise.
+    clean = {"maps": maps}
+    for name, covered in covers.items():
+        noise = torch.randn(30, len(covered), generator=generator, dtype=torch.float64)
+        clean[name] = {"covers": covered, "falls": 2 * maps @ covered.T + 0.5 * noise}
+    rows = choices.rows_of([{"subject": "net", choices.CLEAN: clean}])
+    assert {(row["windows"], row["form"]) for row in rows} == {(w, f) for w in choices.LAYOUTS for f in choices.FORMS}
+    for row in rows:
+        x = choices.FORMS[row["form"]](maps, *_joined(clean, row["windows"])) @ covers["2"].T
+        y = clean["2"]["falls"]
+        assert row["r, 2 x 2"] == pytest.approx(np.corrcoef(x.flatten(), y.flatten())[0, 1])
+        assert row["slope, 2 x 2"] == pytest.approx(np.polyfit(x.flatten(), y.flatten(), 1)[0])
+    # The interval is that of images drawn again, of the last row.
+    random = np.random.default_rng(1)
+    drawn = [random.integers(0, 30, 30) for _ in range(1000)]
+    slopes = [np.polyfit(x[i].flatten(), y[i].flatten(), 1)[0] for i in drawn]
+    interval = [row["slope, 2 x 2, low"], row["slope, 2 x 2, high"]]
+    np.testing.assert_allclose(interval, np.quantile(slopes, [0.025, 0.975]), atol=0.1 * np.ptp(interval))
+
+
+def _joined(measured, layout):
+    parts = [measured[part] for part in choices.LAYOUTS[layout]]
+    return torch.cat([part["covers"] for part in parts]), torch.cat([part["falls"] for part in parts], dim=1)
