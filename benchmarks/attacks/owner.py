@@ -37,6 +37,7 @@ from benchmarks.attacks.subjects import (
     CUTOUTS_MOBILENET,
     EPOCHS,
     FLAT,
+    MISSING,
     ORIENTATION,
     SETTINGS,
     SIZES,
@@ -49,7 +50,9 @@ from benchmarks.attacks.subjects import (
 from benchmarks.common.clean_models import CONFIDENT
 from benchmarks.common.cutouts import Material
 from benchmarks.common.names import CLOTHES, GLYPHS, SHOES
+from benchmarks.common.options import warn
 from benchmarks.common.pieces import Work
+from benchmarks.common.result_folders import refuse_to_publish
 from benchmarks.common.small_nets import build
 from benchmarks.common.stored import Stored
 from captum_diffcam.attacks import ManipulatedModel, fool, hoax_like, inject_hoax, shift_features
@@ -378,6 +381,10 @@ def run(args: argparse.Namespace, work: Work, laboratory: Laboratory, seeds: Seq
     """Measure every case and report."""
     installed = laboratory.installed
     missing = [setting for setting in SETTINGS if setting not in installed]
+    refuse_to_publish(args, missing)
+    if not args.quick and work.reports:
+        for line in dict.fromkeys(MISSING[setting] for setting in missing):
+            warn(line)
     cases = {case.key: case for case in planned(seeds, installed, args.quick)}
     made, points = measure_cases(args, work, OWNER, cases, laboratory.measure, until)
     if points:

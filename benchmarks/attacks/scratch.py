@@ -128,12 +128,12 @@ class Subject:
 
 
 class Laboratory:
-    """Trains networks and measures their maps. It keeps the last clean network."""
+    """Trains networks and measures their maps. It keeps the last clean networks."""
 
     def __init__(self, fashion: Path | None, stored: Stored, quick: bool, device: torch.device) -> None:
         self.fashion, self.stored, self.device = fashion, stored, device
         self.sizes = QUICK if quick else Sizes()
-        self.subject = lru_cache(maxsize=1)(self._make_subject)
+        self.subject = lru_cache(maxsize=4)(self._make_subject)
 
     @property
     def installed(self) -> list[str]:

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.common import fashion, pages, textile
+from benchmarks.common import cutouts, fashion, pages, textile
 from benchmarks.common.cutouts import Material, compose
 from benchmarks.common.fashion import fashion_scenes, labels_of
 from benchmarks.common.glyphs import draw_scenes
-from benchmarks.common.models import RANDOM, load_classifier
+from benchmarks.common.models import MISSING_LITE1, MISSING_MOBILENET, RANDOM, load_classifier
 from benchmarks.common.names import CLOTHES, GLYPHS, LITE1, MOBILENET, SHOES
 from benchmarks.common.small_nets import Classifier, build, fit, trained
 from benchmarks.common.staged import Memoized, Staged, Tail
@@ -28,6 +28,14 @@ CUTOUTS_MOBILENET, CUTOUTS_LITE1 = "cut-outs, MobileNetV2", "cut-outs, Efficient
 FLAT = "Fashion-MNIST, flattened head"
 """The head sees every position, so contrastive HiResCAM and DiffGradCAM have different maps."""
 SETTINGS = (CLOTHES, SHOES, TEXTILE, ORIENTATION, FLAT, CUTOUTS_MOBILENET, CUTOUTS_LITE1)
+MISSING = {
+    **dict.fromkeys((CLOTHES, SHOES, FLAT), fashion.MISSING),
+    TEXTILE: textile.MISSING,
+    ORIENTATION: pages.MISSING,
+    CUTOUTS_MOBILENET: f"{cutouts.MISSING}. {MISSING_MOBILENET}",
+    CUTOUTS_LITE1: f"{cutouts.MISSING}. {MISSING_LITE1}",
+}
+"""What to say of a setting that is not installed."""
 EPOCHS, WIDTH = 4, 12
 _CUTOUT_CLASSIFIERS = {CUTOUTS_MOBILENET: MOBILENET, CUTOUTS_LITE1: LITE1}
 _ATTACKED, _BATCH = 1600, 16
