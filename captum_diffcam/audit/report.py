@@ -64,6 +64,15 @@ MIN_CONFIDENCE = math.log(4)
 """The lowest median of the log-odds above those of a guess at which there is something to explain."""
 LARGEST_CLASS = 0.75
 """If more of the images are of one class, maps that stay where they are contradict nothing."""
+LIMITS = {
+    "agreement": f"above {LOW_AGREEMENT}",
+    "prediction": f"above {GOOD_PREDICTION}",
+    "registration": f"below {GAIN_LIMIT}, with no shift that looks better",
+    "excess": f"below {EXCESS_LIMIT}",
+    "deficit": f"below {DEFICIT_LIMIT}",
+    "equivariance": f"above {STATIC_LIMIT}",
+}
+"""What must be shown of each measure for support, in words."""
 CAUSE_FACTORS = {"excess": 2, "prediction": 6, "registration": 6, "equivariance": 6}
 """What the p-values of the causes of a contradiction are multiplied by. One over these sums to one, so the level holds
 for all causes together. A pattern that is common to all maps gets half of it, because most attacks make one."""
@@ -254,7 +263,7 @@ class MethodResult(Evidence):
             return "the maps of some classes disagree with occlusion"
         p = self.p_good
         missing = [name for name in p if p[name] > self.share * self.alpha] or [max(p, key=lambda name: p[name])]
-        return f"not shown: {', '.join(missing)}"
+        return f"not shown: {', '.join(f'{name} {LIMITS[name]}' for name in missing)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,6 +334,8 @@ class AuditReport:
             sentences.append(f"Maps that may be used, for images like these: {', '.join(self.supported)}.")
         else:
             sentences.append("No method's maps are shown to be right.")
+        if self.verdict == "undecided":
+            sentences.append(f"More images than {len(self.images)} may decide.")
         contradicted = [name for name, verdict in verdicts.items() if verdict == "contradicted"]
         if contradicted:
             sentences.append(f"Do not use: {', '.join(contradicted)}.")
@@ -530,15 +541,12 @@ _WORDS = {
     "undecided": "its maps were shown to be neither right nor wrong",
 }
 _MEANINGS = {
-    "agreement": ("Does the map agree with hiding parts of the image? 1: completely.", f"above {LOW_AGREEMENT}"),
-    "prediction": (
-        "Does it predict how far confidence falls, part by part? 1: completely.",
-        f"above {GOOD_PREDICTION}",
-    ),
-    "registration": ("How much better it fits if it is shifted by a cell or two.", f"below {GAIN_LIMIT}"),
-    "excess": ("What all maps have in common and predictions do not depend on.", f"below {EXCESS_LIMIT}"),
-    "deficit": ("What all predictions depend on and no map shows.", f"below {DEFICIT_LIMIT}"),
-    "equivariance": ("Does it move with the image? Below 0: it stays.", f"above {STATIC_LIMIT}"),
+    "agreement": "Does the map agree with hiding parts of the image? 1: completely.",
+    "prediction": "Does it predict how far confidence falls, part by part? 1: completely.",
+    "registration": "How much better it fits if it is shifted by a cell or two.",
+    "excess": "What all maps have in common and predictions do not depend on.",
+    "deficit": "What all predictions depend on and no map shows.",
+    "equivariance": "Does it move with the image? Below 0: it stays.",
 }
 _CASES: dict[Literal["typical", "worst"], str] = {
     "typical": "Typical images: agreement near the median",
@@ -574,7 +582,8 @@ def _page(report: AuditReport) -> str:
         words=_WORDS,
         reasons={name: _because(report, name) for name in titles},
         cases={title: _pictures(report, which) for which, title in _CASES.items()} if drawable else {},
-        measures=_MEANINGS,
+        meanings=_MEANINGS,
+        limits=LIMITS,
         high_prediction=HIGH_PREDICTION,
     )
 
@@ -587,15 +596,15 @@ def _because(report: AuditReport, name: str) -> str:
 
 
 def _pictures(report: AuditReport, which: Literal["typical", "worst"]) -> list[dict[str, Any]]:
-    """Return the name of each of three images, and what to show of it: titles and addresses of pictures."""
+    """Return the name of each of three images, and its pictures: title, agreement and address of each."""
     chosen = report._chosen(which, 3)
     images, drawn, columns = report._overlays(chosen)
     rows = []
     for index, image, maps in zip(chosen.tolist(), images, drawn, strict=True):
-        pictures = [("image", _png(image))]
+        pictures = [("image", "", _png(image))]
         for name, picture in zip(columns, maps, strict=True):
-            r = f", r = {report.agreement[name][index]:.2f}" if name in report.agreement else ""
-            pictures.append((_TITLES.get(name, name) + r, _png(picture)))
+            r = f"r = {report.agreement[name][index]:.2f}" if name in report.agreement else ""
+            pictures.append((_TITLES.get(name, name), r, _png(picture)))
         named = f"{report._image_name(index)}: {report._class_name(int(report.target[index]))}"
         rows.append({"name": named, "pictures": pictures})
     return rows
