@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from benchmarks.attacks import defences, owner
 from benchmarks.attacks.measures import compare_predictions
 from benchmarks.attacks.plan import MAIN_ATTACKS, weights_of
+from benchmarks.attacks.subjects import CUTOUTS_LITE1, ORIENTATION
 from benchmarks.calibrated.measures import ALONE, CALIBRATED, DEFAULT, OCCLUSION, PLANS, with_and_without_map
 from benchmarks.common.clean_models import CleanModel, Setting, TrainedPart
 from benchmarks.common.cutouts import Material
@@ -39,7 +40,7 @@ LAYER_ATTACKS = {
     CLOTHES: (*MAIN_ATTACKS, AGAINST_EQUIVARIANT),
     GLYPHS: MAIN_ATTACKS,
 }
-"""Attacks on maps of the layer, by setting. One on EfficientNet-Lite0 takes more than ten minutes, so there is none."""
+"""Attacks on maps of the layer, by setting."""
 KNOWS_WINDOWS, KNOWS_ALL = "windows alone, knows the windows", "calibrated map, knows the windows"
 KNOWS_METHOD = "windows alone, knows the method"
 OWN_ATTACKS: dict[str, Callable[..., CalibratedMap]] = {
@@ -59,6 +60,8 @@ CEILING, TARGET = 0.8, 0.8
 _TRAINED, _STEPS = ("features.4", "head"), 150
 """What an attacker of the calibrated map trains: as the others do, the last convolution and the head. A step takes ten
 times as long as for a map of the layer, so there are fewer."""
+_LEFT_OUT = (ORIENTATION, CUTOUTS_LITE1)
+"""Settings of a model's owner that take a minute or more for each attack."""
 _VALIDATION = 1 / 8
 """The share of the attacker's images that choose the weight and are not trained on."""
 
@@ -191,6 +194,12 @@ def owner_laboratory(fashion: Path | None, material: Material | None, stored: St
         return {**maps, defences.GRAD_CAM: grad_cam, defences.OCCLUSION: maps[OCCLUSION]}
 
     return owner.Laboratory(fashion, material, stored, quick, maps_of)
+
+
+def planned_of_owner(seeds: Sequence[int], installed: Sequence[str], quick: bool) -> list[owner.Case]:
+    """Return the attacks of a model's owner: to save time, not in every setting, and mostly for one seed."""
+    cases = owner.planned(seeds, [setting for setting in installed if setting not in _LEFT_OUT], quick)
+    return [case for case in cases if case.setting == CLOTHES or case.seed == seeds[0]]
 
 
 def of_owner(point: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from benchmarks.attacks import owner
 from benchmarks.calibrated import attacked, choices, tests
 from benchmarks.calibrated.measures import ALONE, CALIBRATED, PLANS, RISE, SIDES, kept, predictions
 from benchmarks.calibrated.options import ATTACKED, CHOICES, PREDICTION, STUDIES, TESTS
@@ -178,7 +177,8 @@ def _run_attacked(run: _Run) -> _Report:
     cases = {case.key: case for case in attacked.planned(chosen, seeds, args.quick)}
     results = run.work.run_pieces(cases, laboratory.measure, unit="attack", until=run.until)
     owners = attacked.owner_laboratory(run.fashion, run.material, stored, args.quick)
-    owner_cases = {f"owner, {case.key}": case for case in owner.planned(seeds, owners.installed, args.quick)}
+    planned = attacked.planned_of_owner(seeds, owners.installed, args.quick)
+    owner_cases = {f"owner, {case.key}": case for case in planned}
     of_owners = run.work.run_pieces(owner_cases, owners.measure, unit="attack", until=run.until)
     if not run.work.reports:
         return _Report("", [], [])
