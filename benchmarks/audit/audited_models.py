@@ -235,8 +235,9 @@ class AuditedModels:
         yield Case(model, layer, images, CLEAN, 0)
         if point.kind in plan.SHIFTED_TOO:
             for what, by in list(plan.SHIFTS.items())[: plan.SHIFTED_TOO[point.kind]]:
-                moved = shift_features(model, layer, images[:1], by)
-                yield Case(moved.model, moved.layer, images, what, 0, model)
+                # What is explained may be the input of a layer; the features before it are shifted.
+                moved = shift_features(model, pretrained.FEATURES[name], images[:1], by)
+                yield Case(moved.model, pretrained.same_layer(moved.model, layer), images, what, 0, model)
 
     def _textile(self, seed: int) -> Case:
         folder = textile.find_textile()

