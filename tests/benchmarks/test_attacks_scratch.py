@@ -76,7 +76,7 @@ def test_measured_is_for_this_study_alone(studies, tmp_path, capsys):
 
 
 def test_as_many_processes_as_clean_networks_train_one_each():
-    seeds = scratch.SEEDS[CLOTHES]
+    seeds = scratch.SEEDS
     cases = scratch.planned([4, 5, 6], [CLOTHES], quick=False)
     assert len({case.key for case in cases}) == len(cases)
     assert {case.seed for case in cases} == set([4, 5, 6][:seeds])
@@ -85,18 +85,8 @@ def test_as_many_processes_as_clean_networks_train_one_each():
         own = cases[process::count]
         assert len({(case.data, case.architecture, case.seed) for case in own}) == 1
         assert {(case.attack, case.weight) for case in own} == {
-            (attack, weight) for attack, weights in scratch.WEIGHTS[CLOTHES].items() for weight in weights
+            (attack, weight) for attack, weights in scratch.WEIGHTS.items() for weight in weights
         }
-
-
-def test_each_kind_of_images_has_its_own_weights_and_seeds():
-    cases = scratch.planned([4, 5, 6], scratch.DATA, quick=False)
-    assert len({case.key for case in cases}) == len(cases)
-    for data in scratch.DATA:
-        own = [case for case in cases if case.data == data]
-        assert {case.seed for case in own} == set([4, 5, 6][: scratch.SEEDS[data]])
-        for attack, weights in scratch.WEIGHTS[data].items():
-            assert {case.weight for case in own if case.attack == attack} == set(weights)
 
 
 def point(seed, attack, weight, lost, hoax):
