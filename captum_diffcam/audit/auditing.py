@@ -14,6 +14,7 @@ from itertools import pairwise
 from numbers import Real
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
@@ -108,8 +109,8 @@ def audit(
     Args:
         model: returns logits (N, C). It is run in eval mode and restored.
         images: different images as the model expects them, at least 16; 32 to 64 are usually enough. A tensor
-            ``(N, channels, *size)``, a list of tensors ``(channels, *size)``, or a DataLoader of batches of images, or
-            of tuples that begin with them.
+            ``(N, channels, *size)`` or a NumPy array, a list of tensors ``(channels, *size)``, or a DataLoader of
+            batches of images, or of tuples that begin with them.
         layer: the layer to audit: a module of the model, its name, or a
             :class:`SpatialLayer <captum_diffcam.layers.SpatialLayer>`. None: the last one with positions, as
             :func:`~captum_diffcam.last_spatial_layer` finds it.
@@ -196,7 +197,7 @@ def audit_maps(
         maps: what to test: a function ``(images, target) -> maps``, or maps ``(N, *positions)`` of the given images, or
             a dict of these by name. Maps that are given as numbers have no equivariance, so they are supported only if
             their prediction is shown to be above 0.6.
-        images: as for :func:`audit`.
+        images: as for :func:`audit`. If they are a NumPy array, the functions get arrays, too.
         target: as for :func:`audit`.
         class_names: as for :func:`audit`.
         alpha: as for :func:`audit`.
@@ -220,6 +221,7 @@ def audit_maps(
         >>> audit_maps(predict, maps, torch.rand(16, 3, 8, 8), seed=0).verdict
         'undecided'
     """
+    arrays = isinstance(images, np.ndarray)
     images = _as_images(images)
     if not callable(predict):
         raise TypeError(f"`predict` must be a function of images that returns logits, got {type(predict).__name__}.")
@@ -232,14 +234,19 @@ def audit_maps(
         if len(its_maps) != len(images):
             raise ValueError(f"`maps` must be one for each of {len(images)} images, got {len(its_maps)}.")
 
+    def as_given(tensor: Tensor) -> Any:
+        return tensor.numpy() if arrays else tensor
+
+    def call(batch: Tensor) -> Tensor:
+        return as_logits(torch.as_tensor(predict(as_given(batch))))
+
     def compute(batch: Tensor, classes: Tensor) -> dict[str, Tensor]:
-        return {name: torch.as_tensor(function(batch, classes)) for name, function in functions.items()}
+        arguments = (as_given(batch), as_given(classes))
+        return {name: torch.as_tensor(function(*arguments)) for name, function in functions.items()}
 
     settings = _Settings(target, class_names, alpha, fills, seed, batch_size).checked()
     with torch.no_grad():
-        return _audit(
-            lambda batch: as_logits(torch.as_tensor(predict(batch))), _Maps(compute, given), images, settings, "maps"
-        )
+        return _audit(call, _Maps(compute, given), images, settings, "maps")
 
 
 class _Settings(NamedTuple):
@@ -452,8 +459,8 @@ def _evidence(data: Measurements, classes: Tensor, several: bool, confident: boo
 
 def _as_images(images: Any) -> Tensor:
     """Return the images as one tensor on the CPU, after checking it."""
-    if isinstance(images, Tensor):
-        tensor = images.detach().cpu()
+    if isinstance(images, (Tensor, np.ndarray)):
+        tensor = torch.as_tensor(images).detach().cpu()
     elif isinstance(images, (str, bytes, Mapping)) or not hasattr(images, "__iter__"):
         raise TypeError(f"`images` must be a tensor, a list of tensors or a DataLoader, got {type(images).__name__}.")
     else:

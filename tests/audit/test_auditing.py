@@ -342,6 +342,22 @@ class TestWithoutAModel:
         assert math.isnan(given.measures.equivariance.value)
         assert function.verdict == "supported"
 
+    def test_arrays_for_those_who_have_no_tensors(self, spotter, many):
+        """If images are an array, functions get arrays."""
+
+        def predict(batch):
+            assert isinstance(batch, np.ndarray)
+            return spotter(torch.from_numpy(batch)).detach().numpy()
+
+        def maps(batch, target):
+            assert isinstance(target, np.ndarray)
+            cells = batch.reshape(len(batch), 3, 7, 4, 7, 4).mean((3, 5))
+            return cells[np.arange(len(batch)), target]
+
+        report = audit_maps(predict, maps, many.numpy(), seed=0)
+        assert report.verdict == "supported"
+        assert torch.equal(report.images, many[report.indices])
+
     @pytest.mark.parametrize(
         ("arguments", "error"),
         [
