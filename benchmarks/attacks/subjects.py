@@ -166,7 +166,7 @@ class Subjects:
         classifier = load_classifier(name, None, torch.device("cpu"))
         preprocess = classifier.preprocess
         mean, deviation = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
-        model = _staged(classifier.model)
+        model = cut_before_last_blocks(classifier.model)
         parts = []
         for source, count in zip(self.material.halves(seed), (_SCENES, _TEST_SCENES), strict=True):
             scenes = compose(source, count, seed, size=preprocess.crop_size[0], objects=(1, 1))
@@ -185,8 +185,8 @@ def _orientation(seed: int) -> Subject:
     return Subject(model, layer, training, test, _outputs(model.stem, training[0]), _LARGE_SHOWN)
 
 
-def _staged(network: Any) -> Staged:
-    """Return MobileNetV2 or an EfficientNet-Lite, cut before its last two blocks.
+def cut_before_last_blocks(network: Any) -> Staged:
+    """Return MobileNetV2 or an EfficientNet-Lite, whose tail has its last two blocks and the head.
 
     The last convolution is 1 x 1, which could not move anything.
     """

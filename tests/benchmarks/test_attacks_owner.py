@@ -8,11 +8,12 @@ import math
 
 import pytest
 import torch
+import torchvision
 
 from benchmarks.__main__ import main
 from benchmarks.attacks import defences, owner, owner_report, subjects
 from benchmarks.common import pages, textile
-from benchmarks.common.staged import Staged
+from benchmarks.common.staged import Memoized, Staged
 from captum_diffcam.attacks import hoax_map, inject_hoax, shift_features
 
 
@@ -160,6 +161,21 @@ def test_a_traced_model_is_cut_in_two():
     assert {name for name, _ in tail.named_parameters()} == {"2.weight", "2.bias"}
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet-lite0"])
+def test_a_model_that_is_cut_before_its_last_blocks_returns_the_same(name):
+    torch.manual_seed(0)
+    if name == "mobilenet_v2":
+        network = torchvision.models.mobilenet_v2().eval()
+    else:
+        network = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet.from_name(name).eval()
+    model, images = subjects.cut_before_last_blocks(network), torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), network(images))
+        assert model.stem(images).shape[2:] == model.tail.features(model.stem(images)).shape[2:] == (2, 2)
+    # Random blocks change so little that the logits alone would not show a missing one.
+    assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in network.parameters())
+
+
 def test_the_stem_of_a_staged_model_is_not_attacked():
     stem, tail = pages.cut(traced_net(), "2")
     model, images = Staged(stem, tail), torch.rand(2, 3, 9, 9)
@@ -270,3 +286,16 @@ def test_estimated_statistics_do_not_depend_on_those_that_the_model_came_with():
     one, same = (defences.all_maps(model, model[0], images, target, many, images) for model in (net, other))
     torch.testing.assert_close(one[defences.GRAD_CAM_NORM], same[defences.GRAD_CAM_NORM])
     assert not torch.allclose(one[defences.GRAD_CAM], same[defences.GRAD_CAM], atol=1e-4)
+
+
+def test_a_stem_that_runs_once_changes_no_map():
+    """Also not those whose statistics are estimated again."""
+    images, many, target = torch.rand(3, 3, 8, 8), torch.rand(50, 3, 8, 8), torch.tensor([0, 1, 2])
+    net = small_net()
+    stem, tail = net[0], torch.nn.Sequential(torch.nn.Conv2d(4, 4, 1), *net[1:]).eval()
+    maps = [
+        defences.all_maps(Staged(part, tail).eval(), tail[0], images, target, many, images)
+        for part in (stem, Memoized(stem))
+    ]
+    for name, expected in maps[0].items():
+        torch.testing.assert_close(maps[1][name], expected)
