@@ -337,7 +337,7 @@ def draw(path: Path, record: Mapping[str, Any]) -> None:
                 for name, marker in _MARKERS.items():
                     style = {"color": _COLOURS[point["attack"]], "alpha": 1 if name == GRAD_CAM else 0.5}
                     axes.plot(min(lost, 12), point["methods"][name]["hoax"], marker, markersize=5, **style)
-        axes.set(xlim=(-2, 12.3), xticks=[0, 5, 10], ylim=(-1, 1), yticks=[-1, 0, 1])
+        axes.set(xlim=(-3.3, 12.3), xticks=[0, 5, 10], ylim=(-1, 1), yticks=[-1, 0, 1])
         axes.tick_params(labelsize=9, length=0)
         axes.set_title(f"{data}, like {_TITLES[architecture]}", fontsize=10)
         axes.set_xlabel("accuracy lost, percentage points", fontsize=9)
