@@ -82,6 +82,12 @@ class TestVerdict:
         worse = {"excess": sure(0.9), "deficit": sure(0.9), "equivariance": sure(-1.0)}
         assert result(clean._replace(prediction=sure(prediction), **worse)).verdict == verdict
 
+    @pytest.mark.parametrize(("p", "verdict"), [(0.024, "supported"), (0.026, "undecided")])
+    def test_two_ways_to_be_right_share_the_level(self, clean, p, verdict):
+        """Excess, deficit and equivariance, or a high prediction: each has half of the level."""
+        excess = Estimate(0.3 - stats.t.isf(p, 31) * 0.1, 0.1, 31)
+        assert result(clean._replace(prediction=sure(0.55), excess=excess)).verdict == verdict
+
     @pytest.mark.parametrize(
         ("changes", "word"),
         [

@@ -12,7 +12,14 @@ from scipy import stats
 
 from benchmarks.audit.simulated import SCENARIOS, measurements, random_maps, simulated_audits, tilings
 from captum_diffcam.audit.occlusion import Occlusions
-from captum_diffcam.audit.statistics import Estimate, Measurements, equivariance, measure
+from captum_diffcam.audit.statistics import (
+    Estimate,
+    Measurements,
+    attenuation,
+    corrected_prediction,
+    equivariance,
+    measure,
+)
 
 
 def generator(seed):
@@ -99,6 +106,27 @@ class TestMeasures:
         else:
             assert measures.registration.value < 0
         assert len(measures.gains) == 24
+
+    @pytest.mark.parametrize("shift", [(1, -2), (0, 2), (-2, -1)])
+    def test_gains_by_hand(self, clean, shift):
+        """Where a shifted map has no values, those at its border are repeated."""
+        covers, falls = (tensor.double().numpy() for tensor in clean.occlusions)
+        rows, columns = (np.clip(np.arange(7) - by, 0, 6) for by in shift)
+        gains = []
+        for image, single in enumerate(clean.maps.double().numpy()):
+            areas = covers[image].sum((2, 3)).ravel()
+            measured = falls[image].ravel() / areas
+            predicted = [
+                (covers[image] * its).sum((2, 3)).ravel() / areas for its in (single[np.ix_(rows, columns)], single)
+            ]
+            better, here = (np.corrcoef(measured, its)[0, 1] for its in predicted)
+            gains.append(better - here)
+        assert measure(clean).gains[shift].value == pytest.approx(np.mean(gains), abs=1e-5)
+
+    def test_a_reliability_of_zero_counts_as_a_hundredth(self):
+        zero, one = torch.tensor(0.0), torch.tensor(1.0)
+        assert corrected_prediction(torch.tensor(0.1), zero, one).item() == pytest.approx(1.0)
+        assert attenuation(zero).item() == pytest.approx(math.sqrt(0.02 / 1.01))
 
     def test_scale_and_level_of_maps_do_not_matter(self, clean):
         moved = clean._replace(maps=1e-3 * clean.maps + 2e-3)
