@@ -16,6 +16,7 @@ from benchmarks.calibrated.measures import ALONE, CALIBRATED, PLANS, with_and_wi
 from benchmarks.common.cutouts import Material
 from benchmarks.common.models import lite_weights, mobilenet_weights
 from benchmarks.common.names import LITE0, LITE1, MOBILENET
+from benchmarks.common.occlusion import occlusion_maps
 from benchmarks.faithfulness.options import CLASSES, GRIDPG, REMOVAL
 from benchmarks.faithfulness.sample import Sample
 from benchmarks.faithfulness.studies import pictures
@@ -31,7 +32,10 @@ MEASURES = {
     "ROAD, fall": (REMOVAL, True),
 }
 """The study of each measure, and whether higher is better. The second class is a correlation that should be low."""
-METHODS = {DEFAULT: "default map", f"{CALIBRATED}, 9": f"{CALIBRATED}, 9", f"{ALONE}, 9": f"{ALONE}, 9"}
+EXHAUSTIVE = "exhaustive occlusion"
+SLOW = (f"{CALIBRATED}, 9", f"{ALONE}, 9", f"{ALONE}, 18", EXHAUSTIVE)
+METHODS = {DEFAULT: "default map", **{name: name for name in SLOW}}
+"""The name of each map in the tests of faithfulness, and in the rows."""
 _STUDIES = (GRIDPG, CLASSES, REMOVAL)
 _FULL = Sizes({2: 12}, {CLASSES: 12, REMOVAL: 12}, {GRIDPG: 12, CLASSES: 12, REMOVAL: 12})
 _QUICK = Sizes({}, {CLASSES: 1, REMOVAL: 1}, dict.fromkeys(_STUDIES, 1))
@@ -67,24 +71,31 @@ def measured(piece: Piece, recognised: Mapping[str, Tensor], seed: int) -> dict[
 
 
 def methods(network: Network) -> list[Method]:
-    """Return the default map, and the calibrated map with and without it. All explain the same images and classes."""
+    """Return the default map, the calibrated map with and without it, and exhaustive occlusion.
+
+    All explain the same images and classes.
+    """
     (default,) = (method for method in all_methods(network, 0, peers=False) if method.name == DEFAULT)
     cam = LayerDiffGradCam(network.whole, network.tail.features)
-    made: dict[tuple[str, tuple[int, ...]], tuple[Tensor, Tensor, Tensor]] = {}
+    made: dict[tuple[str, tuple[int, ...]], dict[str, Tensor]] = {}
 
-    def calibrated(index: int, question: Question) -> Tensor:
-        # Both maps come from the same forward passes.
-        pixels = question.images.cpu().contiguous().numpy().tobytes()
-        key = (hashlib.sha256(pixels).hexdigest(), tuple(question.targets.tolist()))
+    def maps_of(name: str, question: Question) -> Tensor:
+        # The first two maps come from the same forward passes.
+        images, targets = question.images, question.targets
+        pixels = images.cpu().contiguous().numpy().tobytes()
+        key = (hashlib.sha256(pixels).hexdigest(), tuple(targets.tolist()))
         if key not in made:
-            made[key] = with_and_without_map(cam, PLANS[9], question.images, question.targets)
-        return made[key][index][:, 0]
+            calibrated, alone, _ = with_and_without_map(cam, PLANS[9], images, targets)
+            made[key] = {
+                f"{CALIBRATED}, 9": calibrated[:, 0],
+                f"{ALONE}, 9": alone[:, 0],
+                f"{ALONE}, 18": with_and_without_map(cam, PLANS[18], images, targets)[1][:, 0],
+                EXHAUSTIVE: occlusion_maps(network.whole, images, targets, alone.shape[2:]).to(alone),
+            }
+        return made[key][name]
 
-    return [
-        replace(default, slow=True),
-        Method(f"{CALIBRATED}, 9", partial(calibrated, 0), slow=True),
-        Method(f"{ALONE}, 9", partial(calibrated, 1), slow=True),
-    ]
+    slow = [Method(name, partial(maps_of, name), slow=True) for name in SLOW]
+    return [replace(default, slow=True), *slow]
 
 
 def rows_of(results: Sequence[Mapping[str, Any]], seed: int) -> list[dict[str, Any]]:
@@ -118,7 +129,7 @@ def rows_of(results: Sequence[Mapping[str, Any]], seed: int) -> list[dict[str, A
 def verdict(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return on how many rows each calibrated map is significantly better and worse than the default map."""
     sentences = []
-    for name in list(METHODS.values())[1:]:
+    for name in SLOW:
         better, worse, count = better_and_worse(rows, name)
         sentences.append(
             f"Of {count} comparisons with the default map (mosaics, second class, removal), {name} is better in "
