@@ -44,6 +44,7 @@ from benchmarks.common.cutouts import find_material
 from benchmarks.common.fashion import find_fashion
 from benchmarks.common.models import lite_weights, mobilenet_weights
 from benchmarks.common.names import MOBILENET
+from benchmarks.common.pages import find_orientation
 from benchmarks.common.small_nets import fit
 from captum_diffcam import CamMethod, last_spatial_layer
 from captum_diffcam.attacks import fool, hoax_map, shift_features
@@ -103,7 +104,7 @@ class AuditedModels:
         if kind == plan.SIMULATED:
             return True
         if kind == plan.DOCUMENTS:
-            return pretrained.orientation_weights() is not None
+            return find_orientation() is not None
         if kind == plan.TEXTILE:
             return textile.find_textile() is not None
         if kind in plan.LARGE:
@@ -220,7 +221,7 @@ class AuditedModels:
     def _pretrained(self, point: Point) -> Iterator[Case]:
         """Yield a clean model with large images."""
         if point.kind == plan.DOCUMENTS:
-            file = pretrained.orientation_weights()
+            file = find_orientation()
             assert file
             network, its_layer = pretrained.orientation_classifier(file)
             yield Case(network, its_layer, pretrained.pages(BATCH, point.seed), CLEAN, 0)

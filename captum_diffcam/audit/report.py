@@ -334,7 +334,7 @@ class AuditReport:
             sentences.append(f"Maps that may be used, for images like these: {', '.join(self.supported)}.")
         else:
             sentences.append("No method's maps are shown to be right.")
-        if self.verdict == "undecided":
+        if self.verdict == "undecided" and all(result.decidable for result in self.by_method.values()):
             sentences.append(f"More images than {len(self.images)} may decide.")
         contradicted = [name for name, verdict in verdicts.items() if verdict == "contradicted"]
         if contradicted:

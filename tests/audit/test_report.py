@@ -231,6 +231,12 @@ class TestReport:
         uniform = replace(varying, gradients_vary=False)
         assert not any("LayerDiffHiResCam" in sentence for sentence in uniform.advice)
 
+    def test_more_images_are_advised_where_they_may_decide(self, report, clean):
+        for decidable in (True, False):
+            undecided = result(clean._replace(prediction=sure(0.3)), decidable=decidable)
+            advice = replace(report, by_method={"a": undecided}).advice
+            assert any("More images" in sentence for sentence in advice) == decidable
+
     def test_advice_for_a_term_common_to_all_logits(self, report, clean):
         wrong = result(clean._replace(agreement=sure(0.0), excess=sure(0.9), prediction=sure(0.0)))
         advice = replace(report, by_method={"a": wrong, "b": result(clean)}).advice

@@ -74,7 +74,9 @@ def test_an_incomplete_run_is_not_published(records, capsys, option, name, optio
     assert not records.exists()
 
 
-@pytest.mark.parametrize(("name", "missing"), [("attacks", "cut-outs, 1000 classes"), ("audit", "plain; resnet; vgg")])
+@pytest.mark.parametrize(
+    ("name", "missing"), [("attacks", "cut-outs, 1000 classes"), ("audit", "vision transformer; plain; resnet")]
+)
 def test_a_run_without_all_data_is_not_even_begun_for_publication(records, monkeypatch, capsys, name, missing):
     for module in ("common.clean_models", "audit.audited_models"):
         for find in ("find_material", "find_fashion"):
