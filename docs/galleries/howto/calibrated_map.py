@@ -66,7 +66,8 @@ print(f"size of the falls: {falls:.1f} nats; the map was off by {off:.1f} nats")
 alone = CalibratedMap(cam, use_map=False)
 smaller, quarters = grid_windows(2, 4, [5 / 14]), grid_windows(2, 2, [1 / 2])[[0, 3]]
 more = CalibratedMap(cam, torch.cat([smaller, quarters]), use_map=False)
-held_out = torch.tensor([[[3 / 7, 5 / 7], [2 / 7, 4 / 7]]])
+rows, columns = [3 / 7, 5 / 7], [2 / 7, 4 / 7]
+held_out = torch.tensor([[rows, columns]])
 measured = CalibratedMap(cam, windows=held_out).calibrate(images, target=predicted)
 print(f"measured fall: {measured.falls.item():.1f} nats")
 (y1, y2), (x1, x2) = (held_out[0] * 224).round().int().tolist()
