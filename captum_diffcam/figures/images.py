@@ -12,12 +12,10 @@ import torch
 from torch import Tensor
 
 from captum_diffcam._checks import as_tensor
-from captum_diffcam.figures.seen_region import seen_region
+from captum_diffcam.figures.seen_region import Array, seen_region
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 Images: TypeAlias = Union[Tensor, Array, "Image", Sequence[Union[Tensor, Array, "Image"]]]
 """Images with one or three channels: a tensor or array, a PIL image, or a list of these of any sizes.

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from captum_diffcam._checks import as_count, as_tensor
-from captum_diffcam.figures.images import Array, Images, Picture, Statistics, as_pictures
+from captum_diffcam.figures.images import Images, Picture, Statistics, as_pictures
+from captum_diffcam.figures.seen_region import Array
 from captum_diffcam.results import Explanation, Maps, RivalMaps
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from captum_diffcam.figures.images import Array
 from captum_diffcam.figures.overlays import blended_colours
+from captum_diffcam.figures.seen_region import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

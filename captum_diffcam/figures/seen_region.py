@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch import Tensor
 
-Array = np.ndarray[Any, Any]
+Array: TypeAlias = np.ndarray[Any, Any]
 
 _STRAIGHT = 0.05
 """The largest error of the line that is fitted to a preprocessed ramp, as a share of the image's side."""
@@ -29,16 +29,16 @@ def seen_region(
     where each pixel came from.
 
     Args:
-        preprocess: returns a tensor (C, h, w) or (1, C, h, w) for an image
-        as_image: returns grey levels (H, W) from 0 to 255 as an image that the preprocessing takes
-        height: of the image, in pixels
-        width: of the image, in pixels
+        preprocess: returns a floating-point tensor (C, h, w) or (1, C, h, w) for an image.
+        as_image: returns grey levels (H, W) from 0 to 255 as an image that the preprocessing takes.
+        height: the height of the image, in pixels.
+        width: the width of the image, in pixels.
 
     Returns:
         Left, top, right and bottom, in pixels of the image. They exceed the image where the preprocessing pads.
 
     Raises:
-        ValueError: The preprocessing does not return such a tensor, or flips, rotates or recolours the image.
+        ValueError: The preprocessing does not return such a tensor, or it flips, rotates or recolours the image.
     """
 
     def run(levels: Array) -> Array:
